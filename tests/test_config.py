@@ -1,0 +1,119 @@
+"""Configuration: checks, overrides, round trip; every field is read somewhere."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+import vitgan_tf
+from vitgan_tf.config import (
+    AugmentConfig,
+    ConfigError,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    TrainConfig,
+    did_you_mean,
+    differences,
+    field_paths,
+    from_dict,
+    override,
+)
+from vitgan_tf.presets import PRESETS, preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_survive_json(name):
+    config = preset(name)
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert config.total_steps >= 1
+
+
+@pytest.mark.parametrize(
+    "section, values, message",
+    [
+        (GeneratorConfig, {"embed_dim": 100, "num_heads": 3}, "generator.embed_dim must be a multiple of generator"),
+        (DiscriminatorConfig, {"embed_dim": 100}, "got 100 and 6"),
+        (GeneratorConfig, {"num_blocks": 0}, "generator.num_blocks must be at least 1, got 0"),
+        (GeneratorConfig, {"num_blocks": 2.0}, "generator.num_blocks must be of type int, got 2.0"),
+        (GeneratorConfig, {"num_blocks": True}, "must be of type int, got True"),
+        (GeneratorConfig, {"activation": "gelo"}, "got 'gelo'; did you mean 'gelu'"),
+        (DiscriminatorConfig, {"patch_overlap": -1}, "discriminator.patch_overlap must be at least 0, got -1"),
+        (DataConfig, {"dataset": "x", "image_size": 8, "num_channels": 2}, "must be one of 1, 3, got 2"),
+        (AugmentConfig, {"probability": 1.5}, "augment.probability must be at most 1.0, got 1.5"),
+        (AugmentConfig, {"policy": "color"}, "augment.policy must be of type list of str, got 'color'"),
+        (AugmentConfig, {"policy": ("colour",)}, "did you mean 'color'"),
+        (TrainConfig, {"total_kimg": float("nan")}, "train.total_kimg must be a finite number, got nan"),
+        (TrainConfig, {"total_kimg": float("inf")}, "must be a finite number"),
+        (TrainConfig, {"total_kimg": 0}, "must be above 0.0, got 0.0"),
+        (TrainConfig, {"total_kimg": 1, "adam_beta1": 1.0}, "train.adam_beta1 must be below 1.0, got 1.0"),
+        (TrainConfig, {"total_kimg": 1, "batch_size": 0}, "train.batch_size must be at least 1, got 0"),
+    ],
+)
+def test_refuses_with_field_and_value(section, values, message):
+    with pytest.raises(ConfigError) as error:
+        section(**values)
+    assert message in str(error.value)
+
+
+def test_whole_numbers_become_floats():
+    assert isinstance(TrainConfig(total_kimg=3).total_kimg, float)
+
+
+def test_image_must_be_whole_patches():
+    for network in ("generator", "discriminator"):
+        with pytest.raises(ConfigError, match=f"data.image_size must be a multiple of {network}.patch_size"):
+            override(preset("tiny"), {f"{network}.patch_size": 3})
+
+
+def test_override_changes_only_what_it_names():
+    old = preset("cifar10")
+    new = override(old, {"train.batch_size": 7, "augment.policy": ["cutout"], "train.seed": 3})
+    assert set(differences(old, new)) == {
+        "augment.policy: ('color', 'translation', 'scaling', 'cutout') -> ('cutout',)",
+        "train.batch_size: 128 -> 7",
+        "train.seed: 0 -> 3",
+    }
+    assert old == preset("cifar10")
+
+
+def test_wrong_names_are_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"unknown configuration field 'generator\.width'"):
+        override(preset("tiny"), {"generator.width": 3})
+    with pytest.raises(ConfigError, match=r"did you mean 'train\.batch_size'"):
+        override(preset("tiny"), {"train.batchsize": 3})
+    with pytest.raises(ConfigError, match="unknown dataset 'celeba'; did you mean 'celeba64'"):
+        preset("celeba")
+    assert did_you_mean("zzzzzz", PRESETS) == ""
+
+
+def test_a_dictionary_of_another_version_is_refused():
+    values = dataclasses.asdict(preset("tiny"))
+    values["generator"]["depth"] = 3
+    with pytest.raises(ConfigError, match="not a configuration of this version"):
+        from_dict(values)
+    with pytest.raises(ConfigError, match="not a configuration of this version"):
+        from_dict({"generators": {}})
+
+
+def test_sections_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        preset("tiny").train.batch_size = 3
+
+
+def test_steps_reach_the_asked_number_of_images():
+    config = override(preset("tiny"), {"train.batch_size": 64})
+    assert config.kimg_to_steps(1.0) == 16  # 15.6 rounded up
+    assert config.kimg_to_steps(0.64) == 10
+    assert config.kimg_to_steps(0.001) == 1
+
+
+def test_every_field_has_a_sentence_and_is_read():
+    package = pathlib.Path(vitgan_tf.__file__).parent
+    source = "\n".join(
+        path.read_text() for path in package.rglob("*.py") if path.name not in ("config.py", "presets.py")
+    )
+    for path, field, _ in field_paths():
+        assert len(field.metadata["help"]) > 5, path
+        assert f".{field.name}" in source, f"{path} is never read"

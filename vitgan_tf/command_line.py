@@ -1,0 +1,134 @@
+"""What the commands in experiments/ and tools/ share: flags for every configuration field, quiet start, error lines.
+
+Importing this module defines no flag and imports no TensorFlow; `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging as standard_logging
+import os
+import sys
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Callable
+
+from absl import app, flags, logging
+
+from vitgan_tf import config as config_lib
+from vitgan_tf.errors import UserError
+from vitgan_tf.presets import PRESETS, preset
+
+# Flags count as those of the script that calls define_config_flags, so that its --help lists them.
+flags.disclaim_key_flags()
+
+DEFAULT_PRESET = "digits"
+
+
+def define_config_flags() -> None:
+    """Defines --dataset, and one flag for each configuration field.
+
+    A field is set by its path, --train.batch_size=64, or, where no other section has a field of that name, by its
+    name alone, --batch_size=64.
+    """
+    presets = "; ".join(f"{name}: {function.__doc__.split('.')[0]}" for name, function in PRESETS.items())
+    flags.DEFINE_string("dataset", DEFAULT_PRESET, f"Preset. {presets}.")
+    fields = list(config_lib.field_paths())
+    names = [field.name for _, field, _ in fields]
+    for path, field, field_type in fields:
+        if path == "data.dataset":
+            continue  # is --dataset
+        help_text = field.metadata["help"]
+        if field.metadata["choices"] is not None:
+            help_text += f": {', '.join(map(str, field.metadata['choices']))}"
+        define = _DEFINE.get(field_type, flags.DEFINE_list)
+        define(path, None, f"{help_text}; default: the preset's.")
+        if names.count(field.name) == 1:
+            flags.DEFINE_alias(field.name, path)
+
+
+_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+
+def config_from_flags() -> config_lib.ExperimentConfig:
+    """The preset that --dataset names, with the fields that the command line sets.
+
+    Raises:
+      ConfigError: a name or value is refused.
+    """
+    values = {}
+    for path, _, _ in config_lib.field_paths():
+        if path != "data.dataset" and flags.FLAGS[path].present:
+            values[path] = flags.FLAGS[path].value
+    return config_lib.override(preset(flags.FLAGS.dataset), values)
+
+
+def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) -> None:
+    """Runs a command: parses flags, calls main(arguments), turns a user's mistakes into one line and exit code 1.
+
+    Ctrl-C ends with one line and exit code 130.
+
+    Args:
+      main: gets sys.argv without the flags.
+      takes_arguments: whether anything but flags is allowed there.
+    """
+
+    def guarded(argv: Sequence[str]) -> None:
+        if len(argv) > 1 and not takes_arguments:
+            _fail(f"unexpected argument {argv[1]!r}: every option is written --name=value (see --help)")
+        try:
+            main(argv)
+        except UserError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            _fail("interrupted", code=130)
+
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_logger().addFilter(_is_ours_or_serious)
+    app.run(guarded)
+
+
+def _is_ours_or_serious(record: standard_logging.LogRecord) -> bool:
+    """Drops what TensorFlow tells through absl's log about its own workings, for example while it saves."""
+    return record.levelno >= standard_logging.WARNING or f"{os.sep}tensorflow{os.sep}" not in record.pathname
+
+
+def _fail(message: str, code: int = 1) -> typing.NoReturn:
+    name = os.path.basename(sys.argv[0])
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and compiles something small, without what it prints while it does so.
+
+    TensorFlow 2.15's C++ code greets on standard error, whatever the log level: with plug-in factories that are
+    registered twice, and at the first use of XLA. Later messages are not touched; --verbosity=1 shows all.
+    """
+    if logging.get_verbosity() > logging.INFO:
+        import tensorflow
+    else:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with _standard_error_closed():
+            import tensorflow
+
+            # Compiled by itself and inside a graph: the two print different lines.
+            compiled = tensorflow.function(lambda x: x + 1.0, jit_compile=True, autograph=False)
+            compiled(tensorflow.zeros([1]))
+            tensorflow.function(lambda x: compiled(x), autograph=False)(tensorflow.zeros([2]))
+    tensorflow.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Sends file descriptor 2, where C++ writes, to nowhere."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -1,0 +1,296 @@
+"""The configuration of an experiment: frozen dataclasses, checked on construction.
+
+Sizes of images and patches are in pixels; `_kimg` counts thousands of real images shown to the discriminator,
+`_steps` training steps (one update of the discriminator and one of the generator).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import operator
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from vitgan_tf.errors import ConfigError
+
+ACTIVATIONS = ("gelu", "relu", "silu")
+AUGMENTATIONS = ("color", "translation", "scaling", "cutout")
+XLA_MODES = ("auto", "off", "kernels", "full")
+
+
+def _field(
+    help: str,
+    default: Any = dataclasses.MISSING,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+    choices: tuple | None = None,
+) -> Any:
+    """A dataclass field with its documentation and the range of its values."""
+    bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
+    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
+
+
+_SATISFIES = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Section:
+    """Checks every field's type and range. Raises ConfigError with the field, what it got and what it wants."""
+
+    def __post_init__(self):
+        types = typing.get_type_hints(type(self))
+        section = type(self).__name__[: -len("Config")].lower()
+        for field in dataclasses.fields(self):
+            path = f"{section}.{field.name}"
+            value = _checked_type(path, getattr(self, field.name), types[field.name])
+            object.__setattr__(self, field.name, value)
+            for item in value if isinstance(value, tuple) else (value,):
+                _check_range(path, field.metadata, item)
+
+
+def _checked_type(path: str, value: Any, wanted: Any) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if typing.get_origin(wanted) is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(_checked_type(path, item, typing.get_args(wanted)[0]) for item in value)
+    elif isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{path} must be of type {type_name(wanted)}, got {value!r}")
+
+
+def type_name(wanted: Any) -> str:
+    """A field's type in words: "int", "float", "str" or "list of str"."""
+    return f"list of {typing.get_args(wanted)[0].__name__}" if typing.get_origin(wanted) is tuple else wanted.__name__
+
+
+def _check_range(path: str, metadata: typing.Mapping[str, Any], value: Any) -> None:
+    choices = metadata["choices"]
+    if choices is not None and value not in choices:
+        raise ConfigError(
+            f"{path} must be one of {', '.join(map(str, choices))}, got {value!r}{did_you_mean(value, choices)}"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path} must be a finite number, got {value}")
+    for words, bound in metadata["bounds"].items():
+        if bound is not None and not _SATISFIES[words](value, bound):
+            raise ConfigError(f"{path} must be {words} {bound}, got {value}")
+
+
+def did_you_mean(name: str, valid: typing.Iterable[str]) -> str:
+    """The end of an error line that names the valid name nearest to a wrong one; empty where none is near."""
+    nearest = difflib.get_close_matches(str(name), map(str, valid), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Section):
+    """The training images."""
+
+    dataset: str = _field("name of the data set")
+    image_size: int = _field("edge of the square images, in pixels", minimum=1)
+    num_channels: int = _field("colour channels of the images", choices=(1, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig(_Section):
+    """The ViT generator (paper, "Generator Design")."""
+
+    latent_dim: int = _field("size of the latent z", default=384, minimum=1)
+    embed_dim: int = _field("token width D; also the size of the style w", default=384, minimum=1)
+    mlp_dim: int = _field("hidden width of the blocks' MLP", default=1536, minimum=1)
+    num_heads: int = _field("attention heads", default=6, minimum=1)
+    num_blocks: int = _field("transformer blocks", default=4, minimum=1)
+    patch_size: int = _field("edge of a patch P, in pixels", default=4, minimum=1)
+    activation: str = _field("activation of the blocks' MLP", default="gelu", choices=ACTIVATIONS)
+    mapping_layers: int = _field("layers of the mapping network", default=8, minimum=1)
+    mapping_lr_multiplier: float = _field("learning rate of the mapping network, relative", default=0.01, above=0.0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_heads("generator", self.embed_dim, self.num_heads)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig(_Section):
+    """The ViT discriminator (paper, "Regularizing ViT-based Discriminator")."""
+
+    embed_dim: int = _field("token width D", default=384, minimum=1)
+    mlp_dim: int = _field("hidden width of the blocks' MLP", default=1536, minimum=1)
+    num_heads: int = _field("attention heads", default=6, minimum=1)
+    num_blocks: int = _field("transformer blocks", default=4, minimum=1)
+    patch_size: int = _field("edge of a grid patch P, in pixels", default=4, minimum=1)
+    patch_overlap: int = _field("pixels o by which a patch is extended on every side", default=2, minimum=0)
+    activation: str = _field("activation of the blocks' MLP", default="gelu", choices=ACTIVATIONS)
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_heads("discriminator", self.embed_dim, self.num_heads)
+
+
+def _check_heads(network: str, embed_dim: int, num_heads: int) -> None:
+    if embed_dim % num_heads:
+        raise ConfigError(
+            f"{network}.embed_dim must be a multiple of {network}.num_heads, got {embed_dim} and {num_heads}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig(_Section):
+    """Regularisation beside the non-saturating loss (paper, "Experiment Setup")."""
+
+    bcr_lambda_real: float = _field("weight of bCR on real images; 0 turns it off", default=10.0, minimum=0.0)
+    bcr_lambda_fake: float = _field("weight of bCR on generated images; 0 turns it off", default=10.0, minimum=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig(_Section):
+    """DiffAugment (Zhao et al. 2020)."""
+
+    policy: tuple[str, ...] = _field(
+        "augmentations, applied in this order; empty for none", default=AUGMENTATIONS, choices=AUGMENTATIONS
+    )
+    probability: float = _field(
+        "probability of each augmentation, drawn per image", default=0.8, minimum=0.0, maximum=1.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(_Section):
+    """Optimisation and the length of the run."""
+
+    total_kimg: float = _field("length of the run, in thousands of real images", above=0.0)
+    batch_size: int = _field("real images per step, over all devices", default=128, minimum=1)
+    generator_learning_rate: float = _field("Adam's learning rate for the generator", default=0.002, above=0.0)
+    discriminator_learning_rate: float = _field(
+        "Adam's learning rate for the discriminator", default=0.002, above=0.0
+    )
+    adam_beta1: float = _field("Adam's beta1", default=0.0, minimum=0.0, below=1.0)
+    adam_beta2: float = _field("Adam's beta2", default=0.99, minimum=0.0, below=1.0)
+    adam_epsilon: float = _field("Adam's epsilon", default=1e-8, above=0.0)
+    ema_halflife_kimg: float = _field(
+        "half-life of the generator's moving average, in thousands of images; 0 for none", default=10.0, minimum=0.0
+    )
+    ema_rampup: float = _field(
+        "the half-life is at most this fraction of the images seen so far; 0 for no ramp-up",
+        default=0.05,
+        minimum=0.0,
+    )
+    seed: int = _field(
+        "seed of weights, data order, latents and augmentation", default=0, minimum=0, maximum=2**31 - 1
+    )
+    xla: str = _field(
+        "what XLA compiles: full = the whole step, kernels = runs of element-wise operations, off = nothing; "
+        "auto = full on TPUs, kernels on CPUs, off on GPUs",
+        default="auto",
+        choices=XLA_MODES,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig(_Section):
+    """What a run writes, and how often. None of it changes the result of the training."""
+
+    scalars_every_steps: int = _field(
+        "steps between TensorBoard scalars, means over the interval", default=100, minimum=1
+    )
+    samples_every_kimg: float = _field("images between sample grids, in thousands", default=100.0, above=0.0)
+    eval_every_kimg: float = _field("images between evaluations, in thousands", default=500.0, above=0.0)
+    checkpoint_every_kimg: float = _field("images between checkpoints, in thousands", default=100.0, above=0.0)
+    keep_checkpoints: int = _field("how many of the newest checkpoints are kept", default=3, minimum=1)
+    eval_samples: int = _field("generated images per evaluation", default=2000, minimum=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything that defines a run.
+
+    Raises:
+      ConfigError: an image is not a whole number of patches.
+    """
+
+    data: DataConfig
+    train: TrainConfig
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
+    log: LogConfig = LogConfig()
+
+    def __post_init__(self):
+        for network in ("generator", "discriminator"):
+            patch_size = getattr(self, network).patch_size
+            if self.data.image_size % patch_size:
+                raise ConfigError(
+                    f"data.image_size must be a multiple of {network}.patch_size, "
+                    f"got {self.data.image_size} and {patch_size}"
+                )
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of the whole run."""
+        return self.kimg_to_steps(self.train.total_kimg)
+
+    def kimg_to_steps(self, kimg: float) -> int:
+        """The first step, at least 1, at which so many thousands of real images have been seen."""
+        return max(1, -int(-kimg * 1000 // self.train.batch_size))
+
+
+def field_paths() -> Iterator[tuple[str, dataclasses.Field, Any]]:
+    """Every field of a configuration as ("section.name", dataclass field, type), in order."""
+    for section, section_type in typing.get_type_hints(ExperimentConfig).items():
+        types = typing.get_type_hints(section_type)
+        for field in dataclasses.fields(section_type):
+            yield f"{section}.{field.name}", field, types[field.name]
+
+
+def override(config: ExperimentConfig, values: dict[str, Any]) -> ExperimentConfig:
+    """A configuration with some fields changed.
+
+    Args:
+      config: stays as it is.
+      values: by path, for example {"train.batch_size": 64}.
+
+    Raises:
+      ConfigError: an unknown path (the nearest right one is named), or a value that its field refuses.
+    """
+    valid = [path for path, _, _ in field_paths()]
+    changes: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        if path not in valid:
+            raise ConfigError(f"unknown configuration field {path!r}{did_you_mean(path, valid)}")
+        section, name = path.split(".")
+        changes.setdefault(section, {})[name] = value
+    sections = {
+        section: dataclasses.replace(getattr(config, section), **fields) for section, fields in changes.items()
+    }
+    return dataclasses.replace(config, **sections)
+
+
+def from_dict(values: dict[str, dict[str, Any]]) -> ExperimentConfig:
+    """The inverse of `dataclasses.asdict`, for example after a trip through JSON.
+
+    Raises:
+      ConfigError: a section or field is missing, unknown or refused.
+    """
+    sections = typing.get_type_hints(ExperimentConfig)
+    try:
+        return ExperimentConfig(**{name: sections[name](**fields) for name, fields in values.items()})
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"not a configuration of this version: {error}") from error
+
+
+def differences(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
+    """One "section.name: old -> new" for each field whose value differs."""
+    found = []
+    for path, _, _ in field_paths():
+        section, name = path.split(".")
+        before, after = getattr(getattr(old, section), name), getattr(getattr(new, section), name)
+        if before != after:
+            found.append(f"{path}: {before} -> {after}")
+    return found

@@ -1,0 +1,139 @@
+"""What every layer of the project must do, the inner ones too."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import vitgan_tf.layers
+from vitgan_tf.layers import (
+    attention,
+    coordinates,
+    decoders,
+    equalized,
+    modulation,
+    normalization,
+    spectral,
+    transformer,
+)
+
+# Layer class, arguments, shapes of its inputs.
+CASES = [
+    (equalized.EqualizedDense, {"units": 5, "lr_multiplier": 0.1}, [(2, 3, 4)]),
+    (spectral.ISNDense, {"units": 5, "normalization": "isn"}, [(2, 3, 4)]),
+    (spectral.ISNDense, {"units": 5, "normalization": "sn", "use_bias": False}, [(2, 3, 4)]),
+    (attention.MultiHeadAttention, {"num_heads": 2}, [(2, 3, 4)]),
+    (attention.L2MultiHeadAttention, {"num_heads": 2, "normalization": "isn"}, [(2, 3, 4)]),
+    (normalization.LayerNorm, {"epsilon": 1e-4}, [(2, 3, 4)]),
+    (modulation.SelfModulatedLayerNorm, {"epsilon": 1e-2}, [(2, 3, 4), (2, 6)]),
+    (modulation.ModulatedDense, {"units": 5, "activation": "leaky_relu"}, [(3, 4), (2, 6)]),
+    (coordinates.FourierEmbedding, {"embed_dim": 6}, [(7, 2)]),
+    (decoders.FourierPatchDecoder, {"patch_size": 2, "num_channels": 3, "hidden_dim": 4}, [(2, 3, 4)]),
+    (transformer.FeedForward, {"mlp_dim": 6, "activation": "silu", "normalization": "isn"}, [(2, 3, 4)]),
+    (transformer.TransformerBlock, {"num_heads": 2, "mlp_dim": 6, "attention": "l2"}, [(2, 3, 4)]),
+    (
+        transformer.TransformerBlock,
+        {"num_heads": 2, "mlp_dim": 6, "attention": "dot_product", "modulated": True},
+        [(2, 3, 4), (2, 6)],
+    ),
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0].__name__}-{'-'.join(map(str, case[1].values()))}")
+def case(request):
+    layer_class, arguments, shapes = request.param
+    inputs = [tf.random.normal(shape) for shape in shapes]
+    return layer_class, arguments, inputs[0] if len(inputs) == 1 else tuple(inputs)
+
+
+def test_no_layer_is_missing_here():
+    classes = set()
+    for module in pkgutil.iter_modules(vitgan_tf.layers.__path__, "vitgan_tf.layers."):
+        for _, member in inspect.getmembers(import_module(module.name), inspect.isclass):
+            if issubclass(member, tf.keras.layers.Layer) and member.__module__ == module.name:
+                classes.add(member)
+    public = {layer_class for layer_class in classes if not layer_class.__name__.startswith("_")}
+    assert public == {layer_class for layer_class, _, _ in CASES}
+
+
+def test_config_round_trip(case):
+    layer_class, arguments, inputs = case
+    layer = layer_class(**arguments, name="some_name")
+    config = layer.get_config()
+    assert arguments.items() <= config.items()
+    assert set(config) - {"name", "trainable", "dtype"} == set(inspect.signature(layer_class).parameters) - {"kwargs"}
+    twin = layer_class.from_config(config)
+    layer(inputs), twin(inputs)
+    assert [(v.name, v.shape) for v in twin.weights] == [(v.name, v.shape) for v in layer.weights]
+    twin.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(twin(inputs).numpy(), layer(inputs).numpy())
+
+
+def test_build_makes_all_weights_and_again_changes_nothing(case):
+    layer_class, arguments, inputs = case
+    layer = layer_class(**arguments)
+    layer.build(
+        tf.nest.map_structure(lambda x: x.shape, inputs)
+        if isinstance(inputs, tf.Tensor)
+        else tuple(x.shape for x in inputs)
+    )
+    before = [variable.ref() for variable in layer.variables]
+    layer(inputs)
+    assert [variable.ref() for variable in layer.variables] == before
+    names = [variable.name for variable in layer.trainable_variables]
+    assert len(names) > 0
+
+
+def test_graph_equals_eager_with_static_and_unknown_batch(case):
+    layer_class, arguments, inputs = case
+    layer = layer_class(**arguments)
+    expected = layer(inputs).numpy()
+    function = tf.function(lambda x: layer(x))
+    np.testing.assert_allclose(function(inputs).numpy(), expected, rtol=1e-5, atol=1e-6)
+    if layer_class is modulation.ModulatedDense:
+        return  # shared points have no batch
+    spec = tf.nest.map_structure(lambda x: tf.TensorSpec([None, *x.shape[1:]]), inputs)
+    unknown = tf.function(lambda x: layer(x), input_signature=[spec])
+    np.testing.assert_allclose(unknown(inputs).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_xla_compiles_value_and_gradient(case):
+    layer_class, arguments, inputs = case
+    layer = layer_class(**arguments)
+    layer(inputs)
+
+    def value_and_gradients(x):
+        with tf.GradientTape() as tape:
+            value = layer(x)
+            loss = tf.reduce_sum(tf.square(value))
+        return [value, *tape.gradient(loss, layer.trainable_variables)]
+
+    expected = value_and_gradients(inputs)
+    compiled = tf.function(value_and_gradients, jit_compile=True, autograph=False)(inputs)
+    for plain, xla in zip(expected, compiled):
+        np.testing.assert_allclose(xla.numpy(), plain.numpy(), rtol=1e-3, atol=1e-3)
+
+
+def test_every_trainable_weight_gets_a_gradient(case):
+    layer_class, arguments, inputs = case
+    layer = layer_class(**arguments)
+    with tf.GradientTape() as tape:
+        value = (
+            layer(inputs, training=True) if "training" in inspect.signature(layer.call).parameters else layer(inputs)
+        )
+        loss = tf.reduce_sum(value * tf.random.normal(value.shape))
+    for variable, gradient in zip(layer.trainable_variables, tape.gradient(loss, layer.trainable_variables)):
+        assert gradient is not None, variable.name
+        assert np.abs(gradient.numpy()).max() > 0, variable.name
+
+
+def test_weights_survive_a_checkpoint(case, tmp_path):
+    layer_class, arguments, inputs = case
+    layer, other = layer_class(**arguments), layer_class(**arguments)
+    layer(inputs), other(inputs)
+    path = tf.train.Checkpoint(layer=layer).save(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(layer=other).restore(path).assert_consumed()
+    np.testing.assert_array_equal(other(inputs).numpy(), layer(inputs).numpy())

@@ -1,0 +1,111 @@
+"""The compiled kernels against the plain formulas, and both against float64: values, gradients, second gradients."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.special
+import tensorflow as tf
+
+from vitgan_tf.layers import kernels
+
+B, T, F = 3, 5, 7
+
+
+def _normal(*shape):
+    return np.random.normal(size=shape).astype(np.float32)
+
+
+CASES = {
+    "gelu": (kernels.gelu, [_normal(B, T, F) * 2]),
+    "scaled_leaky_relu": (
+        kernels.scaled_leaky_relu,
+        [_normal(B, T, F), np.abs(_normal(B, F)) + 0.2, _normal(F)],
+    ),
+    "layer_norm of features": (
+        lambda x, scale, offset: kernels.layer_norm(x, scale, offset, 1e-3),
+        [_normal(B, T, F) * 3 + 1, _normal(F), _normal(F)],
+    ),
+    "layer_norm per image": (
+        lambda x, scale, offset: kernels.layer_norm(x, scale, offset, 1e-3),
+        [_normal(B, T, F) * 3 + 1, _normal(B, 1, F), _normal(B, 1, F)],
+    ),
+}
+
+
+def _numpy(name, x, *rest):
+    if name == "gelu":
+        return x * scipy.special.ndtr(x)
+    if name == "scaled_leaky_relu":
+        scale, bias = rest
+        y = x * scale[:, None, :] + bias
+        return math.sqrt(2) * np.where(y > 0, y, 0.2 * y)
+    scale, offset = rest
+    mean = x.mean(axis=-1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
+    return scale * (x - mean) / np.sqrt(variance + 1e-3) + offset
+
+
+def _derivatives(function, inputs, upstream, compiled):
+    """Value, gradients of sum(upstream * value), and gradients of the gradients' squared norm."""
+
+    @tf.function(autograph=False)
+    def run(*inputs):
+        with kernels.compiled_kernels(compiled), tf.GradientTape() as outer:
+            outer.watch(inputs)
+            with tf.GradientTape() as inner:
+                inner.watch(inputs)
+                value = function(*inputs)
+                scalar = tf.reduce_sum(value * upstream)
+            gradients = inner.gradient(scalar, inputs)
+            norm = tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in gradients])
+        second = outer.gradient(norm, inputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [value, *gradients, *second]
+
+    return [tensor.numpy() for tensor in run(*[tf.constant(x) for x in inputs])]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_value_and_gradient_equal_float64(name, compiled):
+    """The gradient against central differences of the NumPy formula."""
+    function, inputs = CASES[name]
+    upstream = _normal(B, T, F)
+    value, *rest = _derivatives(function, inputs, upstream, compiled)
+    wide = [x.astype(np.float64) for x in inputs]
+    np.testing.assert_allclose(value, _numpy(name, *wide), rtol=1e-5, atol=1e-5)
+    for position, gradient in enumerate(rest[: len(inputs)]):
+        expected = np.zeros_like(wide[position])
+        for index in np.ndindex(*expected.shape):
+            sums = []
+            for step in (1e-6, -1e-6):
+                moved = [x.copy() for x in wide]
+                moved[position][index] += step
+                sums.append(np.sum(upstream * _numpy(name, *moved)))
+            expected[index] = (sums[0] - sums[1]) / 2e-6
+        np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_second_gradients_of_the_kernels_are_those_of_the_formula(name):
+    function, inputs = CASES[name]
+    upstream = _normal(B, T, F)
+    plain = _derivatives(function, inputs, upstream, compiled=False)
+    compiled = _derivatives(function, inputs, upstream, compiled=True)
+    assert len(plain) == len(compiled) == 1 + 2 * len(inputs)
+    for expected, value in zip(plain, compiled):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_kernels_are_used_inside_the_context_only_and_only_on_this_thread():
+    def xla_functions(compiled):
+        with kernels.compiled_kernels(compiled):
+            graph = tf.function(lambda x: kernels.gelu(x)).get_concrete_function(tf.TensorSpec([2, 3])).graph
+        definitions = graph.as_graph_def().library.function
+        return sum("_XlaMustCompile" in definition.attr for definition in definitions)
+
+    assert xla_functions(True) > 0
+    assert xla_functions(False) == 0
+    with pytest.raises(RuntimeError, match="inside"), kernels.compiled_kernels():
+        raise RuntimeError("inside")
+    assert xla_functions(False) == 0

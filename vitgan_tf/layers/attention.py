@@ -1,0 +1,155 @@
+"""Multi-head self-attention: by scaled dot products, and by L2 distance (Lipschitz)."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from vitgan_tf.layers.spectral import ISNDense
+
+
+def split_heads(tokens: tf.Tensor, num_heads: int) -> tf.Tensor:
+    """(batch, num_tokens, embed_dim) -> (batch, num_heads, num_tokens, head_dim)."""
+    _, num_tokens, embed_dim = tokens.shape
+    return tf.transpose(tf.reshape(tokens, [-1, num_tokens, num_heads, embed_dim // num_heads]), [0, 2, 1, 3])
+
+
+def merge_heads(heads: tf.Tensor) -> tf.Tensor:
+    """(batch, num_heads, num_tokens, head_dim) -> (batch, num_tokens, embed_dim): undoes `split_heads`."""
+    _, num_heads, num_tokens, head_dim = heads.shape
+    return tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), [-1, num_tokens, num_heads * head_dim])
+
+
+def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+    """softmax_j(q_i . k_j / sqrt(head_dim)).
+
+    Args:
+      queries: (..., num_queries, head_dim).
+      keys: (..., num_tokens, head_dim).
+
+    Returns:
+      (..., num_queries, num_tokens), each row summing to 1.
+    """
+    scale = 1.0 / math.sqrt(queries.shape[-1])
+    return tf.nn.softmax(tf.matmul(queries * scale, keys, transpose_b=True))
+
+
+def l2_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
+    """softmax_j(-|q_i - k_j|^2 / sqrt(head_dim)); arguments and result as in `dot_product_attention_weights`.
+
+    Expanded to 2 q_i.k_j - |k_j|^2: the term |q_i|^2 is constant in a row and leaves its softmax as it is, and
+    no tensor of differences is made.
+    """
+    scale = 1.0 / math.sqrt(queries.shape[-1])
+    squared_norms = tf.reduce_sum(tf.square(keys), axis=-1)[..., None, :] * scale
+    return tf.nn.softmax(tf.matmul(queries * (2.0 * scale), keys, transpose_b=True) - squared_norms)
+
+
+class _SelfAttention(tf.keras.layers.Layer):
+    """What both attentions share: everything but queries and keys."""
+
+    def __init__(self, num_heads: int, normalization: str = "none", **kwargs):
+        super().__init__(**kwargs)
+        if num_heads < 1:
+            raise ValueError(f"num_heads must be at least 1, got {num_heads}")
+        self.num_heads = num_heads
+        self.normalization = normalization
+
+    def _add_projection(self, name: str, input_shape, use_bias: bool) -> ISNDense:
+        layer = ISNDense(input_shape[-1], use_bias=use_bias, normalization=self.normalization, name=name)
+        layer.build(input_shape)
+        return layer
+
+    def build(self, input_shape):
+        if input_shape[-1] % self.num_heads:
+            raise ValueError(f"embed_dim {input_shape[-1]} is not a multiple of num_heads {self.num_heads}")
+        self.value = self._add_projection("value", input_shape, use_bias=False)
+        self.output_projection = self._add_projection("output", input_shape, use_bias=True)
+        super().build(input_shape)
+
+    def attention_weights(
+        self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None
+    ) -> tf.Tensor:
+        """How much each token attends to each.
+
+        Args:
+          tokens: (batch, num_tokens, embed_dim).
+          training: whether power iterations move.
+          num_queries: computes the rows of the first tokens only; None for all.
+
+        Returns:
+          (batch, num_heads, num_queries, num_tokens), rows sum to 1.
+        """
+        raise NotImplementedError
+
+    def call(self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None) -> tf.Tensor:
+        weights = self.attention_weights(tokens, training, num_queries)
+        values = split_heads(self.value(tokens, training=training), self.num_heads)
+        return self.output_projection(merge_heads(tf.matmul(weights, values)), training=training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "normalization": self.normalization,
+        }
+
+
+class MultiHeadAttention(_SelfAttention):
+    """Multi-head self-attention by scaled dot products (Vaswani et al. 2017).
+
+    A_h(X) = softmax((X W_q + b_q) (X W_k)^T / sqrt(d_h)) (X W_v),   MSA(X) = concat_h(A_h(X)) W + b
+
+    The biases of keys and values are left out: the first cancels in the softmax, the second is a bias of
+    the output projection.
+
+    Call: (batch, num_tokens, embed_dim) -> the same, or with num_queries=n (batch, n, embed_dim): the outputs of
+    the first n tokens, which attend to all.
+
+    Args:
+      num_heads: number of heads h; d_h = embed_dim / h.
+      normalization: of the four projections, see `ISNDense`.
+
+    Raises:
+      ValueError: num_heads below 1, or embed_dim not a multiple of it.
+    """
+
+    def build(self, input_shape):
+        self.query = self._add_projection("query", input_shape, use_bias=True)
+        self.key = self._add_projection("key", input_shape, use_bias=False)
+        super().build(input_shape)
+
+    def attention_weights(self, tokens, training=False, num_queries=None):
+        queries = split_heads(self.query(tokens[:, :num_queries], training=training), self.num_heads)
+        keys = split_heads(self.key(tokens, training=training), self.num_heads)
+        return dot_product_attention_weights(queries, keys)
+
+
+class L2MultiHeadAttention(_SelfAttention):
+    """Lipschitz multi-head self-attention: logits are minus squared distances, queries tied to keys.
+
+    A_h(X) = softmax(-|x_i W_q - x_j W_q|^2 / sqrt(d_h)) (X W_v),   MSA(X) = concat_h(A_h(X)) W + b
+    (paper, "Enforcing Lipschitzness of Transformer Discriminator", after Kim, Papamakarios, Mnih 2021, whose
+    theorem needs the minus sign and W_q = W_k: the paper's own equation prints the distance without the sign.)
+
+    A query bias would cancel in the differences, and a value bias is one of the output projection.
+
+    Call: (batch, num_tokens, embed_dim) -> the same, or with num_queries=n (batch, n, embed_dim): the outputs of
+    the first n tokens, which attend to all.
+
+    Args:
+      num_heads: number of heads h; d_h = embed_dim / h.
+      normalization: of the three projections, see `ISNDense`.
+
+    Raises:
+      ValueError: num_heads below 1, or embed_dim not a multiple of it.
+    """
+
+    def build(self, input_shape):
+        self.query_key = self._add_projection("query_key", input_shape, use_bias=False)
+        super().build(input_shape)
+
+    def attention_weights(self, tokens, training=False, num_queries=None):
+        keys = split_heads(self.query_key(tokens, training=training), self.num_heads)
+        return l2_attention_weights(keys[:, :, :num_queries], keys)

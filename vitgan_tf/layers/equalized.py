@@ -1,0 +1,104 @@
+"""Linear layer with equalised learning rate."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+
+def equalized_kernel_initializer(lr_multiplier: float = 1.0) -> tf.keras.initializers.Initializer:
+    """N(0, 1) / lr_multiplier: every equalised kernel starts here and is scaled when it is used."""
+    return tf.keras.initializers.RandomNormal(stddev=1.0 / lr_multiplier)
+
+
+def linear(
+    inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None, kernel_is_transposed: bool = False
+) -> tf.Tensor:
+    """(..., fan_in) times (fan_in, units), plus (units,) -> (..., units), as one two-dimensional product.
+
+    A batched product of the same shapes would sum the kernel's gradient over the batch afterwards.
+
+    Args:
+      inputs: (..., fan_in).
+      kernel: (fan_in, units), or with kernel_is_transposed (units, fan_in). oneDNN multiplies by a transposed
+        matrix a fifth slower where the sum runs over the longer side: give the kernel transposed where
+        units > fan_in, so that the gradient's product with it is plain.
+      bias: (units,).
+      kernel_is_transposed: see kernel.
+    """
+    fan_in, units = reversed(kernel.shape) if kernel_is_transposed else kernel.shape
+    outputs = tf.matmul(tf.reshape(inputs, [-1, fan_in]), kernel, transpose_b=kernel_is_transposed)
+    if bias is not None:
+        outputs = tf.nn.bias_add(outputs, bias)
+    if inputs.shape.rank == 2:
+        return outputs
+    sizes = tf.shape(inputs)
+    lead = [sizes[i] if size is None else size for i, size in enumerate(inputs.shape[:-1])]
+    return tf.reshape(outputs, [*lead, units])
+
+
+class EqualizedDense(tf.keras.layers.Layer):
+    """Linear layer whose weights all learn at the same speed, whatever the fan-in.
+
+    y = x (W * m / sqrt(fan_in)) + m * b,   W ~ N(0, 1) / m at the start,   m = lr_multiplier
+    (Karras et al. 2018, section 4.1; the multiplier after Karras et al. 2019, appendix C.)
+
+    With inputs of unit variance the outputs start with variance 1. Adam's step does not depend on the scale of
+    the gradient, so that W, of variance 1 in every layer, moves by the same relative amount in every layer; a
+    multiplier below 1 slows the layer down by that factor.
+
+    Call: (..., fan_in) -> (..., units).
+
+    Args:
+      units: number of output features.
+      use_bias: adds a learned bias.
+      bias_initial_value: the bias as it is applied (after the multiplier), before training.
+      lr_multiplier: m above.
+
+    Raises:
+      ValueError: units below 1 or lr_multiplier not positive.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        use_bias: bool = True,
+        bias_initial_value: float = 0.0,
+        lr_multiplier: float = 1.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if units < 1:
+            raise ValueError(f"units must be at least 1, got {units}")
+        if lr_multiplier <= 0:
+            raise ValueError(f"lr_multiplier must be positive, got {lr_multiplier}")
+        self.units = units
+        self.use_bias = use_bias
+        self.bias_initial_value = bias_initial_value
+        self.lr_multiplier = lr_multiplier
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_shape[-1], self.units),
+            initializer=equalized_kernel_initializer(self.lr_multiplier),
+        )
+        self.bias = None
+        if self.use_bias:
+            initial_value = tf.keras.initializers.Constant(self.bias_initial_value / self.lr_multiplier)
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer=initial_value)
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        kernel = self.kernel * (self.lr_multiplier / math.sqrt(self.kernel.shape[0]))
+        return linear(inputs, kernel, self.bias * self.lr_multiplier if self.use_bias else None)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "bias_initial_value": self.bias_initial_value,
+            "lr_multiplier": self.lr_multiplier,
+        }

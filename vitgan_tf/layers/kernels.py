@@ -1,0 +1,173 @@
+"""The element-wise formulas between the matrix products, optionally as few compiled passes over memory.
+
+On a CPU, TensorFlow runs each operation of a formula as a pass of its own over tensors of tens of megabytes:
+beside matrix products that run at the processor's peak, these passes would be a third of a training step, and
+their intermediate results most of its memory. Each function here is a plain formula. Inside
+`with compiled_kernels():` the same formula, and its gradient by hand, run as a few kernels compiled by XLA, which
+read their inputs once and keep only what the gradient needs. Where XLA compiles the whole step (TPUs), and in
+exported models, the plain formulas are used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import threading
+from collections.abc import Iterator
+from typing import Callable
+
+import tensorflow as tf
+
+# Per thread, because strategies trace each replica in a thread of its own.
+_state = threading.local()
+
+
+@contextlib.contextmanager
+def compiled_kernels(enabled: bool = True) -> Iterator[None]:
+    """Functions of this module that are called (traced) inside use kernels compiled by XLA."""
+    before = _enabled()
+    _state.enabled = enabled
+    try:
+        yield
+    finally:
+        _state.enabled = before
+
+
+def _enabled() -> bool:
+    return getattr(_state, "enabled", False)
+
+
+_kernel: Callable = functools.partial(tf.function, jit_compile=True, autograph=False)
+
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """x * Phi(x), Phi the distribution function of the standard normal (Hendrycks, Gimpel 2016). Any shape."""
+    return _compiled_gelu(x) if _enabled() else tf.nn.gelu(x)
+
+
+@tf.custom_gradient
+def _compiled_gelu(x):
+    return _gelu(x), functools.partial(_gelu_gradient, x)
+
+
+@_kernel
+def _gelu(x):
+    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+
+
+@_kernel
+def _gelu_gradient(x, upstream):
+    cumulative = 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+    density = tf.exp(-0.5 * tf.square(x)) * (1.0 / math.sqrt(2.0 * math.pi))
+    return upstream * (cumulative + x * density)
+
+
+def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """sqrt(2) * leaky_relu(x * scale + bias), slope 0.2: what follows a demodulated product.
+
+    Args:
+      x: (rows, points, features).
+      scale: (rows, features), not zero.
+      bias: (features,).
+    """
+    if _enabled():
+        return _compiled_scaled_leaky_relu(x, scale, bias)
+    return math.sqrt(2.0) * tf.nn.leaky_relu(x * scale[:, None, :] + bias, 0.2)
+
+
+@tf.custom_gradient
+def _compiled_scaled_leaky_relu(x, scale, bias):
+    def gradient(upstream):
+        dx, x_dx = _scaled_leaky_relu_gradient(x, scale, bias, upstream)
+        # dx / scale is the gradient at the sum x * scale + bias, whose row sums suffice here.
+        return (
+            dx,
+            tf.reduce_sum(x_dx, axis=1) / scale,
+            tf.reduce_sum(tf.reduce_sum(dx, axis=1) / scale, axis=0),
+        )
+
+    return _scaled_leaky_relu(x, scale, bias), gradient
+
+
+@_kernel
+def _scaled_leaky_relu(x, scale, bias):
+    y = x * scale[:, None, :] + bias
+    return math.sqrt(2.0) * tf.maximum(y, 0.2 * y)
+
+
+@_kernel
+def _scaled_leaky_relu_gradient(x, scale, bias, upstream):
+    scale = scale[:, None, :]
+    slope = tf.where(x * scale + bias > 0.0, math.sqrt(2.0), 0.2 * math.sqrt(2.0))
+    dx = upstream * slope * scale
+    return dx, x * dx
+
+
+def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """scale * (x - mean) / sqrt(variance + epsilon) + offset, mean and variance over the last axis.
+
+    Args:
+      x: (batch, tokens, features).
+      scale: (features,), or (batch, 1, features).
+      offset: the same shape as scale.
+      epsilon: added to the variance.
+    """
+    if _enabled():
+        return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, x.dtype))
+    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+    return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
+
+
+@tf.custom_gradient
+def _compiled_layer_norm(x, scale, offset, epsilon):
+    y, mean, inverse_deviation = _layer_norm(x, scale, offset, epsilon)
+
+    def gradient(upstream):
+        # With n the normalised x, g = upstream * scale, and means over the features:
+        # dx = (g - mean(g) - n * mean(g n)) / deviation,  dscale = sum(upstream n),  doffset = sum(upstream).
+        normalized_upstream = _normalized_times(x, mean, inverse_deviation, upstream)
+        mean_g = _weighted_mean(upstream, scale)
+        mean_gn = _weighted_mean(normalized_upstream, scale)
+        dx = _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream, mean_g, mean_gn)
+        return dx, _sum_like(normalized_upstream, scale), _sum_like(upstream, scale), None
+
+    return y, gradient
+
+
+@_kernel
+def _layer_norm(x, scale, offset, epsilon):
+    mean = tf.reduce_mean(x, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=-1, keepdims=True)
+    inverse_deviation = tf.math.rsqrt(variance + epsilon)
+    return (x - mean) * inverse_deviation * scale + offset, mean, inverse_deviation
+
+
+@_kernel
+def _normalized_times(x, mean, inverse_deviation, upstream):
+    return (x - mean) * inverse_deviation * upstream
+
+
+@_kernel
+def _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream, mean_g, mean_gn):
+    normalized = (x - mean) * inverse_deviation
+    return inverse_deviation * (upstream * scale - mean_g - normalized * mean_gn)
+
+
+# The sums are products with a vector, which TensorFlow runs at the speed of memory; XLA's CPU back end sums
+# over rows of a matrix one number at a time.
+def _weighted_mean(x, weights):
+    """mean over the last axis of x * weights: (batch, tokens, features) -> (batch, tokens, 1)."""
+    features = x.shape[-1]
+    if weights.shape.rank == 1:
+        flat = tf.matmul(tf.reshape(x, [-1, features]), weights[:, None] / features)
+        return tf.reshape(flat, [*x.shape[:-1], 1])
+    return tf.matmul(x, tf.transpose(weights, [0, 2, 1]) / features)
+
+
+def _sum_like(x, weights):
+    """Sum of x over the axes along which weights, (features,) or (batch, 1, features), is broadcast to it."""
+    if weights.shape.rank == 1:
+        flat = tf.reshape(x, [-1, x.shape[-1]])
+        return tf.matmul(tf.ones([1, flat.shape[0]], x.dtype), flat)[0]
+    return tf.reduce_sum(x, axis=1, keepdims=True)

@@ -1,0 +1,123 @@
+"""Layers that a style vector modulates: self-modulated layer norm and modulated linear layer."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from vitgan_tf.layers.equalized import EqualizedDense, equalized_kernel_initializer, linear
+from vitgan_tf.layers.kernels import layer_norm, scaled_leaky_relu
+
+
+class SelfModulatedLayerNorm(tf.keras.layers.Layer):
+    """Layer normalisation whose gain and offset are affine functions of a style vector.
+
+    SLN(h, w) = gamma(w) * (h - mu) / sqrt(sigma^2 + epsilon) + beta(w)      (paper, "Self-modulated LayerNorm")
+    gamma(w) = 1 + w A + a,   beta(w) = w B + b,   mu and sigma^2 over the features of one token
+
+    The 1 in gamma and epsilon = 1e-3 follow the authors' reproduction.
+
+    Call: (tokens (batch, num_tokens, embed_dim), style (batch, style_dim)) -> shape of tokens.
+    """
+
+    def __init__(self, epsilon: float = 1e-3, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        tokens_shape, style_shape = input_shape
+        self.gamma = EqualizedDense(tokens_shape[-1], bias_initial_value=1.0, name="gamma")
+        self.gamma.build(style_shape)
+        self.beta = EqualizedDense(tokens_shape[-1], name="beta")
+        self.beta.build(style_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        tokens, style = inputs
+        return layer_norm(tokens, self.gamma(style)[:, None], self.beta(style)[:, None], self.epsilon)
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+class ModulatedDense(tf.keras.layers.Layer):
+    """Linear layer whose weights a style modulates, one style per token.
+
+    s = affine(y), its bias 1 at the start;   W' = diag(s) W;   W'' = W' / sqrt(sum_in W'^2 + 1e-8)
+    out = activation(x W'' + b)
+    (Karras et al. 2020, section 2.2, Eq. 1 to 3; for coordinate networks Anokhin et al. 2021. W is an
+    equalised kernel. The division, the demodulation of each output feature, is optional.)
+
+    W' is never made for each token, which would take tokens * fan_in * units numbers. Where all tokens share
+    the inputs x, as the Fourier codes of the pixels are shared, x is folded into W, and one product with s
+    remains. Otherwise the style scales the inputs; or W, where units is less than the number of points and
+    that is the smaller tensor. Demodulation scales the outputs.
+
+    Call: (x, y) with styles y (num_tokens, style_dim) and x (num_points, fan_in), shared, or
+    (num_tokens, num_points, fan_in) -> (num_tokens, num_points, units).
+
+    Args:
+      units: number of output features.
+      demodulate: normalise the modulated weights.
+      activation: "linear", or "leaky_relu" with slope 0.2 and gain sqrt(2).
+
+    Raises:
+      ValueError: units below 1, an unknown activation, or leaky_relu without demodulation.
+    """
+
+    def __init__(self, units: int, demodulate: bool = True, activation: str = "linear", **kwargs):
+        super().__init__(**kwargs)
+        if units < 1:
+            raise ValueError(f"units must be at least 1, got {units}")
+        if activation not in ("linear", "leaky_relu"):
+            raise ValueError(f"activation must be 'linear' or 'leaky_relu', got {activation!r}")
+        if activation == "leaky_relu" and not demodulate:
+            raise ValueError("leaky_relu needs demodulate=True")
+        self.units = units
+        self.demodulate = demodulate
+        self.activation = activation
+
+    def build(self, input_shape):
+        points_shape, style_shape = input_shape
+        fan_in = points_shape[-1]
+        self.kernel = self.add_weight(
+            name="kernel", shape=(fan_in, self.units), initializer=equalized_kernel_initializer()
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        self.affine = EqualizedDense(fan_in, bias_initial_value=1.0, name="affine")
+        self.affine.build(style_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        points, y = inputs
+        kernel = self.kernel * (1.0 / math.sqrt(self.kernel.shape[0]))
+        style = self.affine(y)  # (num_tokens, fan_in)
+        outputs = self._modulated_product(points, style, kernel)
+        if not self.demodulate:
+            return tf.nn.bias_add(outputs, self.bias)
+        scale = tf.math.rsqrt(tf.matmul(tf.square(style), tf.square(kernel)) + 1e-8)  # (num_tokens, units)
+        if self.activation == "leaky_relu":
+            return scaled_leaky_relu(outputs, scale, self.bias)
+        return tf.nn.bias_add(outputs * scale[:, None, :], self.bias)
+
+    def _modulated_product(self, points: tf.Tensor, style: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """x diag(s) W, (num_tokens, num_points, units)."""
+        fan_in, units = kernel.shape
+        num_points = points.shape[-2]
+        if points.shape.rank == 2:
+            folded = points[:, None, :] * tf.transpose(kernel)  # (num_points, units, fan_in)
+            folded = tf.reshape(folded, [num_points * units, fan_in])
+            product = linear(style, folded, kernel_is_transposed=True)
+            return tf.reshape(product, [-1, num_points, units])
+        if units < num_points:
+            return tf.matmul(points, style[:, :, None] * kernel)
+        return linear(points * style[:, None, :], kernel)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "demodulate": self.demodulate,
+            "activation": self.activation,
+        }

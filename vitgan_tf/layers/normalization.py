@@ -1,0 +1,32 @@
+"""Layer normalisation with learned gain."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from vitgan_tf.layers.kernels import layer_norm
+
+
+class LayerNorm(tf.keras.layers.Layer):
+    """LN(h) = gamma * (h - mu) / sqrt(sigma^2 + epsilon) + beta      (Ba et al. 2016)
+
+    mu and sigma^2 over the features of one token; gamma starts at 1, beta at 0. The formula of
+    `tf.keras.layers.LayerNormalization`, with the compiled kernels of the training step.
+
+    Call: (batch, num_tokens, features) -> the same.
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return layer_norm(inputs, self.gamma, self.beta, self.epsilon)
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}

@@ -1,0 +1,75 @@
+"""Images to (overlapping) patches, and patches back to the image."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+
+def _overlapping_windows(tensor: tf.Tensor, axis: int, patch_size: int, patch_overlap: int) -> tf.Tensor:
+    """Cuts an axis of size n * patch_size + 2 * patch_overlap into n windows, each patch_size apart.
+
+    The axis becomes two: (n, patch_size + 2 * patch_overlap). Windows are put together from whole cells of
+    size gcd(patch_size, 2 * patch_overlap): a handful of slices, two where the overlap is half a patch, whose
+    gradients are paddings. The gradient of `tf.image.extract_patches` is a sparse product, which XLA and TPUs
+    do not have.
+    """
+    shape = tensor.shape
+    cell = math.gcd(patch_size, 2 * patch_overlap)
+    stride, window = patch_size // cell, (patch_size + 2 * patch_overlap) // cell
+    count = (shape[axis] - 2 * patch_overlap) // patch_size
+    lead = [-1, *shape[1:axis]]
+    cells = tf.reshape(tensor, [*lead, shape[axis] // cell, cell, *shape[axis + 1 :]])
+    begin = [slice(None)] * axis
+    # window tensors of (..., count, cell, ...)
+    parts = [cells[(*begin, slice(i, i + (count - 1) * stride + 1, stride))] for i in range(window)]
+    return tf.concat(parts, axis=axis + 1)
+
+
+def extract_patches(images: tf.Tensor, patch_size: int, patch_overlap: int = 0) -> tf.Tensor:
+    """Grid patches, each extended by patch_overlap pixels on every side (paper, "Overlapping Image Patches").
+
+    The image is zero-padded by patch_overlap, so that the number of patches does not depend on the overlap.
+
+    Args:
+      images: (batch, height, width, channels), height and width multiples of patch_size.
+      patch_size: P, the edge of a grid patch, in pixels.
+      patch_overlap: o, in pixels, at least 0.
+
+    Returns:
+      (batch, num_patches, (P + 2 o)^2 * channels): patches in raster order, in each the pixels in raster
+      order, channels last.
+
+    Raises:
+      ValueError: height or width is not a multiple of patch_size, or patch_overlap is negative.
+    """
+    _, height, width, channels = images.shape
+    if height % patch_size or width % patch_size:
+        raise ValueError(f"image of {height} x {width} is not a multiple of patch_size {patch_size}")
+    if patch_overlap < 0:
+        raise ValueError(f"patch_overlap must not be negative, got {patch_overlap}")
+    border = [patch_overlap, patch_overlap]
+    padded = tf.pad(images, [[0, 0], border, border, [0, 0]]) if patch_overlap else images
+    rows = _overlapping_windows(padded, 1, patch_size, patch_overlap)  # (batch, rows, window, width, channels)
+    windows = _overlapping_windows(rows, 3, patch_size, patch_overlap)  # (..., columns, window, channels)
+    patches = tf.transpose(windows, [0, 1, 3, 2, 4, 5])
+    num_patches = (height // patch_size) * (width // patch_size)
+    return tf.reshape(patches, [-1, num_patches, (patch_size + 2 * patch_overlap) ** 2 * channels])
+
+
+def patches_to_images(patches: tf.Tensor, grid_height: int, grid_width: int) -> tf.Tensor:
+    """Puts each patch into its own cell of the grid: undoes `extract_patches` without overlap.
+
+    Args:
+      patches: (batch, grid_height * grid_width, P, P, channels), in raster order.
+      grid_height: patches in a column.
+      grid_width: patches in a row.
+
+    Returns:
+      (batch, grid_height * P, grid_width * P, channels).
+    """
+    patch_height, patch_width, channels = patches.shape[2:]
+    cells = tf.reshape(patches, [-1, grid_height, grid_width, patch_height, patch_width, channels])
+    images = tf.transpose(cells, [0, 1, 3, 2, 4, 5])
+    return tf.reshape(images, [-1, grid_height * patch_height, grid_width * patch_width, channels])

@@ -1,0 +1,130 @@
+"""Linear layer under (improved) spectral normalisation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.linalg
+import tensorflow as tf
+
+from vitgan_tf.layers.equalized import equalized_kernel_initializer, linear
+
+NORMALIZATIONS = ("isn", "sn", "none")
+
+
+def leading_singular_triplet(matrix: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Left vector, value and right vector of the largest singular value of a real matrix, in float64."""
+    matrix = np.asarray(matrix, np.float64)
+    if matrix.shape[0] > matrix.shape[1]:
+        right, sigma, left = leading_singular_triplet(matrix.T)
+        return left, sigma, right
+    last = matrix.shape[0] - 1
+    _, vectors = scipy.linalg.eigh(matrix @ matrix.T, subset_by_index=[last, last])
+    left = vectors[:, 0]
+    right = matrix.T @ left
+    sigma = float(np.linalg.norm(right))
+    return left, sigma, right / sigma
+
+
+class ISNDense(tf.keras.layers.Layer):
+    """Equalised linear layer whose spectral norm is held at its value at initialisation.
+
+    W_ISN = sigma(W_init) * W / sigma(W),    y = x W_ISN + b        (paper, "Improved Spectral Normalization")
+
+    W is the equalised kernel: `kernel`, drawn from N(0, 1), over sqrt(fan_in). sigma(W), its largest
+    singular value, comes from one power iteration per training call with a vector u that persists between
+    the calls (Miyato et al. 2018, algorithm 1). Gradients flow through sigma(W) but not through u and v.
+    u starts at the leading singular vector of W_init, so that at initialisation W_ISN = W. sigma(W_init)
+    (`initial_sigma`) and u are weights of the layer and saved with it.
+
+    The kernel itself is never overwritten, unlike in `tf.keras.layers.SpectralNormalization` and its
+    tensorflow-addons twin, through which no gradient of sigma passes.
+
+    Call: (..., fan_in) -> (..., units). With training=True u moves; otherwise it stays.
+
+    Args:
+      units: number of output features.
+      use_bias: adds a learned bias, zero at the start.
+      normalization: "isn" as above; "sn" for plain spectral normalisation, W / sigma(W); "none" for an
+        ordinary equalised layer.
+
+    Raises:
+      ValueError: units below 1 or an unknown normalization.
+    """
+
+    def __init__(self, units: int, use_bias: bool = True, normalization: str = "isn", **kwargs):
+        super().__init__(**kwargs)
+        if units < 1:
+            raise ValueError(f"units must be at least 1, got {units}")
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}")
+        self.units = units
+        self.use_bias = use_bias
+        self.normalization = normalization
+
+    def build(self, input_shape):
+        fan_in = input_shape[-1]
+        # Drawn here, not by add_weight, because u and initial_sigma are functions of the draw.
+        kernel = equalized_kernel_initializer()((fan_in, self.units)).numpy()
+        self.kernel = self.add_weight(
+            name="kernel", shape=kernel.shape, initializer=tf.keras.initializers.Constant(kernel)
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        if self.normalization != "none":
+            _, sigma, u = leading_singular_triplet(kernel)
+            initial_sigma = sigma / math.sqrt(fan_in) if self.normalization == "isn" else 1.0
+            self.u = self._add_state("u", u[None])
+            self.initial_sigma = self._add_state("initial_sigma", np.asarray(initial_sigma))
+        super().build(input_shape)
+
+    def _add_state(self, name: str, value: np.ndarray) -> tf.Variable:
+        # Every replica computes the same value from the same kernel: any one of them may be kept.
+        return self.add_weight(
+            name=name,
+            shape=value.shape,
+            initializer=tf.keras.initializers.Constant(value),
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def power_iteration(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """One power iteration on `kernel`, from the stored u.
+
+        Returns:
+          sigma(kernel), a scalar differentiable with respect to the kernel, and the new u, (1, units).
+        """
+        v = tf.math.l2_normalize(tf.matmul(self.u, self.kernel, transpose_b=True))  # (1, fan_in)
+        v_kernel = tf.matmul(tf.stop_gradient(v), self.kernel)  # (1, units)
+        u = tf.stop_gradient(tf.math.l2_normalize(v_kernel))
+        return tf.reduce_sum(v_kernel * u), u
+
+    def applied_kernel(self, training: bool = False) -> tf.Tensor:
+        """The matrix that inputs are multiplied with, (fan_in, units): W_ISN. Moves u if training."""
+        return self.kernel * self._kernel_factor(training)
+
+    def _kernel_factor(self, training: bool) -> tf.Tensor | float:
+        """What `kernel` is multiplied with to give W_ISN, a scalar. Moves u if training."""
+        if self.normalization == "none":
+            return 1.0 / math.sqrt(self.kernel.shape[0])
+        sigma, u = self.power_iteration()
+        if training:
+            self.u.assign(u)
+        return self.initial_sigma / sigma
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        fan_in, units = self.kernel.shape
+        if units > fan_in:
+            kernel = tf.transpose(self.kernel) * self._kernel_factor(training)
+            return linear(inputs, kernel, self.bias, kernel_is_transposed=True)
+        return linear(inputs, self.applied_kernel(training), self.bias)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "use_bias": self.use_bias,
+            "normalization": self.normalization,
+        }

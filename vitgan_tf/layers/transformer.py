@@ -1,0 +1,140 @@
+"""Transformer blocks: the discriminator's, and the generator's, which a style modulates."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention
+from vitgan_tf.layers.kernels import gelu
+from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
+from vitgan_tf.layers.normalization import LayerNorm
+from vitgan_tf.layers.spectral import ISNDense
+
+ACTIVATIONS = {"gelu": gelu, "relu": tf.nn.relu, "silu": tf.nn.silu}
+ATTENTIONS = {"l2": L2MultiHeadAttention, "dot_product": MultiHeadAttention}
+
+
+class FeedForward(tf.keras.layers.Layer):
+    """MLP(h) = act(h W_1 + b_1) W_2 + b_2, each token by itself (Vaswani et al. 2017).
+
+    Call: (..., embed_dim) -> the same.
+
+    Args:
+      mlp_dim: units between the two linear layers.
+      activation: "gelu", "relu" or "silu".
+      normalization: of the two linear layers, see `ISNDense`.
+
+    Raises:
+      ValueError: an unknown activation.
+    """
+
+    def __init__(self, mlp_dim: int, activation: str = "gelu", normalization: str = "none", **kwargs):
+        super().__init__(**kwargs)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
+        self.mlp_dim = mlp_dim
+        self.activation = activation
+        self.normalization = normalization
+
+    def build(self, input_shape):
+        self.expand = ISNDense(self.mlp_dim, normalization=self.normalization, name="expand")
+        self.expand.build(input_shape)
+        self.contract = ISNDense(input_shape[-1], normalization=self.normalization, name="contract")
+        self.contract.build((*input_shape[:-1], self.mlp_dim))
+        super().build(input_shape)
+
+    def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
+        hidden = ACTIVATIONS[self.activation](self.expand(tokens, training=training))
+        return self.contract(hidden, training=training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "mlp_dim": self.mlp_dim,
+            "activation": self.activation,
+            "normalization": self.normalization,
+        }
+
+
+class TransformerBlock(tf.keras.layers.Layer):
+    """Pre-norm block: h' = MSA(norm(h)) + h,   h'' = MLP(norm(h')) + h'.
+
+    With norm = layer norm, the discriminator's block (Dosovitskiy et al. 2021); with modulated=True, norm is the
+    self-modulated layer norm of a style w, the generator's (paper, "Generator Design").
+
+    Call: tokens (batch, num_tokens, embed_dim), or with modulated=True the pair
+    (tokens, style (batch, style_dim)) -> shape of tokens, or with num_queries=n the first n tokens alone,
+    (batch, n, embed_dim), computed without the others' share of the work.
+
+    Args:
+      num_heads: attention heads.
+      mlp_dim: hidden width of the MLP.
+      attention: "l2" or "dot_product".
+      activation: of the MLP: "gelu", "relu" or "silu".
+      normalization: of all linear layers, see `ISNDense`.
+      modulated: whether a style modulates the norms.
+
+    Raises:
+      ValueError: an unknown attention or activation, or embed_dim not a multiple of num_heads.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        mlp_dim: int,
+        attention: str,
+        activation: str = "gelu",
+        normalization: str = "none",
+        modulated: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {sorted(ATTENTIONS)}, got {attention!r}")
+        self.num_heads = num_heads
+        self.mlp_dim = mlp_dim
+        self.attention = attention
+        self.activation = activation
+        self.normalization = normalization
+        self.modulated = modulated
+
+    def build(self, input_shape):
+        tokens_shape = input_shape[0] if self.modulated else input_shape
+        norm = SelfModulatedLayerNorm if self.modulated else LayerNorm
+        self.attention_norm = norm(name="attention_norm")
+        self.attention_norm.build(input_shape)
+        self.self_attention = ATTENTIONS[self.attention](
+            self.num_heads, normalization=self.normalization, name="self_attention"
+        )
+        self.self_attention.build(tokens_shape)
+        self.mlp_norm = norm(name="mlp_norm")
+        self.mlp_norm.build(input_shape)
+        self.mlp = FeedForward(self.mlp_dim, self.activation, normalization=self.normalization, name="mlp")
+        self.mlp.build(tokens_shape)
+        super().build(input_shape)
+
+    def call(
+        self,
+        inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor],
+        training: bool = False,
+        num_queries: int | None = None,
+    ) -> tf.Tensor:
+        tokens, style = inputs if self.modulated else (inputs, None)
+        normalized = self._norm(self.attention_norm, tokens, style)
+        attended = self.self_attention(normalized, training=training, num_queries=num_queries)
+        tokens = tokens[:, :num_queries] + attended
+        return tokens + self.mlp(self._norm(self.mlp_norm, tokens, style), training=training)
+
+    def _norm(self, norm: tf.keras.layers.Layer, tokens: tf.Tensor, style: tf.Tensor | None) -> tf.Tensor:
+        return norm((tokens, style)) if self.modulated else norm(tokens)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "attention": self.attention,
+            "activation": self.activation,
+            "normalization": self.normalization,
+            "modulated": self.modulated,
+        }

@@ -1,0 +1,139 @@
+"""The ViT discriminator."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from vitgan_tf.config import ExperimentConfig
+from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
+from vitgan_tf.layers.equalized import EqualizedDense
+from vitgan_tf.layers.normalization import LayerNorm
+from vitgan_tf.layers.patches import extract_patches
+from vitgan_tf.layers.spectral import ISNDense
+from vitgan_tf.layers.transformer import TransformerBlock
+
+
+class ViTDiscriminator(tf.keras.Model):
+    """Lipschitz vision transformer, overlapping patches to a logit (paper, "Regularizing ViT-based Discriminator").
+
+    h_0 = [x_class; x_1 E; ...; x_L E] + E_pos,   h_l = block_l(h_{l-1}),   logit = LN(h_L[0]) . v + b
+
+    x_i are the overlapping patches, E_pos the Fourier embedding of their centres. The class token has a learned
+    position of its own; as the two only ever appear as a sum, they are one weight here. Attention is by L2
+    distance, and improved spectral normalisation is on the patch projection and on every linear layer of the
+    blocks, not on the last one.
+
+    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. With
+    training=True each spectral norm's power iteration moves on by one.
+
+    Args:
+      image_size: edge of the images, in pixels; a multiple of patch_size.
+      num_channels: colour channels.
+      patch_size: edge P of a grid patch, in pixels.
+      patch_overlap: pixels o by which a patch is extended on every side.
+      embed_dim: token width.
+      mlp_dim: hidden width of the blocks' MLP.
+      num_heads: attention heads.
+      num_blocks: transformer blocks.
+      activation: of the blocks' MLP: "gelu", "relu" or "silu".
+
+    Raises:
+      ValueError: image_size is not a multiple of patch_size.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        num_channels: int,
+        patch_size: int,
+        patch_overlap: int,
+        embed_dim: int,
+        mlp_dim: int,
+        num_heads: int,
+        num_blocks: int,
+        activation: str = "gelu",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if image_size % patch_size:
+            raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
+        self.image_size = image_size
+        self.num_channels = num_channels
+        self.patch_size = patch_size
+        self.patch_overlap = patch_overlap
+        self.embed_dim = embed_dim
+        self.mlp_dim = mlp_dim
+        self.num_heads = num_heads
+        self.num_blocks = num_blocks
+        self.activation = activation
+        self.grid_size = image_size // patch_size
+
+        self.patch_projection = ISNDense(embed_dim, name="patch_projection")
+        self.positions = FourierEmbedding(embed_dim, name="positions")
+        self.blocks = [
+            TransformerBlock(num_heads, mlp_dim, "l2", activation=activation, normalization="isn", name=f"block_{i}")
+            for i in range(num_blocks)
+        ]
+        self.norm = LayerNorm(name="norm")
+        self.head = EqualizedDense(1, name="head")
+
+    def build(self, input_shape):
+        num_patches = self.grid_size**2
+        window = self.patch_size + 2 * self.patch_overlap
+        self.class_token = self.add_weight(
+            name="class_token",
+            shape=(1, 1, self.embed_dim),
+            initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
+        )
+        self.patch_projection.build((None, num_patches, window**2 * self.num_channels))
+        self.positions.build((None, 2))
+        for block in self.blocks:
+            block.build((None, num_patches + 1, self.embed_dim))
+        self.norm.build((None, 1, self.embed_dim))
+        self.head.build((None, 1, self.embed_dim))
+        self.built = True
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        patches = extract_patches(images, self.patch_size, self.patch_overlap)
+        tokens = self.patch_projection(patches, training=training)
+        tokens += self.positions(coordinate_grid(self.grid_size, self.grid_size))
+        batch_size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
+        tokens = tf.concat([tf.tile(self.class_token, [batch_size, 1, 1]), tokens], axis=1)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, training=training)
+        # The head reads the class token alone: of the last block, nothing else is needed.
+        class_token = self.blocks[-1](tokens, training=training, num_queries=1)
+        return self.head(self.norm(class_token))[:, 0, 0]
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "num_channels": self.num_channels,
+            "patch_size": self.patch_size,
+            "patch_overlap": self.patch_overlap,
+            "embed_dim": self.embed_dim,
+            "mlp_dim": self.mlp_dim,
+            "num_heads": self.num_heads,
+            "num_blocks": self.num_blocks,
+            "activation": self.activation,
+        }
+
+
+def build_discriminator(config: ExperimentConfig) -> ViTDiscriminator:
+    """The discriminator of a configuration, with its weights made."""
+    network = config.discriminator
+    discriminator = ViTDiscriminator(
+        image_size=config.data.image_size,
+        num_channels=config.data.num_channels,
+        patch_size=network.patch_size,
+        patch_overlap=network.patch_overlap,
+        embed_dim=network.embed_dim,
+        mlp_dim=network.mlp_dim,
+        num_heads=network.num_heads,
+        num_blocks=network.num_blocks,
+        activation=network.activation,
+        name="discriminator",
+    )
+    discriminator.build((None, config.data.image_size, config.data.image_size, config.data.num_channels))
+    return discriminator

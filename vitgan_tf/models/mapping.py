@@ -1,0 +1,58 @@
+"""StyleGAN2's mapping network: latents to styles."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from vitgan_tf.layers.equalized import EqualizedDense
+
+
+class MappingNetwork(tf.keras.Model):
+    """w = MLP(z / sqrt(mean(z^2) + 1e-8))      (Karras et al. 2019, 2020)
+
+    num_layers equalised linear layers that learn slowly, each followed by a leaky ReLU of slope 0.2 and gain
+    sqrt(2).
+
+    Call: latents z (batch, latent_dim), drawn from N(0, I) -> styles w (batch, style_dim).
+
+    Args:
+      style_dim: width of every layer.
+      num_layers: number of layers.
+      lr_multiplier: relative learning rate of the layers.
+
+    Raises:
+      ValueError: num_layers below 1.
+    """
+
+    def __init__(self, style_dim: int, num_layers: int = 8, lr_multiplier: float = 0.01, **kwargs):
+        super().__init__(**kwargs)
+        if num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
+        self.style_dim = style_dim
+        self.num_layers = num_layers
+        self.lr_multiplier = lr_multiplier
+        self.dense_layers = [
+            EqualizedDense(style_dim, lr_multiplier=lr_multiplier, name=f"dense_{i}") for i in range(num_layers)
+        ]
+
+    def build(self, input_shape):
+        for layer in self.dense_layers:
+            layer.build(input_shape)
+            input_shape = (input_shape[0], self.style_dim)
+        self.built = True
+
+    def call(self, latents: tf.Tensor) -> tf.Tensor:
+        w = latents * tf.math.rsqrt(tf.reduce_mean(tf.square(latents), axis=-1, keepdims=True) + 1e-8)
+        for layer in self.dense_layers:
+            w = tf.nn.leaky_relu(layer(w), 0.2) * math.sqrt(2.0)
+        return w
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "style_dim": self.style_dim,
+            "num_layers": self.num_layers,
+            "lr_multiplier": self.lr_multiplier,
+        }

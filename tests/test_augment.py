@@ -1,0 +1,144 @@
+"""DiffAugment: each operation against loops, draws per image, gradients, probability."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf import augment
+
+BATCH, HEIGHT, WIDTH, CHANNELS = 4, 8, 12, 3
+SEED = tf.constant([3, 5])
+
+
+def _images(batch=BATCH):
+    return np.random.uniform(-1, 1, size=(batch, HEIGHT, WIDTH, CHANNELS)).astype(np.float32)
+
+
+def _per_image(values):
+    return tf.reshape(tf.constant(values, tf.float32), (-1, 1, 1, 1))
+
+
+def test_color_equals_a_loop():
+    images = _images()
+    brightness, saturation, contrast = [-0.5, 0.1, 0.0, 0.3], [0.0, 1.0, 2.0, 0.5], [0.5, 1.0, 1.5, 0.7]
+    result = augment.adjust_color(images, *map(_per_image, (brightness, saturation, contrast))).numpy()
+    for i in range(BATCH):
+        image = images[i].astype(np.float64) + brightness[i]
+        for row, column in np.ndindex(HEIGHT, WIDTH):
+            grey = image[row, column].sum() / CHANNELS
+            image[row, column] = grey + saturation[i] * (image[row, column] - grey)
+        mean = image.sum() / image.size
+        np.testing.assert_allclose(result[i], mean + contrast[i] * (image - mean), rtol=1e-4, atol=1e-5)
+
+
+def test_translation_equals_a_loop():
+    images = _images()
+    down, right = [0, 1, -2, 3], [0, -3, 2, 1]
+    result = augment.translate(images, _per_image(down), _per_image(right)).numpy()
+    for i, row, column in np.ndindex(BATCH, HEIGHT, WIDTH):
+        source_row, source_column = row - down[i], column - right[i]
+        inside = 0 <= source_row < HEIGHT and 0 <= source_column < WIDTH
+        expected = images[i, source_row, source_column] if inside else np.zeros(CHANNELS)
+        np.testing.assert_array_equal(result[i, row, column], expected)
+
+
+def test_scaling_equals_a_bilinear_loop():
+    images = _images()
+    factors = [1.0, 0.8, 1.25, 2.0]
+    result = augment.scale(images, _per_image(factors)).numpy()
+    for i, row, column in np.ndindex(BATCH, HEIGHT, WIDTH):
+        y = (row - (HEIGHT - 1) / 2) / factors[i] + (HEIGHT - 1) / 2
+        x = (column - (WIDTH - 1) / 2) / factors[i] + (WIDTH - 1) / 2
+        expected = np.zeros(CHANNELS)
+        for r in (int(np.floor(y)), int(np.floor(y)) + 1):
+            for c in (int(np.floor(x)), int(np.floor(x)) + 1):
+                if 0 <= r < HEIGHT and 0 <= c < WIDTH:
+                    expected += images[i, r, c] * (1 - abs(y - r)) * (1 - abs(x - c))
+        np.testing.assert_allclose(result[i, row, column], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(result[0], images[0])
+
+
+def test_cutout_equals_a_loop():
+    images = _images()
+    rows, columns = [0, 2, -2, 7], [0, 5, -1, 10]
+    result = augment.cutout(images, _per_image(rows), _per_image(columns), (4, 6)).numpy()
+    for i, row, column in np.ndindex(BATCH, HEIGHT, WIDTH):
+        cut = rows[i] <= row < rows[i] + 4 and columns[i] <= column < columns[i] + 6
+        np.testing.assert_array_equal(result[i, row, column], 0 if cut else images[i, row, column])
+
+
+@pytest.mark.parametrize("name", augment.OPERATIONS)
+def test_each_image_has_its_own_draw(name):
+    """The same picture in each place of the batch: all results differ, and follow from the seed."""
+    images = np.repeat(_images(1), 16, axis=0)
+    result = augment.diff_augment(tf.constant(images), (name,), 1.0, SEED).numpy()
+    distinct = {image.tobytes() for image in result}
+    # Translations by -1, 0 or 1 rows and -2 to 2 columns: 15 outcomes; the others have hundreds.
+    assert len(distinct) >= (6 if name == "translation" else 12)
+    again = augment.diff_augment(tf.constant(images), (name,), 1.0, SEED).numpy()
+    np.testing.assert_array_equal(again, result)
+    other = augment.diff_augment(tf.constant(images), (name,), 1.0, SEED + 1).numpy()
+    assert np.abs(other - result).max() > 0.1
+
+
+@pytest.mark.parametrize("name", augment.OPERATIONS)
+def test_probability_is_per_image(name):
+    images = tf.constant(np.repeat(_images(1), 4000, axis=0))
+    result = augment.diff_augment(images, (name,), 0.8, SEED).numpy()
+    unchanged = np.mean(np.all(np.abs(result - images.numpy()) < 1e-6, axis=(1, 2, 3)))
+    # A translation by 0 and 0, drawn once in 15, changes nothing. Three standard deviations are 0.019.
+    expected = 0.2 + (0.8 / 15 if name == "translation" else 0.0)
+    assert abs(unchanged - expected) < 0.02
+    never = augment.diff_augment(images, (name,), 0.0, SEED).numpy()
+    np.testing.assert_allclose(never, images.numpy(), atol=1e-6)
+
+
+def test_draws_cover_their_ranges():
+    """From a picture whose changes can be read off: 1 at the centre pixel, 0 elsewhere."""
+    point = np.zeros((3000, 9, 9, 1), np.float32)
+    point[:, 4, 4] = 1.0
+    moved = augment.diff_augment(tf.constant(point), ("translation",), 1.0, SEED).numpy()
+    rows, columns = np.argmax(moved.max(axis=(2, 3)), axis=1) - 4, np.argmax(moved.max(axis=(1, 3)), axis=1) - 4
+    for shifts in (rows, columns):
+        values, counts = np.unique(shifts, return_counts=True)
+        np.testing.assert_array_equal(values, [-1, 0, 1])
+        assert counts.min() > 900
+    assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.06
+    white = tf.ones((3000, 8, 8, 1))
+    holes = 1.0 - augment.diff_augment(white, ("cutout",), 1.0, SEED).numpy()[..., 0]
+    assert set(holes.sum(axis=(1, 2)).astype(int)) <= {h * w for h in range(2, 5) for w in range(2, 5)}
+    bright = augment.diff_augment(tf.zeros((3000, 2, 2, 1)), ("color",), 1.0, SEED).numpy()[:, 0, 0, 0]
+    assert -0.5 <= bright.min() < -0.48 and 0.48 < bright.max() <= 0.5
+
+
+def test_gradients_reach_the_images():
+    """The whole policy is affine in the images: its gradient equals finite differences exactly."""
+    images = tf.constant(_images(2))
+    weights = np.random.normal(size=images.shape).astype(np.float32)
+
+    def loss(images):
+        augmented = augment.diff_augment(images, tuple(augment.OPERATIONS), 1.0, SEED)
+        return tf.reduce_sum(weights * augmented)
+
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        value = loss(images)
+    gradient = tape.gradient(value, images).numpy()
+    assert np.mean(np.abs(gradient) > 0) > 0.3
+    direction = np.random.normal(size=images.shape).astype(np.float32)
+    difference = (loss(images + direction) - loss(images - direction)).numpy() / 2
+    np.testing.assert_allclose(np.sum(gradient * direction), difference, rtol=1e-3)
+
+
+def test_operations_are_applied_in_the_order_of_the_policy():
+    """Brightness before a cutout leaves the hole at 0; after it, the hole is brightened too."""
+    images = tf.ones((64, 8, 8, 1))
+    first = augment.diff_augment(images, ("color", "cutout"), 1.0, SEED).numpy()
+    second = augment.diff_augment(images, ("cutout", "color"), 1.0, SEED).numpy()
+    assert np.mean(np.any(first == 0, axis=(1, 2, 3))) == 1.0
+    assert np.mean(np.any(second == 0, axis=(1, 2, 3))) < 0.1
+
+
+def test_no_policy_is_the_identity():
+    images = tf.constant(_images())
+    assert augment.diff_augment(images, (), 0.8, SEED) is images

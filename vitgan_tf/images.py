@@ -1,0 +1,54 @@
+"""Value ranges of images, grids of images, and image files."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+
+def to_float(images_uint8: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """uint8 images, 0 to 255 -> float32 in [-1, 1]. Any shape."""
+    return tf.cast(images_uint8, tf.float32) * (2.0 / 255.0) - 1.0
+
+
+def to_uint8(images: np.ndarray | tf.Tensor) -> tf.Tensor:
+    """Float images, clipped to [-1, 1] -> uint8, 0 to 255: undoes `to_float`. Any shape."""
+    return tf.cast(tf.round((tf.clip_by_value(images, -1.0, 1.0) + 1.0) * (255.0 / 2.0)), tf.uint8)
+
+
+def image_grid(images_uint8: np.ndarray, columns: int, min_width: int = 0) -> np.ndarray:
+    """Images side by side in rows, a grey line of one pixel between them, enlarged by a whole factor.
+
+    Args:
+      images_uint8: (num_images, height, width, channels); places missing in the last row are grey.
+      columns: images in a row.
+      min_width: least width of the grid in pixels, reached by repeating pixels.
+
+    Returns:
+      ((rows * (height + 1) - 1) * factor, (columns * (width + 1) - 1) * factor, channels) uint8.
+    """
+    num_images, height, width, channels = images_uint8.shape
+    rows = -(-num_images // columns)
+    cells = np.full((rows * columns, height + 1, width + 1, channels), 128, np.uint8)
+    cells[:num_images, :height, :width] = images_uint8
+    cells = cells.reshape(rows, columns, height + 1, width + 1, channels).transpose(0, 2, 1, 3, 4)
+    grid = cells.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
+    factor = max(1, -(-min_width // grid.shape[1]))
+    return grid.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def write_png(path: str, image_uint8: np.ndarray) -> None:
+    """Writes (height, width, 1 or 3) uint8 as a PNG file, whole or not at all."""
+    write_atomically(path, tf.io.encode_png(image_uint8).numpy())
+
+
+def write_atomically(path: str, content: bytes) -> None:
+    """Writes a file so that, whatever interrupts it, path holds its old or its new content."""
+    partial_path = path + ".partial"
+    with open(partial_path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial_path, path)

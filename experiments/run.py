@@ -1,0 +1,46 @@
+"""Trains a GAN: python experiments/run.py --dataset=celeba64
+
+Run again, the same command goes on from the newest checkpoint in --model_dir.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+from absl import flags
+
+from vitgan_tf import command_line
+
+command_line.define_config_flags()
+flags.DEFINE_string("model_dir", None, "Run directory; default: runs/<dataset>.")
+flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.")
+FLAGS = flags.FLAGS
+
+
+def main(_):
+    config = command_line.config_from_flags()
+    if FLAGS.dry_run:
+        print(json.dumps(dataclasses.asdict(config), indent=2))
+        return
+    command_line.import_tensorflow()
+    from vitgan_tf.training.experiment import run_experiment
+
+    model_dir = FLAGS.model_dir or os.path.join("runs", FLAGS.dataset)
+    run_experiment(config, model_dir, provenance={"command": sys.argv, "commit": _commit()})
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this script is in, or None."""
+    command = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,240 @@
+"""The commands as a user runs them: in processes of their own."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+RUN = "experiments/run.py"
+STEPS = 40
+# Long enough for a kill in the middle; a checkpoint every 5 steps, two evaluations and grids.
+TINY = ["--dataset=tiny", f"--total_kimg={STEPS * 8 / 1000}", "--samples_every_kimg=0.16", "--eval_every_kimg=0.16"]
+
+
+def _command(script, *arguments):
+    return [sys.executable, str(ROOT / script), *map(str, arguments)]
+
+
+def _run(script, *arguments, **options):
+    return subprocess.run(_command(script, *arguments), capture_output=True, text=True, timeout=300, **options)
+
+
+def _error(script, *arguments, **options):
+    """The error lines of a command that must fail without a traceback."""
+    result = _run(script, *arguments, **options)
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stderr.strip().splitlines()
+
+
+def _variables(model_dir):
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(model_dir / "checkpoints")))
+    return {
+        name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "save_counter" not in name
+    }
+
+
+def _metrics(model_dir):
+    return [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run from its first step to its last, and what it printed."""
+    model_dir = tmp_path_factory.mktemp("finished") / "run"
+    result = _run(RUN, *TINY, f"--model_dir={model_dir}")
+    assert result.returncode == 0, result.stderr
+    return model_dir, result
+
+
+def test_a_run_leaves_all_its_files(finished):
+    model_dir, _ = finished
+    names = {path.name.split(".")[0] for path in model_dir.iterdir()}
+    assert names == {"config", "checkpoints", "samples", "events", "metrics", "saved_model", "digits_classifier"}
+    assert sorted(path.name for path in (model_dir / "samples").iterdir()) == [
+        f"step_{step:08d}.png" for step in (0, 20, 40)
+    ]
+    checkpoints = {path.name.split(".")[0] for path in (model_dir / "checkpoints").glob("ckpt-*")}
+    assert checkpoints == {"ckpt-30", "ckpt-35", "ckpt-40"}
+    lines = _metrics(model_dir)
+    assert [line["step"] for line in lines] == [0, 20, 40]
+    for line in lines:
+        assert {"step", "kimg", "digits_fd", "digits_is", "digits_fd_half_split"} <= set(line)
+        assert line["kimg"] == line["step"] * 8 / 1000
+        np.testing.assert_allclose(sum(line["digits_class_fractions"]), 1.0)
+    config = json.loads((model_dir / "config.json").read_text())
+    assert config["config"]["train"]["total_kimg"] == STEPS * 8 / 1000
+    assert config["command"][1:] == [*TINY, f"--model_dir={model_dir}"]
+
+
+def test_the_log_is_readable(finished):
+    """Lines of the command's own log and nothing else: no warning of TensorFlow or of what it imports."""
+    _, result = finished
+    assert result.stdout == ""
+    for line in result.stderr.splitlines():
+        assert line.startswith("I") and line.split("] ")[0].rsplit(" ", 1)[1].split(":")[0] in (
+            "experiment.py",
+            "digits.py",
+            "callbacks.py",
+        ), line
+    for words in ("generator 0.01 M weights", "right on held-out digits", "steps (", "run complete"):
+        assert words in result.stderr
+
+
+def test_tensorboard_has_the_scalars_and_samples(finished):
+    model_dir, _ = finished
+    tags = set()
+    for path in model_dir.glob("events.*"):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            tags |= {value.tag for value in event.summary.value}
+    assert tags == {
+        *("d_loss", "g_loss", "real_logits", "fake_logits", "bcr_real", "bcr_fake"),
+        *("d_gradient_norm", "g_gradient_norm", "images_per_second", "samples"),
+        *("digits_fd", "digits_is", "digits_fd_half_split"),
+    }
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
+    """kill -9 after some checkpoint; the same command again; bit by bit the weights of the unbroken run."""
+    unbroken, _ = finished
+    model_dir = tmp_path / "run"
+    command = _command(RUN, *TINY, f"--model_dir={model_dir}")
+    # Output to a file: a full pipe would stop the process.
+    with open(tmp_path / "log", "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        deadline = time.monotonic() + 240
+        while not list(model_dir.glob("checkpoints/ckpt-10.index")) and time.monotonic() < deadline:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (model_dir / "saved_model").exists()
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    first_step = int(result.stderr.split("steps from step ")[1].split()[0])
+    assert 10 <= first_step < STEPS
+    expected, variables = _variables(unbroken), _variables(model_dir)
+    assert set(variables) == set(expected)
+    for name, value in variables.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert [line["step"] for line in _metrics(model_dir)] == [0, 20, 40]
+    assert (model_dir / "saved_model" / "saved_model.pb").exists()
+
+
+def test_another_model_is_refused_and_nothing_lost(finished):
+    model_dir, _ = finished
+    before = {path: path.read_bytes() for path in model_dir.rglob("*") if path.is_file()}
+    lines = _error(RUN, *TINY, "--generator.num_blocks=1", f"--model_dir={model_dir}")
+    assert len(lines) == 1
+    assert "generator.num_blocks: 2 -> 1" in lines[0] and "choose another --model_dir" in lines[0]
+    assert {path: path.read_bytes() for path in model_dir.rglob("*") if path.is_file()} == before
+
+
+def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
+    model_dir, _ = finished
+    grid, gif = tmp_path / "new" / "grid.png", tmp_path / "walk.gif"
+    result = _run(
+        "tools/generate.py", f"--model={model_dir / 'saved_model'}", f"--output={grid}", f"--gif={gif}",
+        "--num_images=12", "--columns=4", "--min_width=64", "--frames=3", "--seed=7",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    with Image.open(grid) as image:
+        assert image.size == (70, 52)  # 4 x 3 images of 8 pixels and the lines between them, twice
+        assert np.asarray(image).std() > 5
+    with Image.open(gif) as image:
+        assert image.size == (70, 52) and image.n_frames == 12
+
+
+def test_benchmark_ends_with_one_json_line(tmp_path):
+    result = _run("tools/benchmark.py", "train", "--dataset=tiny", "--batch_size=4", "--steps=2", "--xla=off")
+    assert result.returncode == 0, result.stderr
+    values = json.loads(result.stdout.splitlines()[-1])
+    assert {
+        *("images_per_second", "gflops_per_step", "fraction_of_matmul_peak", "peak_memory_gb"),
+        "seconds_to_first_step",
+    } <= set(values)
+    assert (values["dataset"], values["batch_size"], values["xla"]) == ("digits", 4, "off")
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--dataset=celeba"], ["unknown dataset 'celeba'", "did you mean 'celeba64'"]),
+        (["--dataset=cifar10"], ["'cifar10' cannot be loaded yet", "--dataset=digits"]),
+        (["--batch_size=0"], ["train.batch_size must be at least 1, got 0"]),
+        (["--image_size=30"], ["data.image_size must be a multiple of generator.patch_size, got 30 and 4"]),
+        (["--generator.num_heads=5"], ["generator.embed_dim must be a multiple", "96 and 5"]),
+        (["--augment.policy=color,cutuot"], ["got 'cutuot'", "did you mean 'cutout'"]),
+        (["digits"], ["unexpected argument 'digits'", "--name=value"]),
+    ],
+)
+def test_wrong_values_end_in_one_line(arguments, words, tmp_path):
+    model_dir = tmp_path / "run"
+    lines = _error(RUN, *arguments, f"--model_dir={model_dir}")
+    assert len(lines) == 1
+    for word in words:
+        assert word in lines[0]
+    assert not model_dir.exists()
+
+
+@pytest.mark.parametrize(
+    "argument, words",
+    [
+        ("--generater.embed_dim=8", "Did you mean: generator.embed_dim"),
+        ("--batchsize=8", "Did you mean: batch_size"),
+        ("--batch_size=many", "flag --train.batch_size=many: invalid literal for int()"),
+        ("--learning_rate=1", "Unknown command line flag 'learning_rate'"),
+    ],
+)
+def test_wrong_flags_are_answered_by_absl(argument, words):
+    lines = _error(RUN, argument)
+    assert words in lines[0] and len(lines) == 2  # the second says how to get help
+
+
+def test_directory_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    lines = _error(RUN, "--dataset=tiny", f"--model_dir={tmp_path / 'file' / 'run'}")
+    assert len(lines) == 1 and "cannot write the run directory" in lines[0] and "--model_dir" in lines[0]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_help_lists_every_field_and_imports_no_tensorflow():
+    result = _run(RUN, "--help")
+    for words in ("--dataset", "--model_dir", "--generator.embed_dim", "--batch_size", "celeba64: CelebA"):
+        assert words in result.stdout
+    code = (
+        "import runpy, sys\n"
+        "try:\n"
+        f"    sys.argv = ['run.py', '--help']; runpy.run_path({str(ROOT / RUN)!r}, run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "slow = {'tensorflow', 'numpy', 'sklearn', 'scipy', 'PIL', 'keras'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+
+
+def test_dry_run_prints_the_resolved_configuration():
+    result = _run(RUN, "--dataset=celeba64", "--dry_run", "--batch_size=16", "--augment.policy=")
+    config = json.loads(result.stdout)
+    assert config["train"]["batch_size"] == 16 and config["generator"]["embed_dim"] == 384
+    assert config["augment"]["policy"] == [] and config["data"]["dataset"] == "celeba64"
+
+
+def test_generate_refuses_a_folder_that_is_no_model(tmp_path):
+    lines = _error("tools/generate.py", f"--model={tmp_path}", f"--output={tmp_path / 'x.png'}")
+    assert len(lines) == 1 and "is not a SavedModel" in lines[0]
+    lines = _error("tools/generate.py", f"--model={tmp_path}")
+    assert len(lines) == 1 and "give --output=FILE.png, --gif=FILE.gif or both" in lines[0]
+
+
+def test_benchmark_refuses_unknown_measurements():
+    lines = _error("tools/benchmark.py", "trian")
+    assert len(lines) == 1 and "train [--flags]" in lines[0]

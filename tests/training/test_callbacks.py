@@ -1,0 +1,156 @@
+"""When callbacks act, and what they write."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf.errors import UserError
+from vitgan_tf.images import image_grid
+from vitgan_tf.models.generator import build_generator
+from vitgan_tf.presets import preset
+from vitgan_tf.training.callbacks import (
+    MetricsWriter,
+    ProgressBar,
+    SampleWriter,
+    ScalarWriter,
+    StepCallback,
+    StopOnDivergence,
+    generate_uint8,
+)
+from vitgan_tf.training.run_directory import RunDirectory
+
+LOGS = {"d_loss": 1.5, "g_loss": 0.5}
+
+
+class _Model:
+    """What callbacks see of a GAN."""
+
+    def __init__(self):
+        self.ema_generator = build_generator(preset("tiny"))
+        self.resets = 0
+
+    def reset_metrics(self):
+        self.resets += 1
+
+
+class _Recorder(StepCallback):
+    def __init__(self, **schedule):
+        super().__init__(**schedule)
+        self.steps = []
+
+    def at_step(self, step, logs):
+        self.steps.append(step)
+
+
+def _run(callback, steps, model=None):
+    callback.set_model(model or _Model())
+    callback.on_train_begin()
+    for batch in range(steps):
+        callback.on_train_batch_begin(batch)
+        callback.on_train_batch_end(batch, LOGS)
+    callback.on_train_end()
+
+
+def _events(path):
+    """(step, tag, value) of every TensorBoard summary."""
+    found = []
+    for file in sorted(path.glob("events.*")):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            for value in event.summary.value:
+                found.append((event.step, value.tag, tf.make_ndarray(value.tensor)))
+    return found
+
+
+@pytest.mark.parametrize(
+    "first_step, total, period, expected",
+    [
+        (0, 10, 4, [4, 8, 10]),
+        (0, 10, 5, [5, 10]),
+        (3, 10, 4, [4, 8, 10]),  # resumed between two calls
+        (8, 10, 4, [10]),  # resumed right after a call
+        (0, 10, 100, [10]),  # a period longer than the run
+        (9, 10, 3, [10]),
+    ],
+)
+def test_acts_at_multiples_of_the_period_and_at_the_end(first_step, total, period, expected):
+    callback = _Recorder(first_step=first_step, total_steps=total, period=period)
+    _run(callback, total - first_step)
+    assert callback.steps == expected
+
+
+def test_divergence_names_step_and_metric():
+    callback = StopOnDivergence(first_step=10, total_steps=20)
+    callback.on_train_batch_end(0, LOGS)
+    with pytest.raises(UserError, match="g_loss not finite at step 12"):
+        callback.on_train_batch_end(1, {"d_loss": 1.0, "g_loss": float("nan")})
+
+
+def test_scalars_are_written_and_metrics_reset(tmp_path):
+    model = _Model()
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    _run(ScalarWriter(writer, 8, first_step=0, total_steps=5, period=2), 5, model)
+    events = _events(tmp_path)
+    assert [(step, float(value)) for step, tag, value in events if tag == "d_loss"] == [(2, 1.5), (4, 1.5), (5, 1.5)]
+    rates = [float(value) for _, tag, value in events if tag == "images_per_second"]
+    assert len(rates) == 3 and min(rates) > 0
+    assert model.resets == 3
+
+
+def test_sample_grids_come_from_the_same_latents(tmp_path):
+    model = _Model()
+    directory = RunDirectory(str(tmp_path), preset("tiny"))
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    _run(SampleWriter(directory, writer, seed=3, first_step=0, total_steps=2, period=1), 2, model)
+    paths = sorted((tmp_path / "samples").iterdir())
+    assert [path.name for path in paths] == [f"step_{step:08d}.png" for step in range(3)]
+    grids = [tf.io.decode_png(path.read_bytes()).numpy() for path in paths]
+    expected = image_grid(generate_uint8(model.ema_generator, 100, seed=3), 10, 640)
+    for grid in grids:
+        np.testing.assert_array_equal(grid, expected)
+    assert [(step, tag) for step, tag, _ in _events(tmp_path)] == [(0, "samples"), (1, "samples"), (2, "samples")]
+
+
+def test_metrics_lines(tmp_path):
+    directory = RunDirectory(str(tmp_path), preset("tiny"))
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    seen = []
+
+    def evaluate(images):
+        seen.append(images.shape)
+        return {"score": 2.5, "fractions": [0.5, 0.5]}
+
+    callback = MetricsWriter(
+        directory, writer, evaluate, num_samples=7, batch_size=8, seed=0, first_step=0, total_steps=4, period=3
+    )
+    _run(callback, 4)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"step": step, "kimg": step * 8 / 1000, "num_samples": 7, "score": 2.5, "fractions": [0.5, 0.5]}
+        for step in (0, 3, 4)
+    ]
+    assert seen == [(7, 8, 8, 1)] * 3
+    assert [(step, tag, float(value)) for step, tag, value in _events(tmp_path)] == [
+        (step, "score", 2.5) for step in (0, 3, 4)
+    ]
+
+
+def test_generated_images_follow_from_the_seed_and_not_from_the_batch_size():
+    generator = build_generator(preset("tiny"))
+    images = generate_uint8(generator, 20, seed=1)
+    assert images.shape == (20, 8, 8, 1) and images.dtype == np.uint8
+    other_batches = generate_uint8(generator, 20, seed=1, batch_size=7)
+    # Rounding to a grey level may fall to the other side.
+    assert np.abs(images.astype(int) - other_batches).max() <= 1
+    assert np.abs(images.astype(int) - generate_uint8(generator, 20, seed=2)).max() > 10
+
+
+def test_progress_lines_in_a_log_count_from_the_resumed_step(caplog):
+    callback = ProgressBar(first_step=3, total_steps=5)
+    with caplog.at_level("INFO", logger="absl"):
+        _run(callback, 2)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0].startswith("4/5 steps (80 %)")
+    assert messages[-1].startswith("5/5 steps (100 %)")
+    assert "d_loss 1.500, g_loss 0.500" in messages[-1]

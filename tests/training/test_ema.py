@@ -1,0 +1,49 @@
+"""The moving average against its closed formula."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf.training.ema import ema_beta, update_ema
+
+
+@pytest.mark.parametrize(
+    "images_seen, rampup, expected",
+    [
+        (10_000_000, 0.05, 0.5 ** (64 / 10_000)),  # the full half-life of 10 kimg
+        (10_000, 0.05, 0.5 ** (64 / 500)),  # a twentieth of the images seen
+        (10_000, 0.0, 0.5 ** (64 / 10_000)),  # no ramp-up
+        (0, 0.05, 0.0),  # nothing seen: a copy
+    ],
+)
+def test_beta_halves_the_weight_over_the_half_life(images_seen, rampup, expected):
+    beta = ema_beta(tf.constant(images_seen, tf.int64), 64, 10.0, rampup)
+    np.testing.assert_allclose(beta.numpy(), expected, rtol=1e-5)
+
+
+def test_half_life_zero_is_a_copy():
+    assert ema_beta(tf.constant(10**6, tf.int64), 64, 0.0, 0.05).numpy() == 0.0
+
+
+def _network():
+    network = tf.keras.Sequential([tf.keras.layers.Dense(3), tf.keras.layers.BatchNormalization()])
+    network.build((None, 4))
+    return network
+
+
+def test_average_equals_the_closed_formula_and_copies_other_state():
+    """After n updates: beta^n * first + (1 - beta) * sum_k beta^(n-k) * weights_k, in float64."""
+    network, average = _network(), _network()
+    beta, history = 0.9, []
+    first = [variable.numpy().astype(np.float64) for variable in average.trainable_variables]
+    for _ in range(7):
+        for variable in network.variables:
+            variable.assign(tf.random.normal(variable.shape))
+        history.append([variable.numpy().astype(np.float64) for variable in network.trainable_variables])
+        update_ema(average, network, tf.constant(beta))
+    for i, variable in enumerate(average.trainable_variables):
+        expected = beta**7 * first[i] + (1 - beta) * sum(beta ** (6 - k) * history[k][i] for k in range(7))
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-6)
+    assert len(network.non_trainable_variables) == 2
+    for mean, variable in zip(average.non_trainable_variables, network.non_trainable_variables):
+        np.testing.assert_array_equal(mean.numpy(), variable.numpy())

@@ -1,0 +1,201 @@
+"""The training step against one written out naively, and what a step may and may not touch."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf.augment import diff_augment
+from vitgan_tf.config import override
+from vitgan_tf.data.pipeline import load_images, training_dataset
+from vitgan_tf.layers.spectral import ISNDense
+from vitgan_tf.presets import preset
+from vitgan_tf.training.experiment import build_gan
+
+# A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
+CONFIG = override(preset("tiny"), {"train.xla": "off", "train.adam_epsilon": 1e-3})
+
+
+def _batches(config, first_step=0):
+    images, _ = load_images(config.data)
+    return training_dataset(images, config.train.batch_size, config.train.seed, first_step)
+
+
+def _fit(gan, steps, first_step=0):
+    return gan.fit(_batches(gan.config, first_step), steps_per_epoch=steps, verbose=0).history
+
+
+def _values(network):
+    return [variable.numpy() for variable in network.variables]
+
+
+def _norm(gradients):
+    return float(np.sqrt(sum(np.sum(gradient.numpy().astype(np.float64) ** 2) for gradient in gradients)))
+
+
+def _naive_step(gan, real_images):
+    """One step in eager mode: every view through the discriminator by itself, gradients of plain formulas."""
+    config = gan.config
+    batch_size = config.train.batch_size
+    generator, discriminator, step = gan.generator, gan.discriminator, int(gan.step.numpy())
+    seed = tf.random.experimental.stateless_fold_in([config.train.seed, 0], step)
+    seeds = tf.random.experimental.stateless_split(seed, 4)
+    powers = [layer.power_iteration()[1] for layer in discriminator.submodules if isinstance(layer, ISNDense)]
+
+    def augment(images, seed):
+        return diff_augment(images, config.augment.policy, config.augment.probability, seed)
+
+    fake_images = generator(tf.random.stateless_normal([batch_size, generator.latent_dim], seeds[0]))
+    stacked = tf.concat([real_images, fake_images, real_images, fake_images], axis=0)
+    real, fake, real_again, fake_again = tf.split(augment(stacked, seeds[1]), 4)
+    with tf.GradientTape() as tape:
+        logits = discriminator(real), discriminator(fake)
+        adversarial = tf.reduce_mean(tf.math.log1p(tf.exp(-logits[0])) + tf.math.log1p(tf.exp(logits[1])))
+        consistency = [
+            tf.reduce_mean((logits[0] - discriminator(real_again)) ** 2),
+            tf.reduce_mean((logits[1] - discriminator(fake_again)) ** 2),
+        ]
+        loss = adversarial + 10.0 * consistency[0] + 10.0 * consistency[1]
+    variables = discriminator.trainable_variables
+    d_gradients = tape.gradient(loss, variables)
+    gan.discriminator_optimizer.apply_gradients(zip(d_gradients, variables))
+    for layer, u in zip((m for m in discriminator.submodules if isinstance(m, ISNDense)), powers):
+        layer.u.assign(u)
+    with tf.GradientTape() as tape:
+        fake_images = generator(tf.random.stateless_normal([batch_size, generator.latent_dim], seeds[2]))
+        g_loss = tf.reduce_mean(tf.math.log1p(tf.exp(-discriminator(augment(fake_images, seeds[3])))))
+    variables = generator.trainable_variables
+    g_gradients = tape.gradient(g_loss, variables)
+    gan.generator_optimizer.apply_gradients(zip(g_gradients, variables))
+    halflife = min(10_000.0, 0.05 * step * batch_size)
+    beta = 0.5 ** (batch_size / halflife) if halflife else 0.0
+    for mean, variable in zip(gan.ema_generator.variables, generator.variables):
+        mean.assign(beta * mean + (1 - beta) * variable)
+    gan.step.assign_add(1)
+    return {
+        "d_loss": adversarial.numpy(),
+        "g_loss": g_loss.numpy(),
+        "real_logits": np.mean(logits[0]),
+        "fake_logits": np.mean(logits[1]),
+        "bcr_real": consistency[0].numpy(),
+        "bcr_fake": consistency[1].numpy(),
+        "d_gradient_norm": _norm(d_gradients),
+        "g_gradient_norm": _norm(g_gradients),
+    }
+
+
+@pytest.mark.parametrize("xla", ["off", "kernels", "full"])
+def test_steps_equal_naive_steps(xla):
+    gan, naive = build_gan(override(CONFIG, {"train.xla": xla})), build_gan(CONFIG)
+    batches = list(_batches(CONFIG).take(3))
+    if xla == "full":
+        # XLA draws other random numbers than TensorFlow's own kernels: only its own sanity is checked.
+        history = _fit(gan, 3)
+        assert all(np.isfinite(value[0]) for value in history.values())
+        assert int(gan.step.numpy()) == 3
+        return
+    expected = [_naive_step(naive, batch) for batch in batches]
+    history = _fit(gan, 3)
+    for name, values in history.items():
+        mean = np.mean([step[name] for step in expected])
+        np.testing.assert_allclose(values[0], mean, rtol=1e-3, atol=1e-5, err_msg=name)
+    for network in ("generator", "discriminator", "ema_generator"):
+        for value, other in zip(_values(getattr(gan, network)), _values(getattr(naive, network))):
+            np.testing.assert_allclose(value, other, rtol=1e-3, atol=2e-5)
+    assert int(gan.step.numpy()) == int(naive.step.numpy()) == 3
+
+
+def test_power_iteration_moves_once_per_step():
+    gan = build_gan(CONFIG)
+    layers = [layer for layer in gan.discriminator.submodules if isinstance(layer, ISNDense)]
+    _fit(gan, 2)  # so that u is no longer at its fixed point
+    expected = [layer.power_iteration()[1].numpy() for layer in layers]
+    initial = [layer.initial_sigma.numpy() for layer in layers]
+    _fit(gan, 1, first_step=2)
+    for layer, u, sigma in zip(layers, expected, initial):
+        np.testing.assert_allclose(layer.u.numpy(), u, atol=1e-5)
+        assert layer.initial_sigma.numpy() == sigma
+
+
+@pytest.mark.parametrize("frozen", ["generator", "discriminator"])
+def test_each_update_leaves_the_other_network_alone(frozen):
+    """With one optimiser's learning rate at 0, that network rests and the other one moves."""
+    gan = build_gan(CONFIG)
+    getattr(gan, f"{frozen}_optimizer").learning_rate.assign(0.0)
+    moving = {"generator": "discriminator", "discriminator": "generator"}[frozen]
+    before = {name: [v.numpy() for v in getattr(gan, name).trainable_variables] for name in (frozen, moving)}
+    _fit(gan, 1)
+    for variable, value in zip(getattr(gan, frozen).trainable_variables, before[frozen]):
+        np.testing.assert_array_equal(variable.numpy(), value)
+    for variable, value in zip(getattr(gan, moving).trainable_variables, before[moving]):
+        assert np.abs(variable.numpy() - value).max() > 0, variable.name
+
+
+def _discriminator_calls(gan):
+    """(number of images, training) of each call of the discriminator in one step."""
+    calls = []
+    original = gan.discriminator.call
+
+    def call(images, training=False):
+        calls.append((len(images), training))
+        return original(images, training)
+
+    gan.discriminator.call = call
+    metrics = gan.train_step(next(iter(_batches(CONFIG))))
+    return calls, metrics
+
+
+def test_real_fake_and_second_views_pass_in_one_batch():
+    calls, metrics = _discriminator_calls(build_gan(CONFIG))
+    assert calls == [(32, True), (8, False)]
+    assert metrics["bcr_real"] > 0 and metrics["bcr_fake"] > 0
+
+
+def test_without_bcr_the_discriminator_sees_two_views():
+    config = override(CONFIG, {"loss.bcr_lambda_real": 0.0, "loss.bcr_lambda_fake": 0.0})
+    calls, metrics = _discriminator_calls(build_gan(config))
+    assert calls == [(16, True), (8, False)]
+    assert metrics["bcr_real"] == metrics["bcr_fake"] == 0.0
+
+
+def test_seed_decides_initial_weights_latents_and_augmentation():
+    gans = [build_gan(override(CONFIG, {"train.seed": seed})) for seed in (0, 0, 1)]
+    weights = [_values(gan.generator) + _values(gan.discriminator) for gan in gans]
+    assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1]))
+    assert not any(np.array_equal(a, b) for a, b in zip(weights[0], weights[2]) if a.size > 50)
+    seeds = [gan._step_seeds(4).numpy() for gan in gans]
+    gans[0].step.assign(1)
+    seeds.append(gans[0]._step_seeds(4).numpy())
+    np.testing.assert_array_equal(seeds[0], seeds[1])
+    assert len({tuple(seed) for seed in np.concatenate([seeds[0], seeds[2], seeds[3]])}) == 12
+
+
+def test_resumed_run_equals_unbroken_run(tmp_path):
+    """Bit by bit: networks, spectral-norm vectors, moving average, both optimisers."""
+    config = override(preset("tiny"), {"train.xla": "kernels"})
+    first = build_gan(config)
+    _fit(first, 3)
+    path = first.checkpoint().save(str(tmp_path / "checkpoint"))
+    _fit(first, 5, first_step=3)
+    unbroken = first
+    second = build_gan(override(config, {"train.seed": 0}))
+    for variable in second.generator.trainable_variables:
+        variable.assign(tf.zeros_like(variable))
+    second.checkpoint().restore(path).assert_consumed()
+    assert int(second.step.numpy()) == 3
+    _fit(second, 5, first_step=3)
+    pairs = [(unbroken.generator, second.generator), (unbroken.discriminator, second.discriminator)]
+    pairs.append((unbroken.ema_generator, second.ema_generator))
+    for expected, network in pairs:
+        for a, b in zip(_values(expected), _values(network)):
+            np.testing.assert_array_equal(a, b)
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        for a, b in zip(getattr(unbroken, name).variables, getattr(second, name).variables):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_generator_of_samples_is_the_average():
+    gan = build_gan(CONFIG)
+    _fit(gan, 3)
+    latents = tf.random.normal((2, 16))
+    np.testing.assert_array_equal(gan(latents).numpy(), gan.ema_generator(latents).numpy())
+    assert np.abs(gan(latents).numpy() - gan.generator(latents).numpy()).max() > 0

@@ -1,0 +1,89 @@
+"""config.json and metrics.jsonl: refusals name what is wrong, and nothing is lost."""
+
+import errno
+import json
+import os
+import platform
+
+import pytest
+import tensorflow as tf
+
+import vitgan_tf
+from vitgan_tf.config import from_dict, override
+from vitgan_tf.errors import UserError
+from vitgan_tf.presets import preset
+from vitgan_tf.training.run_directory import RunDirectory
+
+CONFIG = preset("tiny")
+
+
+def test_config_file_tells_what_made_the_run(tmp_path):
+    RunDirectory(str(tmp_path / "new" / "run"), CONFIG, {"command": ["run.py", "--dataset=tiny"]})
+    content = json.loads((tmp_path / "new" / "run" / "config.json").read_text())
+    assert from_dict(content["config"]) == CONFIG
+    assert content["command"] == ["run.py", "--dataset=tiny"]
+    assert content["versions"] == {
+        "vitgan_tf": vitgan_tf.__version__,
+        "tensorflow": tf.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def test_another_configuration_is_refused_with_the_differing_fields(tmp_path):
+    RunDirectory(str(tmp_path), CONFIG)
+    before = (tmp_path / "config.json").read_text()
+    other = override(CONFIG, {"generator.num_blocks": 3, "train.seed": 5})
+    with pytest.raises(UserError) as error:
+        RunDirectory(str(tmp_path), other)
+    assert "(train.seed: 0 -> 5; generator.num_blocks: 2 -> 3)" in str(error.value)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_length_and_logging_may_change(tmp_path):
+    RunDirectory(str(tmp_path), CONFIG)
+    longer = override(CONFIG, {"train.total_kimg": 1.0, "log.eval_samples": 50, "train.xla": "off"})
+    RunDirectory(str(tmp_path), longer)
+    assert from_dict(json.loads((tmp_path / "config.json").read_text())["config"]) == longer
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"config": {}}', '{"config": {"data": 3}}', "null"])
+def test_a_damaged_config_file_is_refused_and_kept(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=r"config\.json is not the configuration of a run"):
+        RunDirectory(str(tmp_path), CONFIG)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match=r"cannot write the run directory.*choose another with --model_dir"):
+        RunDirectory(str(tmp_path / "file" / "run"), CONFIG)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_read_only_directory_is_refused(tmp_path, monkeypatch):
+    """As root, who may write everywhere, a read-only directory is one where opening for writing fails."""
+    real_open = open
+
+    def read_only_open(file, mode="r", *args, **kwargs):
+        if "r" not in mode and str(file).startswith(str(tmp_path)):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(file))
+        return real_open(file, mode, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", read_only_open)
+    with pytest.raises(UserError, match=r"Read-only file system\): choose another with --model_dir"):
+        RunDirectory(str(tmp_path), CONFIG)
+
+
+def test_metrics_of_lost_steps_are_dropped_and_the_others_kept(tmp_path):
+    directory = RunDirectory(str(tmp_path), CONFIG)
+    directory.drop_metrics_after(0)  # no file yet
+    for step in (0, 10, 20, 30):
+        directory.append_metrics({"step": step, "kimg": step / 1000})
+    path = tmp_path / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 4')  # killed while writing
+    directory.drop_metrics_after(20)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"step": step, "kimg": step / 1000} for step in (0, 10, 20)
+    ]

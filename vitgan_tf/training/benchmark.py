@@ -1,0 +1,120 @@
+"""Speed and memory of the training step, beside the machine's own matrix products."""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import time
+from typing import Any
+
+import psutil
+import tensorflow as tf
+
+from vitgan_tf.config import ExperimentConfig, override
+from vitgan_tf.training.experiment import build_gan, resolve_xla
+
+MATMUL_SIZE = 4096
+
+
+def matmul_flops(function: tf.types.experimental.ConcreteFunction) -> int:
+    """Floating-point operations of the matrix products in a traced function.
+
+    Counts 2 m n k for each product whose result is used, and no other operation.
+
+    Raises:
+      ValueError: a product's shape is not static.
+    """
+    flops = 0
+    seen = set()
+    pending = [tensor.op for tensor in function.graph.outputs] + list(function.graph.control_outputs)
+    while pending:
+        operation = pending.pop()
+        if operation in seen:
+            continue
+        seen.add(operation)
+        pending += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+        if operation.type in ("MatMul", "BatchMatMulV2"):
+            left, product = operation.inputs[0].shape, operation.outputs[0].shape
+            if not (left.is_fully_defined() and product.is_fully_defined()):
+                raise ValueError(f"shape of {operation.name} is not static")
+            transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+            flops += 2 * product.num_elements() * (left[-2] if transposed else left[-1])
+    return flops
+
+
+def training_step_flops(config: ExperimentConfig) -> int:
+    """Floating-point operations of the matrix products of one training step."""
+    gan = build_gan(override(config, {"train.xla": "off"}))
+    data = config.data
+    images = tf.TensorSpec([config.train.batch_size, data.image_size, data.image_size, data.num_channels])
+    return matmul_flops(tf.function(gan.train_step, autograph=False).get_concrete_function(images))
+
+
+def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]:
+    """Times training steps on random images, each followed by a large matrix product.
+
+    Args:
+      config: networks, batch size and compilation are taken from it; its data set is not read.
+      num_steps: timed steps, after two that are not.
+
+    Returns:
+      images_per_second: batch size over the median step time. The step is Keras' own training function with
+        everything in it: data iterator, both updates, moving average, metrics.
+      step_seconds, step_seconds_min: median and shortest step.
+      gflops_per_step: counted floating-point operations of the step's matrix products, 10^9.
+      matmul_peak_gflops: speed of the best of the interleaved 4096 x 4096 float32 products, 10^9 per second.
+      fraction_of_matmul_peak: gflops_per_step / step_seconds / matmul_peak_gflops.
+      peak_memory_gb: largest resident size of the process, 10^9 bytes.
+      seconds_to_first_step: from the start of the process to the end of its first step, with imports, tracing
+        and compilation.
+      And dataset, batch_size, xla, steps.
+    """
+    gan = build_gan(config)
+    data, batch_size = config.data, config.train.batch_size
+    images = tf.random.uniform([batch_size, data.image_size, data.image_size, data.num_channels], -1.0, 1.0)
+    iterator = iter(tf.data.Dataset.from_tensors(images).repeat())
+    train_function = gan.make_train_function()
+
+    def train_seconds() -> float:
+        start = time.perf_counter()
+        tf.nest.map_structure(lambda value: value.numpy(), train_function(iterator))
+        return time.perf_counter() - start
+
+    square = tf.random.normal([MATMUL_SIZE, MATMUL_SIZE])
+    # One number is fetched, so that the product is complete when the clock stops.
+    product = tf.function(lambda: tf.matmul(square, square)[0, 0], autograph=False)
+
+    def matmul_seconds() -> float:
+        start = time.perf_counter()
+        product().numpy()
+        return time.perf_counter() - start
+
+    train_seconds()
+    seconds_to_first_step = time.time() - psutil.Process().create_time()
+    train_seconds()
+    matmul_seconds()
+    timings = [(train_seconds(), matmul_seconds()) for _ in range(num_steps)]
+    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
+    step_seconds = statistics.median(step for step, _ in timings)
+    peak = 2 * MATMUL_SIZE**3 / min(seconds for _, seconds in timings)
+    flops = training_step_flops(config)
+    return {
+        "dataset": data.dataset,
+        "batch_size": batch_size,
+        "xla": resolve_xla(config.train.xla),
+        "steps": num_steps,
+        "images_per_second": _rounded(batch_size / step_seconds),
+        "step_seconds": _rounded(step_seconds),
+        "step_seconds_min": _rounded(min(step for step, _ in timings)),
+        "gflops_per_step": _rounded(flops / 1e9),
+        "matmul_peak_gflops": _rounded(peak / 1e9),
+        "fraction_of_matmul_peak": _rounded(flops / step_seconds / peak),
+        "peak_memory_gb": _rounded(peak_memory / 1e9),
+        "seconds_to_first_step": _rounded(seconds_to_first_step),
+    }
+
+
+def _rounded(value: float) -> float:
+    """To four significant digits."""
+    return round(value, 3 - math.floor(math.log10(abs(value)))) if value else 0.0

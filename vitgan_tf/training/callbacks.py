@@ -1,0 +1,230 @@
+"""What happens beside the steps of `GAN.fit`: each callback decides for itself when to act.
+
+`step` counts finished training steps over the whole run, whether or not it was interrupted. Keras counts the
+batches of one call of `fit` from 0.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from vitgan_tf.errors import UserError
+from vitgan_tf.images import image_grid, to_uint8, write_png
+from vitgan_tf.training.run_directory import RunDirectory
+
+
+def generate_uint8(generator: tf.keras.Model, num_images: int, seed: int, batch_size: int = 128) -> np.ndarray:
+    """Images of a generator from latents that the seed alone determines: (num_images, ...) uint8."""
+    latents = tf.random.stateless_normal([num_images, generator.latent_dim], [seed, num_images])
+    return to_uint8(generator.predict(latents, batch_size=batch_size, verbose=0)).numpy()
+
+
+class StepCallback(tf.keras.callbacks.Callback):
+    """Calls `at_step` after every period-th step of the run and after its last one.
+
+    Args:
+      first_step: finished steps when this call of `fit` starts.
+      total_steps: length of the run.
+      period: steps between two calls.
+    """
+
+    def __init__(self, first_step: int, total_steps: int, period: int):
+        super().__init__()
+        self.first_step = first_step
+        self.total_steps = total_steps
+        self.period = period
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = self.first_step + batch + 1
+        if step % self.period == 0 or step == self.total_steps:
+            self.at_step(step, logs)
+
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
+        """Acts; logs holds the metrics of `GAN.train_step`."""
+        raise NotImplementedError
+
+
+class StopOnDivergence(StepCallback):
+    """Ends the training with an error at the first loss or gradient norm that is not finite."""
+
+    def __init__(self, first_step: int, total_steps: int):
+        super().__init__(first_step, total_steps, period=1)
+
+    def at_step(self, step, logs):
+        bad = [name for name, value in logs.items() if not math.isfinite(value)]
+        if bad:
+            raise UserError(
+                f"training diverged: {', '.join(bad)} not finite at step {step}; the last checkpoint is from before. "
+                "Try a lower learning rate or another seed"
+            )
+
+
+class ScalarWriter(StepCallback):
+    """TensorBoard scalars: means of the metrics over the period, and the images that the steps took per second."""
+
+    def __init__(self, writer: tf.summary.SummaryWriter, batch_size: int, **schedule):
+        super().__init__(**schedule)
+        self._writer = writer
+        self._batch_size = batch_size
+        self._seconds = 0.0
+        self._steps = 0
+        self._started = 0.0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The first step of a process is mostly tracing.
+        if batch > 0:
+            self._seconds += time.perf_counter() - self._started
+            self._steps += 1
+        super().on_train_batch_end(batch, logs)
+
+    def at_step(self, step, logs):
+        with self._writer.as_default(step):
+            for name, value in logs.items():
+                tf.summary.scalar(name, value)
+            if self._steps:
+                tf.summary.scalar("images_per_second", self._batch_size * self._steps / self._seconds)
+        self._writer.flush()
+        self._seconds, self._steps = 0.0, 0
+        self.model.reset_metrics()
+
+
+class SampleWriter(StepCallback):
+    """Grids of the moving average's images, always from the same latents: samples/step_*.png and TensorBoard."""
+
+    COLUMNS = 10
+    MIN_WIDTH = 640
+
+    def __init__(self, directory: RunDirectory, writer: tf.summary.SummaryWriter, seed: int, **schedule):
+        super().__init__(**schedule)
+        self._directory = directory
+        self._writer = writer
+        self._seed = seed
+
+    def on_train_begin(self, logs=None):
+        if self.first_step == 0:
+            self.at_step(0, {})
+
+    def at_step(self, step, logs):
+        images = generate_uint8(self.model.ema_generator, self.COLUMNS**2, self._seed)
+        grid = image_grid(images, self.COLUMNS, self.MIN_WIDTH)
+        write_png(os.path.join(self._directory.samples, f"step_{step:08d}.png"), grid)
+        with self._writer.as_default(step):
+            tf.summary.image("samples", grid[None])
+        self._writer.flush()
+
+
+class MetricsWriter(StepCallback):
+    """Scores of the moving average's images: a line of metrics.jsonl and TensorBoard scalars.
+
+    Args:
+      evaluate: images (num_images, size, size, channels) uint8 -> scores by name.
+      num_samples: images per evaluation.
+      batch_size: real images per training step, for kimg.
+      seed: of the latents, the same for every evaluation.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        writer: tf.summary.SummaryWriter,
+        evaluate: Callable[[np.ndarray], dict],
+        num_samples: int,
+        batch_size: int,
+        seed: int,
+        **schedule,
+    ):
+        super().__init__(**schedule)
+        self._directory = directory
+        self._writer = writer
+        self._evaluate = evaluate
+        self._num_samples = num_samples
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def on_train_begin(self, logs=None):
+        if self.first_step == 0:
+            self.at_step(0, {})
+
+    def at_step(self, step, logs):
+        scores = self._evaluate(generate_uint8(self.model.ema_generator, self._num_samples, self._seed))
+        kimg = step * self._batch_size / 1000
+        self._directory.append_metrics({"step": step, "kimg": kimg, "num_samples": self._num_samples, **scores})
+        scalars = {name: value for name, value in scores.items() if isinstance(value, float)}
+        with self._writer.as_default(step):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+        logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
+
+
+class CheckpointWriter(StepCallback):
+    """Saves the whole state of the run."""
+
+    def __init__(self, manager: tf.train.CheckpointManager, **schedule):
+        super().__init__(**schedule)
+        self._manager = manager
+
+    def at_step(self, step, logs):
+        self._manager.save(checkpoint_number=step)
+
+
+class ProgressBar(StepCallback):
+    """Steps, time passed and left, steps per second and losses: a bar on a terminal, now and then a line in a log."""
+
+    LOG_SECONDS = 30.0
+    LOG_FORMAT = (
+        "{n_fmt}/{total_fmt} steps ({percentage:.0f} %), {elapsed} passed, {remaining} left, {rate_fmt}{postfix}"
+    )
+
+    def __init__(self, first_step: int, total_steps: int):
+        super().__init__(first_step, total_steps, period=1)
+        self._bar = None
+        self._last_line = -math.inf
+
+    def on_train_begin(self, logs=None):
+        self._bar = tqdm.tqdm(
+            total=self.total_steps,
+            initial=self.first_step,
+            unit="step",
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def at_step(self, step, logs):
+        if step == self.first_step + 1:
+            # The time left is estimated without the first step of a process, which is mostly tracing.
+            self._bar.initial = self._bar.n = step
+            self._bar.start_t = self._bar.last_print_t = time.time()
+        losses = ", ".join(f"{name} {logs[name]:.3f}" for name in ("d_loss", "g_loss"))
+        if not self._bar.disable:
+            self._bar.set_postfix_str(losses, refresh=False)
+            self._bar.update()
+            return
+        now = time.time()
+        if now - self._last_line >= self.LOG_SECONDS or step == self.total_steps:
+            self._last_line = now
+            line = tqdm.tqdm.format_meter(
+                step,
+                self.total_steps,
+                now - self._bar.start_t,
+                unit="step",
+                initial=self._bar.initial,
+                postfix=losses,
+                bar_format=self.LOG_FORMAT,
+            )
+            logging.info("%s", line)
+
+    def on_train_end(self, logs=None):
+        self._bar.close()

@@ -1,0 +1,34 @@
+"""Exponential moving average of a network's weights."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def ema_beta(images_seen: tf.Tensor, batch_size: int, halflife_kimg: float, rampup: float) -> tf.Tensor:
+    """Factor by which the average keeps its value in a step: 0.5^(batch_size / half-life in images).
+
+    The half-life is at most `rampup` times the images seen so far, so that the average forgets its first,
+    untrained weights (Karras et al. 2020, as in StyleGAN2-ADA's code).
+
+    Args:
+      images_seen: real images before this step, a scalar.
+      batch_size: images of this step.
+      halflife_kimg: half-life in thousands of images; 0 for an average equal to the weights.
+      rampup: fraction; 0 for no ramp-up.
+
+    Returns:
+      A scalar in [0, 1), float32.
+    """
+    halflife = tf.constant(halflife_kimg * 1000.0, tf.float32)
+    if rampup > 0:
+        halflife = tf.minimum(halflife, tf.cast(images_seen, tf.float32) * rampup)
+    return tf.pow(0.5, batch_size / tf.maximum(halflife, 1e-8))
+
+
+def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor) -> None:
+    """average <- beta * average + (1 - beta) * network for trainable weights; the others are copied."""
+    for mean, weight in zip(average.trainable_variables, network.trainable_variables):
+        mean.assign(weight + (mean - weight) * beta)
+    for mean, weight in zip(average.non_trainable_variables, network.non_trainable_variables):
+        mean.assign(weight)

@@ -1,0 +1,130 @@
+"""A whole run: from a configuration to a trained, evaluated, exported generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from vitgan_tf.config import ExperimentConfig
+from vitgan_tf.data.pipeline import load_images, training_dataset
+from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.digits import DigitsEvaluator
+from vitgan_tf.export import export_generator
+from vitgan_tf.models.discriminator import build_discriminator
+from vitgan_tf.models.generator import build_generator
+from vitgan_tf.training.callbacks import (
+    CheckpointWriter,
+    MetricsWriter,
+    ProgressBar,
+    SampleWriter,
+    ScalarWriter,
+    StopOnDivergence,
+)
+from vitgan_tf.training.gan import GAN
+from vitgan_tf.training.run_directory import RunDirectory
+
+
+def resolve_xla(mode: str) -> str:
+    """ "full", "kernels" or "off" from a `TrainConfig.xla`, for the devices that TensorFlow sees."""
+    if mode != "auto":
+        return mode
+    if tf.config.list_physical_devices("TPU"):
+        return "full"
+    return "off" if tf.config.list_physical_devices("GPU") else "kernels"
+
+
+def build_gan(config: ExperimentConfig) -> GAN:
+    """Both networks of a configuration with their optimisers, from its seed. Sets the global random seeds."""
+    tf.keras.utils.set_random_seed(config.train.seed)
+    gan = GAN(build_generator(config), build_discriminator(config), config)
+    gan.compile(xla=resolve_xla(config.train.xla))
+    return gan
+
+
+def restore(gan: GAN, manager: tf.train.CheckpointManager) -> int:
+    """Loads the newest checkpoint, if there is one, and returns the number of finished steps.
+
+    Raises:
+      UserError: the checkpoint cannot be read, or does not hold all of the state.
+    """
+    if manager.latest_checkpoint:
+        try:
+            manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"cannot restore {manager.latest_checkpoint} ({reason})") from error
+    return int(gan.step.numpy())
+
+
+def run_experiment(config: ExperimentConfig, model_dir: str, provenance: dict[str, Any] | None = None) -> None:
+    """Trains to the configured length, going on from the newest checkpoint in model_dir, and exports.
+
+    Args:
+      config: the experiment.
+      model_dir: the run directory.
+      provenance: further entries of config.json.
+
+    Raises:
+      UserError: data or directory cannot be used, or the training diverged.
+    """
+    images, labels = load_images(config.data)
+    directory = RunDirectory(model_dir, config, provenance)
+    gan = build_gan(config)
+    manager = tf.train.CheckpointManager(
+        gan.checkpoint(), directory.checkpoints, max_to_keep=config.log.keep_checkpoints
+    )
+    first_step = restore(gan, manager)
+    total_steps = config.total_steps
+    logging.info(
+        "generator %.2f M weights, discriminator %.2f M, %d images, batch %d, %d steps from step %d",
+        gan.generator.count_params() / 1e6,
+        gan.discriminator.count_params() / 1e6,
+        len(images),
+        config.train.batch_size,
+        total_steps,
+        first_step,
+    )
+    if first_step < total_steps:
+        directory.drop_metrics_after(first_step)
+        dataset = training_dataset(images, config.train.batch_size, config.train.seed, first_step)
+        evaluator = DigitsEvaluator(images, labels, directory.classifier)
+        gan.fit(
+            dataset,
+            steps_per_epoch=total_steps - first_step,
+            callbacks=_callbacks(config, directory, manager, evaluator, first_step),
+            verbose=0,
+        )
+    export_generator(gan.ema_generator, directory.saved_model)
+    logging.info("run complete: %s holds samples/, metrics.jsonl and saved_model/", model_dir)
+
+
+def _callbacks(
+    config: ExperimentConfig,
+    directory: RunDirectory,
+    manager: tf.train.CheckpointManager,
+    evaluator: DigitsEvaluator,
+    first_step: int,
+) -> list[tf.keras.callbacks.Callback]:
+    """In the order in which they act at a step: a checkpoint comes after all that belongs to its step."""
+    log, train = config.log, config.train
+    writer = tf.summary.create_file_writer(directory.path)
+    run = {"first_step": first_step, "total_steps": config.total_steps}
+    return [
+        StopOnDivergence(**run),
+        ScalarWriter(writer, train.batch_size, period=log.scalars_every_steps, **run),
+        SampleWriter(directory, writer, train.seed, period=config.kimg_to_steps(log.samples_every_kimg), **run),
+        MetricsWriter(
+            directory,
+            writer,
+            evaluator.evaluate,
+            log.eval_samples,
+            train.batch_size,
+            train.seed,
+            period=config.kimg_to_steps(log.eval_every_kimg),
+            **run,
+        ),
+        CheckpointWriter(manager, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),
+        ProgressBar(**run),
+    ]

@@ -62,14 +62,15 @@ def test_counted_operations_of_the_papers_step():
 
 
 def test_measures_are_consistent():
-    result = measure_training(preset("tiny"), num_steps=3)
-    assert result["steps"] == 3 and result["batch_size"] == 8 and result["xla"] == "kernels"
+    # Of one step, the median is the step itself, and that of the two products around it their mean.
+    result = measure_training(preset("tiny"), num_steps=1)
+    assert result["steps"] == 1 and result["batch_size"] == 8 and result["xla"] == "kernels"
     np.testing.assert_allclose(result["images_per_second"], 8 / result["step_seconds"], rtol=1e-2)
     np.testing.assert_allclose(
         result["fraction_of_matmul_peak"],
         result["gflops_per_step"] / result["step_seconds"] / result["matmul_peak_gflops"],
         rtol=1e-2,
     )
-    assert result["step_seconds_min"] <= result["step_seconds"]
+    assert result["step_seconds_min"] == result["step_seconds"]
     assert 0.3 < result["peak_memory_gb"] < 10
     assert result["matmul_peak_gflops"] > 1 and result["seconds_to_first_step"] > 1

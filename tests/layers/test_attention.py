@@ -94,7 +94,7 @@ def test_permuting_tokens_permutes_outputs(attention):
 
 def test_l2_weights_fall_with_distance_and_a_token_attends_most_to_itself():
     queries = tf.random.normal((1, 1, 20, 4), stddev=2.0)
-    weights = l2_attention_weights(queries, queries).numpy()[0, 0]
+    weights = l2_attention_weights(queries).numpy()[0, 0]
     points = queries.numpy()[0, 0]
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     for row, distance in zip(weights, distances):
@@ -107,11 +107,39 @@ def test_l2_weights_do_not_change_when_all_queries_move_together():
     queries = tf.random.normal((2, 3, 6, 4))
     moved = queries + 3.0
     np.testing.assert_allclose(
-        l2_attention_weights(queries, queries).numpy(),
-        l2_attention_weights(moved, moved).numpy(),
+        l2_attention_weights(queries).numpy(),
+        l2_attention_weights(moved).numpy(),
         rtol=1e-3,
         atol=1e-5,
     )
+
+
+def _l2_weights_by_differences(keys, num_queries):
+    differences = keys[..., :num_queries, None, :] - keys[..., None, :, :]
+    return tf.nn.softmax(-tf.reduce_sum(differences**2, axis=-1) / math.sqrt(keys.shape[-1]))
+
+
+@pytest.mark.parametrize("num_queries", [None, 1, 5])
+def test_l2_weights_and_two_gradients_equal_those_of_the_differences(num_queries):
+    """The second gradient is that of a gradient penalty. Reference in float64."""
+    keys = np.random.randn(2, 3, 7, 4)
+    upstream = np.random.randn(2, 3, num_queries or 7, 7)
+
+    def derivatives(function, dtype):
+        x = tf.constant(keys, dtype)
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                weights = function(x, num_queries)
+                loss = tf.reduce_sum(weights * tf.constant(upstream, dtype))
+            first = inner.gradient(loss, x)
+            penalty = tf.reduce_sum(first**2)
+        return weights.numpy(), first.numpy(), outer.gradient(penalty, x).numpy()
+
+    expected = derivatives(_l2_weights_by_differences, tf.float64)
+    for value, reference in zip(derivatives(l2_attention_weights, tf.float32), expected):
+        np.testing.assert_allclose(value, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_attention_weights_method_is_what_call_uses():

@@ -21,6 +21,11 @@ def merge_heads(heads: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), [-1, num_tokens, num_heads * head_dim])
 
 
+def first_tokens(tokens: tf.Tensor, count: int | None) -> tf.Tensor:
+    """The first tokens of (batch, num_tokens, embed_dim), or all, without the copy that a slice makes."""
+    return tokens if count is None else tokens[:, :count]
+
+
 def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
     """softmax_j(q_i . k_j / sqrt(head_dim)).
 
@@ -35,15 +40,39 @@ def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Ten
     return tf.nn.softmax(tf.matmul(queries * scale, keys, transpose_b=True))
 
 
-def l2_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """softmax_j(-|q_i - k_j|^2 / sqrt(head_dim)); arguments and result as in `dot_product_attention_weights`.
+def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
+    """softmax_j(-|k_i - k_j|^2 / sqrt(head_dim)): the queries are the keys.
 
-    Expanded to 2 q_i.k_j - |k_j|^2: the term |q_i|^2 is constant in a row and leaves its softmax as it is, and
+    Expanded to 2 k_i.k_j - |k_j|^2: the term |k_i|^2 is constant in a row and leaves its softmax as it is, and
     no tensor of differences is made.
+
+    Args:
+      keys: (..., num_tokens, head_dim).
+      num_queries: computes the rows of the first tokens only; None for all.
+
+    Returns:
+      (..., num_queries, num_tokens), each row summing to 1.
     """
-    scale = 1.0 / math.sqrt(queries.shape[-1])
-    squared_norms = tf.reduce_sum(tf.square(keys), axis=-1)[..., None, :] * scale
-    return tf.nn.softmax(tf.matmul(queries * (2.0 * scale), keys, transpose_b=True) - squared_norms)
+    keys *= math.sqrt(2.0) * keys.shape[-1] ** -0.25
+    if num_queries is None:
+        products, squared_norms = _products_of_pairs(keys)
+    else:
+        products = tf.matmul(keys[..., :num_queries, :], keys, transpose_b=True)
+        squared_norms = tf.reduce_sum(tf.square(keys), axis=-1)
+    return tf.nn.softmax(products - 0.5 * squared_norms[..., None, :])
+
+
+@tf.custom_gradient
+def _products_of_pairs(keys):
+    """k_i.k_j and |k_j|^2. From their gradients G and n, that of K is (G + G^T + 2 diag(n)) K, a single product."""
+    products = tf.matmul(keys, keys, transpose_b=True)
+
+    def gradient(upstream, upstream_norms):
+        symmetric = upstream + tf.linalg.matrix_transpose(upstream)
+        diagonal = tf.linalg.diag_part(symmetric) + 2.0 * upstream_norms
+        return tf.matmul(tf.linalg.set_diag(symmetric, diagonal), keys)
+
+    return (products, tf.linalg.diag_part(products)), gradient
 
 
 class _SelfAttention(tf.keras.layers.Layer):
@@ -121,7 +150,7 @@ class MultiHeadAttention(_SelfAttention):
         super().build(input_shape)
 
     def attention_weights(self, tokens, training=False, num_queries=None):
-        queries = split_heads(self.query(tokens[:, :num_queries], training=training), self.num_heads)
+        queries = split_heads(self.query(first_tokens(tokens, num_queries), training=training), self.num_heads)
         keys = split_heads(self.key(tokens, training=training), self.num_heads)
         return dot_product_attention_weights(queries, keys)
 
@@ -152,4 +181,4 @@ class L2MultiHeadAttention(_SelfAttention):
 
     def attention_weights(self, tokens, training=False, num_queries=None):
         keys = split_heads(self.query_key(tokens, training=training), self.num_heads)
-        return l2_attention_weights(keys[:, :, :num_queries], keys)
+        return l2_attention_weights(keys, num_queries)

@@ -124,21 +124,18 @@ def _compiled_layer_norm(x, scale, offset, epsilon):
     y, mean, inverse_deviation = _layer_norm(x, scale, offset, epsilon)
 
     def gradient(upstream):
-        # With n the normalised x, g = upstream * scale, and means over the features:
-        # dx = (g - mean(g) - n * mean(g n)) / deviation,  dscale = sum(upstream n),  doffset = sum(upstream).
-        normalized_upstream = _normalized_times(x, mean, inverse_deviation, upstream)
-        mean_g = _weighted_mean(upstream, scale)
-        mean_gn = _weighted_mean(normalized_upstream, scale)
-        dx = _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream, mean_g, mean_gn)
-        return dx, _sum_like(normalized_upstream, scale), _sum_like(upstream, scale), None
+        # Of the three, a layer whose weights are not trained in this pass needs the first alone.
+        dx = _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream)
+        dscale = _sum_like(_normalized_times(x, mean, inverse_deviation, upstream), scale)
+        return dx, dscale, _sum_like(upstream, scale), None
 
     return y, gradient
 
 
 @_kernel
 def _layer_norm(x, scale, offset, epsilon):
-    mean = tf.reduce_mean(x, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=-1, keepdims=True)
+    mean = _feature_mean(lambda x: x, x)
+    variance = _feature_mean(lambda x: tf.math.squared_difference(x, mean), x)
     inverse_deviation = tf.math.rsqrt(variance + epsilon)
     return (x - mean) * inverse_deviation * scale + offset, mean, inverse_deviation
 
@@ -149,25 +146,38 @@ def _normalized_times(x, mean, inverse_deviation, upstream):
 
 
 @_kernel
-def _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream, mean_g, mean_gn):
-    normalized = (x - mean) * inverse_deviation
-    return inverse_deviation * (upstream * scale - mean_g - normalized * mean_gn)
+def _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream):
+    # With n the normalised x and g = upstream * scale: dx = (g - mean(g) - n * mean(g n)) / deviation.
+    def g(scale, upstream):
+        return upstream * scale
+
+    def gn(x, scale, upstream):
+        return upstream * scale * ((x - mean) * inverse_deviation)
+
+    mean_g = _feature_mean(g, scale, upstream)
+    mean_gn = _feature_mean(gn, x, scale, upstream)
+    return inverse_deviation * (upstream * scale - mean_g - (x - mean) * inverse_deviation * mean_gn)
 
 
-# The sums are products with a vector, which TensorFlow runs at the speed of memory; XLA's CPU back end sums
-# over rows of a matrix one number at a time.
-def _weighted_mean(x, weights):
-    """mean over the last axis of x * weights: (batch, tokens, features) -> (batch, tokens, 1)."""
-    features = x.shape[-1]
-    if weights.shape.rank == 1:
-        flat = tf.matmul(tf.reshape(x, [-1, features]), weights[:, None] / features)
-        return tf.reshape(flat, [*x.shape[:-1], 1])
-    return tf.matmul(x, tf.transpose(weights, [0, 2, 1]) / features)
+def _feature_mean(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf.Tensor:
+    """Mean over the last axis of an element-wise function of tensors, that axis kept with size 1.
+
+    XLA's CPU back end sums over the last axis one number at a time. Here slices of it are added up first, which
+    are vectors.
+    """
+    features = tensors[0].shape[-1]
+    width = math.gcd(features, 32)
+    parts = [function(*(tensor[..., i : i + width] for tensor in tensors)) for i in range(0, features, width)]
+    while len(parts) > 1:  # in pairs, the order in which the rounding errors stay smallest
+        pairs = [first + second for first, second in zip(parts[::2], parts[1::2])]
+        parts = pairs + parts[2 * len(pairs) :]
+    return tf.reduce_sum(parts[0], axis=-1, keepdims=True) / features
 
 
 def _sum_like(x, weights):
     """Sum of x over the axes along which weights, (features,) or (batch, 1, features), is broadcast to it."""
     if weights.shape.rank == 1:
+        # A product with ones, which TensorFlow runs at the speed of memory.
         flat = tf.reshape(x, [-1, x.shape[-1]])
         return tf.matmul(tf.ones([1, flat.shape[0]], x.dtype), flat)[0]
     return tf.reduce_sum(x, axis=1, keepdims=True)

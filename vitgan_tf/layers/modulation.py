@@ -111,7 +111,7 @@ class ModulatedDense(tf.keras.layers.Layer):
             product = linear(style, folded, kernel_is_transposed=True)
             return tf.reshape(product, [-1, num_points, units])
         if units < num_points:
-            return tf.matmul(points, style[:, :, None] * kernel)
+            return tf.matmul(points, style[:, None, :] * tf.transpose(kernel), transpose_b=True)
         return linear(points * style[:, None, :], kernel)
 
     def get_config(self):

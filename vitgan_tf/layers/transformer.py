@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention
+from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention, first_tokens
 from vitgan_tf.layers.kernels import gelu
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
@@ -122,7 +122,7 @@ class TransformerBlock(tf.keras.layers.Layer):
         tokens, style = inputs if self.modulated else (inputs, None)
         normalized = self._norm(self.attention_norm, tokens, style)
         attended = self.self_attention(normalized, training=training, num_queries=num_queries)
-        tokens = tokens[:, :num_queries] + attended
+        tokens = first_tokens(tokens, num_queries) + attended
         return tokens + self.mlp(self._norm(self.mlp_norm, tokens, style), training=training)
 
     def _norm(self, norm: tf.keras.layers.Layer, tokens: tf.Tensor, style: tf.Tensor | None) -> tf.Tensor:

@@ -52,7 +52,10 @@ def training_step_flops(config: ExperimentConfig) -> int:
 
 
 def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]:
-    """Times training steps on random images, each followed by a large matrix product.
+    """Times training steps on random images, between large matrix products.
+
+    The speed of a processor drifts by several percent within seconds: every step is compared with the products
+    just before and just after it.
 
     Args:
       config: networks, batch size and compilation are taken from it; its data set is not read.
@@ -63,8 +66,8 @@ def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]
         everything in it: data iterator, both updates, moving average, metrics.
       step_seconds, step_seconds_min: median and shortest step.
       gflops_per_step: counted floating-point operations of the step's matrix products, 10^9.
-      matmul_peak_gflops: speed of the best of the interleaved 4096 x 4096 float32 products, 10^9 per second.
-      fraction_of_matmul_peak: gflops_per_step / step_seconds / matmul_peak_gflops.
+      matmul_peak_gflops: median speed of the interleaved 4096 x 4096 float32 products, 10^9 operations per second.
+      fraction_of_matmul_peak: operations per second of a step over those of its two neighbours, median over steps.
       peak_memory_gb: largest resident size of the process, 10^9 bytes.
       seconds_to_first_step: from the start of the process to the end of its first step, with imports, tracing
         and compilation.
@@ -94,11 +97,16 @@ def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]
     seconds_to_first_step = time.time() - psutil.Process().create_time()
     train_seconds()
     matmul_seconds()
-    timings = [(train_seconds(), matmul_seconds()) for _ in range(num_steps)]
+    steps, products = [], [matmul_seconds()]
+    for _ in range(num_steps):
+        steps.append(train_seconds())
+        products.append(matmul_seconds())
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kilobytes on Linux
-    step_seconds = statistics.median(step for step, _ in timings)
-    peak = 2 * MATMUL_SIZE**3 / min(seconds for _, seconds in timings)
-    flops = training_step_flops(config)
+    flops, product_flops = training_step_flops(config), 2 * MATMUL_SIZE**3
+    products_per_step = statistics.median(
+        2 * step / (before + after) for step, before, after in zip(steps, products, products[1:])
+    )
+    step_seconds = statistics.median(steps)
     return {
         "dataset": data.dataset,
         "batch_size": batch_size,
@@ -106,10 +114,10 @@ def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]
         "steps": num_steps,
         "images_per_second": _rounded(batch_size / step_seconds),
         "step_seconds": _rounded(step_seconds),
-        "step_seconds_min": _rounded(min(step for step, _ in timings)),
+        "step_seconds_min": _rounded(min(steps)),
         "gflops_per_step": _rounded(flops / 1e9),
-        "matmul_peak_gflops": _rounded(peak / 1e9),
-        "fraction_of_matmul_peak": _rounded(flops / step_seconds / peak),
+        "matmul_peak_gflops": _rounded(product_flops / statistics.median(products) / 1e9),
+        "fraction_of_matmul_peak": _rounded(flops / product_flops / products_per_step),
         "peak_memory_gb": _rounded(peak_memory / 1e9),
         "seconds_to_first_step": _rounded(seconds_to_first_step),
     }

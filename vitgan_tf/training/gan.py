@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from vitgan_tf import losses
 from vitgan_tf.augment import diff_augment
-from vitgan_tf.config import ExperimentConfig, TrainConfig
+from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.layers.kernels import compiled_kernels
 from vitgan_tf.training.ema import ema_beta, update_ema
+from vitgan_tf.training.optimizer import build_optimizer
 
 _METRICS = (
     "d_loss",
@@ -20,13 +21,6 @@ _METRICS = (
     "d_gradient_norm",
     "g_gradient_norm",
 )
-
-
-def build_optimizer(learning_rate: float, config: TrainConfig) -> tf.keras.optimizers.Optimizer:
-    """Adam with the configured betas (paper, "Experiment Setup")."""
-    return tf.keras.optimizers.Adam(
-        learning_rate, beta_1=config.adam_beta1, beta_2=config.adam_beta2, epsilon=config.adam_epsilon
-    )
 
 
 class GAN(tf.keras.Model):

@@ -1,0 +1,57 @@
+"""The fused update against Keras' own Adam, and against the formula."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf.presets import preset
+from vitgan_tf.training.optimizer import FusedAdam, build_optimizer
+
+SETTINGS = [
+    {"learning_rate": 0.002, "beta_1": 0.0, "beta_2": 0.99, "epsilon": 1e-8},
+    {"learning_rate": 0.1, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-3},
+]
+
+
+def _gradients(step):
+    random = np.random.RandomState(step)
+    return [random.randn(3, 4).astype(np.float32), 1e-4 * random.randn(5).astype(np.float32)]
+
+
+def _trained(optimizer, steps, compiled):
+    variables = [tf.Variable(tf.ones([3, 4])), tf.Variable(tf.zeros([5]))]
+    optimizer.build(variables)
+
+    @tf.function(jit_compile=compiled)
+    def apply(*gradients):
+        optimizer.apply_gradients(zip(gradients, variables))
+
+    for step in range(steps):
+        apply(*_gradients(step))
+    return [variable.numpy() for variable in variables + optimizer.variables]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_weights_and_state_equal_those_of_keras(settings, compiled):
+    results = _trained(FusedAdam(**settings), 7, compiled), _trained(tf.keras.optimizers.Adam(**settings), 7, False)
+    assert len(results[0]) == len(results[1]) == 2 + 5  # weights; iteration, and m and v of each
+    for fused, keras in zip(*results):
+        np.testing.assert_allclose(fused, keras, rtol=2e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_weights_equal_the_formula_in_float64(settings):
+    b1, b2 = settings["beta_1"], settings["beta_2"]
+    x, m, v = np.ones((3, 4)), 0.0, 0.0
+    for t in range(1, 8):
+        g = _gradients(t - 1)[0].astype(np.float64)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        rate = settings["learning_rate"] * np.sqrt(1 - b2**t) / (1 - b1**t)
+        x -= rate * m / (np.sqrt(v) + settings["epsilon"])
+    np.testing.assert_allclose(_trained(FusedAdam(**settings), 7, False)[0], x, rtol=1e-4)
+
+
+def test_configured_as_in_the_paper():
+    config = build_optimizer(0.002, preset("cifar10").train).get_config()
+    assert (config["beta_1"], config["beta_2"], config["learning_rate"]) == (0.0, 0.99, pytest.approx(0.002))

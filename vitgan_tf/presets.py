@@ -58,7 +58,7 @@ def digits() -> ExperimentConfig:
         discriminator=DiscriminatorConfig(embed_dim=96, mlp_dim=384, num_heads=3),
         # Half the paper's 0.8: in so short a run the discriminator learns faster from images less disturbed.
         augment=AugmentConfig(probability=0.4),
-        train=TrainConfig(total_kimg=256.0, batch_size=64),
+        train=TrainConfig(total_kimg=320.0, batch_size=64),
         log=LogConfig(eval_every_kimg=25.0, samples_every_kimg=12.5, checkpoint_every_kimg=12.5),
     )
 

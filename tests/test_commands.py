@@ -102,24 +102,33 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
     }
 
 
-def test_killed_run_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
-    """kill -9 after some checkpoint; the same command again; bit by bit the weights of the unbroken run."""
-    unbroken, _ = finished
-    model_dir = tmp_path / "run"
+def _stopped(model_dir, at_step, stop_signal, log_path):
+    """Exit code and log of a run that gets a signal when it has saved the checkpoint of a step."""
     command = _command(RUN, *TINY, f"--model_dir={model_dir}")
     # Output to a file: a full pipe would stop the process.
-    with open(tmp_path / "log", "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with open(log_path, "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         deadline = time.monotonic() + 240
-        while not list(model_dir.glob("checkpoints/ckpt-10.index")) and time.monotonic() < deadline:
-            assert process.poll() is None, (tmp_path / "log").read_text()
+        while not list(model_dir.glob(f"checkpoints/ckpt-{at_step}.index")) and time.monotonic() < deadline:
+            assert process.poll() is None, log_path.read_text()
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+        process.send_signal(stop_signal)
+    return process.returncode, log_path.read_text()
+
+
+def test_stopped_run_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
+    """Ctrl-C, then kill -9, each after some checkpoint; then bit by bit the weights of the unbroken run."""
+    unbroken, _ = finished
+    model_dir = tmp_path / "run"
+    code, log = _stopped(model_dir, 5, signal.SIGINT, tmp_path / "log")
+    assert code == 130 and "Traceback" not in log and log.splitlines()[-1] == "run.py: interrupted"
+    code, log = _stopped(model_dir, 20, signal.SIGKILL, tmp_path / "log")
+    assert code == -signal.SIGKILL and "steps from step" in log and "from step 0" not in log
     assert not (model_dir / "saved_model").exists()
+    command = _command(RUN, *TINY, f"--model_dir={model_dir}")
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     first_step = int(result.stderr.split("steps from step ")[1].split()[0])
-    assert 10 <= first_step < STEPS
+    assert 20 <= first_step < STEPS
     expected, variables = _variables(unbroken), _variables(model_dir)
     assert set(variables) == set(expected)
     for name, value in variables.items():

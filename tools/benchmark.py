@@ -14,7 +14,7 @@ from vitgan_tf import command_line
 from vitgan_tf.errors import UserError
 
 command_line.define_config_flags()
-flags.DEFINE_integer("steps", 10, "Timed training steps.", lower_bound=1)
+flags.DEFINE_integer("steps", 20, "Timed training steps.", lower_bound=1)
 FLAGS = flags.FLAGS
 COMMANDS = ("train",)
 

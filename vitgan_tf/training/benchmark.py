@@ -59,7 +59,7 @@ def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]
 
     Args:
       config: networks, batch size and compilation are taken from it; its data set is not read.
-      num_steps: timed steps, after two that are not.
+      num_steps: timed steps, after three that are not.
 
     Returns:
       images_per_second: batch size over the median step time. The step is Keras' own training function with
@@ -95,6 +95,7 @@ def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]
 
     train_seconds()
     seconds_to_first_step = time.time() - psutil.Process().create_time()
+    train_seconds()
     train_seconds()
     matmul_seconds()
     steps, products = [], [matmul_seconds()]

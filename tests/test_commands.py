@@ -108,7 +108,8 @@ def _stopped(model_dir, at_step, stop_signal, log_path):
     # Output to a file: a full pipe would stop the process.
     with open(log_path, "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         deadline = time.monotonic() + 240
-        while not list(model_dir.glob(f"checkpoints/ckpt-{at_step}.index")) and time.monotonic() < deadline:
+        saved = model_dir / "checkpoints" / "checkpoint"  # names the whole checkpoints, and is written last
+        while not (saved.exists() and f"ckpt-{at_step}" in saved.read_text()) and time.monotonic() < deadline:
             assert process.poll() is None, log_path.read_text()
             time.sleep(0.01)
         process.send_signal(stop_signal)

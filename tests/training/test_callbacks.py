@@ -1,6 +1,8 @@
 """When callbacks act, and what they write."""
 
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -154,3 +156,20 @@ def test_progress_lines_in_a_log_count_from_the_resumed_step(caplog):
     assert messages[0].startswith("4/5 steps (80 %)")
     assert messages[-1].startswith("5/5 steps (100 %)")
     assert "d_loss 1.500, g_loss 0.500" in messages[-1]
+
+
+def test_progress_bar_counts_every_step_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    callback = ProgressBar(first_step=3, total_steps=6)
+    _run(callback, 3)
+    last = sys.stderr.getvalue().split("\r")[-1]
+    assert "6/6" in last and "d_loss 1.500, g_loss 0.500" in last
+    callback.close()  # once more, as after an error
+
+
+def test_progress_bar_that_never_began_can_be_closed():
+    ProgressBar(first_step=0, total_steps=2).close()

@@ -166,7 +166,8 @@ class MetricsWriter(StepCallback):
             for name, value in scalars.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
-        logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
+        with tqdm.tqdm.external_write_mode():  # on a line of its own, above the bar
+            logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
 
 
 class CheckpointWriter(StepCallback):
@@ -207,10 +208,11 @@ class ProgressBar(StepCallback):
             # The time left is estimated without the first step of a process, which is mostly tracing.
             self._bar.initial = self._bar.n = step
             self._bar.start_t = self._bar.last_print_t = time.time()
+        elif not self._bar.disable:
+            self._bar.update()
         losses = ", ".join(f"{name} {logs[name]:.3f}" for name in ("d_loss", "g_loss"))
         if not self._bar.disable:
-            self._bar.set_postfix_str(losses, refresh=False)
-            self._bar.update()
+            self._bar.set_postfix_str(losses, refresh=step == self.total_steps)
             return
         now = time.time()
         if now - self._last_line >= self.LOG_SECONDS or step == self.total_steps:
@@ -227,4 +229,9 @@ class ProgressBar(StepCallback):
             logging.info("%s", line)
 
     def on_train_end(self, logs=None):
-        self._bar.close()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the bar's line, if it has begun."""
+        if self._bar is not None:
+            self._bar.close()

@@ -90,12 +90,12 @@ def run_experiment(config: ExperimentConfig, model_dir: str, provenance: dict[st
         directory.drop_metrics_after(first_step)
         dataset = training_dataset(images, config.train.batch_size, config.train.seed, first_step)
         evaluator = DigitsEvaluator(images, labels, directory.classifier)
-        gan.fit(
-            dataset,
-            steps_per_epoch=total_steps - first_step,
-            callbacks=_callbacks(config, directory, manager, evaluator, first_step),
-            verbose=0,
-        )
+        progress = ProgressBar(first_step, total_steps)
+        callbacks = [*_callbacks(config, directory, manager, evaluator, first_step), progress]
+        try:
+            gan.fit(dataset, steps_per_epoch=total_steps - first_step, callbacks=callbacks, verbose=0)
+        finally:
+            progress.close()
     export_generator(gan.ema_generator, directory.saved_model)
     logging.info("run complete: %s holds samples/, metrics.jsonl and saved_model/", model_dir)
 
@@ -126,5 +126,4 @@ def _callbacks(
             **run,
         ),
         CheckpointWriter(manager, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),
-        ProgressBar(**run),
     ]

@@ -21,8 +21,8 @@ def linear(
 
     Args:
       inputs: (..., fan_in).
-      kernel: (fan_in, units), or with kernel_is_transposed (units, fan_in). oneDNN multiplies by a transposed
-        matrix a fifth slower where the sum runs over the longer side: give the kernel transposed where
+      kernel: (fan_in, units), or with kernel_is_transposed (units, fan_in). oneDNN is slower at
+        multiplying by a transposed matrix where the sum runs over the longer side: give the kernel transposed where
         units > fan_in, so that the gradient's product with it is plain.
       bias: (units,).
       kernel_is_transposed: see kernel.

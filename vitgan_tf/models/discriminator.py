@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 
 from vitgan_tf.config import ExperimentConfig
@@ -122,17 +124,11 @@ class ViTDiscriminator(tf.keras.Model):
 
 def build_discriminator(config: ExperimentConfig) -> ViTDiscriminator:
     """The discriminator of a configuration, with its weights made."""
-    network = config.discriminator
+    # The fields of the configuration have the names of the arguments.
     discriminator = ViTDiscriminator(
         image_size=config.data.image_size,
         num_channels=config.data.num_channels,
-        patch_size=network.patch_size,
-        patch_overlap=network.patch_overlap,
-        embed_dim=network.embed_dim,
-        mlp_dim=network.mlp_dim,
-        num_heads=network.num_heads,
-        num_blocks=network.num_blocks,
-        activation=network.activation,
+        **dataclasses.asdict(config.discriminator),
         name="discriminator",
     )
     discriminator.build((None, config.data.image_size, config.data.image_size, config.data.num_channels))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 
 from vitgan_tf.config import ExperimentConfig
@@ -127,20 +129,12 @@ class ViTGenerator(tf.keras.Model):
 
 def build_generator(config: ExperimentConfig) -> ViTGenerator:
     """The generator of a configuration, with its weights made."""
-    network = config.generator
+    # The fields of the configuration have the names of the arguments.
     generator = ViTGenerator(
         image_size=config.data.image_size,
         num_channels=config.data.num_channels,
-        patch_size=network.patch_size,
-        latent_dim=network.latent_dim,
-        embed_dim=network.embed_dim,
-        mlp_dim=network.mlp_dim,
-        num_heads=network.num_heads,
-        num_blocks=network.num_blocks,
-        activation=network.activation,
-        mapping_layers=network.mapping_layers,
-        mapping_lr_multiplier=network.mapping_lr_multiplier,
+        **dataclasses.asdict(config.generator),
         name="generator",
     )
-    generator.build((None, network.latent_dim))
+    generator.build((None, config.generator.latent_dim))
     return generator

@@ -37,7 +37,7 @@ class StepCallback(tf.keras.callbacks.Callback):
       period: steps between two calls.
     """
 
-    def __init__(self, first_step: int, total_steps: int, period: int):
+    def __init__(self, first_step: int, total_steps: int, period: int = 1):
         super().__init__()
         self.first_step = first_step
         self.total_steps = total_steps
@@ -55,9 +55,6 @@ class StepCallback(tf.keras.callbacks.Callback):
 
 class StopOnDivergence(StepCallback):
     """Ends the training with an error at the first loss or gradient norm that is not finite."""
-
-    def __init__(self, first_step: int, total_steps: int):
-        super().__init__(first_step, total_steps, period=1)
 
     def at_step(self, step, logs):
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
@@ -190,7 +187,7 @@ class ProgressBar(StepCallback):
     )
 
     def __init__(self, first_step: int, total_steps: int):
-        super().__init__(first_step, total_steps, period=1)
+        super().__init__(first_step, total_steps)
         self._bar = None
         self._last_line = -math.inf
 

@@ -4,8 +4,8 @@ On a CPU, TensorFlow runs each operation of a formula as a pass of its own over 
 beside matrix products that run at the processor's peak, these passes would be a third of a training step, and
 their intermediate results most of its memory. Each function here is a plain formula. Inside
 `with compiled_kernels():` the same formula, and its gradient by hand, run as a few kernels compiled by XLA, which
-read their inputs once and keep only what the gradient needs. Where XLA compiles the whole step (TPUs), and in
-exported models, the plain formulas are used.
+read their inputs once and keep only what the gradient needs. Where XLA compiles the whole step (TPUs), in exported
+models, and where gradients of gradients are taken (R1), the plain formulas are used.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def _scaled_leaky_relu(x, scale, bias):
 @_kernel
 def _scaled_leaky_relu_gradient(x, scale, bias, upstream):
     scale = scale[:, None, :]
-    slope = tf.where(x * scale + bias > 0.0, math.sqrt(2.0), 0.2 * math.sqrt(2.0))
+    steep, flat = (tf.constant(slope * math.sqrt(2.0), x.dtype) for slope in (1.0, 0.2))
+    slope = tf.where(x * scale + bias > 0.0, steep, flat)
     dx = upstream * slope * scale
     return dx, x * dx
 
@@ -115,7 +116,9 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
     """
     if _enabled():
         return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, x.dtype))
-    mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+    # Not tf.nn.moments, which stops the gradient at the mean in the variance: its second derivative is wrong.
+    mean = tf.reduce_mean(x, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=-1, keepdims=True)
     return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
 
 
@@ -127,9 +130,19 @@ def _compiled_layer_norm(x, scale, offset, epsilon):
         # Of the three, a layer whose weights are not trained in this pass needs the first alone.
         dx = _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream)
         dscale = _sum_like(_normalized_times(x, mean, inverse_deviation, upstream), scale)
-        return dx, dscale, _sum_like(upstream, scale), None
+        return _differentiable_once(dx), _differentiable_once(dscale), _sum_like(upstream, scale), None
 
     return y, gradient
+
+
+@tf.custom_gradient
+def _differentiable_once(first_gradient):
+    """Refuses to be differentiated: mean and deviation would count as constants, and the result be wrong."""
+
+    def gradient(*_):
+        raise NotImplementedError("second derivatives of layer_norm need its plain formula: compiled_kernels(False)")
+
+    return tf.identity(first_gradient), gradient
 
 
 @_kernel

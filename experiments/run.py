@@ -16,7 +16,9 @@ from absl import flags
 from vitgan_tf import command_line
 
 command_line.define_config_flags()
-flags.DEFINE_string("model_dir", None, "Run directory; default: runs/<dataset>.")
+flags.DEFINE_string(
+    "model_dir", None, "Run directory; default: runs/<dataset>, with a variant runs/<dataset>-<variant>."
+)
 flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.")
 FLAGS = flags.FLAGS
 
@@ -29,7 +31,8 @@ def main(_):
     command_line.import_tensorflow()
     from vitgan_tf.training.experiment import run_experiment
 
-    model_dir = FLAGS.model_dir or os.path.join("runs", FLAGS.dataset)
+    name = FLAGS.dataset if FLAGS.variant == command_line.DEFAULT_VARIANT else f"{FLAGS.dataset}-{FLAGS.variant}"
+    model_dir = FLAGS.model_dir or os.path.join("runs", name)
     run_experiment(config, model_dir, provenance={"command": sys.argv, "commit": _commit()})
 
 

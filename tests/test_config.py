@@ -13,6 +13,7 @@ from vitgan_tf.config import (
     DataConfig,
     DiscriminatorConfig,
     GeneratorConfig,
+    LossConfig,
     TrainConfig,
     did_you_mean,
     differences,
@@ -20,7 +21,7 @@ from vitgan_tf.config import (
     from_dict,
     override,
 )
-from vitgan_tf.presets import PRESETS, preset
+from vitgan_tf.presets import PRESETS, VARIANTS, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -28,6 +29,43 @@ def test_presets_survive_json(name):
     config = preset(name)
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
     assert config.total_steps >= 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_survive_json_and_differ_from_each_other(variant):
+    config = preset("cifar10", variant)
+    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    same = [name for name in VARIANTS if preset("cifar10", name) == config]
+    assert set(same) in ({"vitgan", "g_modulate_fourier", "d_isn"}, {variant})
+
+
+def test_variants_change_what_the_rows_of_the_paper_say():
+    method = preset("celeba64")
+    assert set(differences(method, preset("celeba64", "vanilla_vit"))) == {
+        "generator.style_injection: modulate -> add",
+        "generator.decoder: fourier -> linear",
+        "discriminator.attention: l2 -> dot_product",
+        "discriminator.normalization: isn -> none",
+        "discriminator.patch_overlap: 4 -> 0",
+        "loss.r1_gamma: 0.0 -> 10.0",
+    }
+    assert set(differences(method, preset("celeba64", "d_sn_no_augmentation_no_overlap"))) == {
+        "discriminator.normalization: isn -> sn",
+        "discriminator.patch_overlap: 4 -> 0",
+        "augment.policy: ('color', 'translation', 'scaling', 'cutout') -> ()",
+        "loss.bcr_lambda_real: 10.0 -> 0.0",
+        "loss.bcr_lambda_fake: 10.0 -> 0.0",
+    }
+    assert differences(method, preset("celeba64", "g_prepend_fourier")) == [
+        "generator.style_injection: modulate -> prepend"
+    ]
+    # Every row of the paper's two ablations.
+    for injection in ("add", "prepend", "modulate"):
+        for decoder in ("linear", "fourier"):
+            assert f"g_{injection}_{decoder}" in VARIANTS
+    for regularizer in ("r1", "sn", "isn"):
+        for suffix in ("", "_no_augmentation", "_no_overlap", "_no_augmentation_no_overlap"):
+            assert f"d_{regularizer}{suffix}" in VARIANTS
 
 
 @pytest.mark.parametrize(
@@ -41,6 +79,15 @@ def test_presets_survive_json(name):
         (GeneratorConfig, {"activation": "gelo"}, "got 'gelo'; did you mean 'gelu'"),
         (DiscriminatorConfig, {"patch_overlap": -1}, "discriminator.patch_overlap must be at least 0, got -1"),
         (DataConfig, {"dataset": "x", "image_size": 8, "num_channels": 2}, "must be one of 1, 3, got 2"),
+        (
+            GeneratorConfig,
+            {"decoder": "conv", "patch_size": 6},
+            "generator.patch_size must be a power of 2, got 6",
+        ),
+        (GeneratorConfig, {"decoder": "convolution"}, "must be one of fourier, linear, conv, got 'convolution'"),
+        (LossConfig, {"adversarial": "hing"}, "got 'hing'; did you mean 'hinge'"),
+        (LossConfig, {"r1_every_steps": 0}, "loss.r1_every_steps must be at least 1, got 0"),
+        (LossConfig, {"lecam_decay": 1.0}, "loss.lecam_decay must be below 1.0, got 1.0"),
         (AugmentConfig, {"probability": 1.5}, "augment.probability must be at most 1.0, got 1.5"),
         (AugmentConfig, {"policy": "color"}, "augment.policy must be of type list of str, got 'color'"),
         (AugmentConfig, {"policy": ("colour",)}, "did you mean 'color'"),
@@ -85,6 +132,8 @@ def test_wrong_names_are_answered_with_the_nearest():
         override(preset("tiny"), {"train.batchsize": 3})
     with pytest.raises(ConfigError, match="unknown dataset 'celeba'; did you mean 'celeba64'"):
         preset("celeba")
+    with pytest.raises(ConfigError, match="unknown variant 'vanila_vit'; did you mean 'vanilla_vit'"):
+        preset("celeba64", "vanila_vit")
     assert did_you_mean("zzzzzz", PRESETS) == ""
 
 

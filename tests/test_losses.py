@@ -43,3 +43,24 @@ def test_consistency_loss_pairs_views_of_the_same_image():
     # (0 - 1)^2, (2 - 0)^2, (-1 + 2)^2, 60^2: not every image against every other.
     np.testing.assert_allclose(losses.consistency_loss(REAL, FAKE).numpy(), (1 + 4 + 1 + 3600) / 4, rtol=1e-6)
     assert losses.consistency_loss(REAL, REAL).numpy() == 0
+
+
+def test_hinge_and_wasserstein_losses():
+    # Hinge: max(0, 1 - (0, 2, -1, 30)) = 1, 0, 2, 0; max(0, 1 + (1, 0, -2, -30)) = 2, 1, 0, 0.
+    np.testing.assert_allclose(losses.hinge_discriminator_loss(REAL, FAKE).numpy(), 3 / 4 + 3 / 4, rtol=1e-6)
+    # Means: real 31 / 4, fake -31 / 4.
+    np.testing.assert_allclose(losses.wasserstein_discriminator_loss(REAL, FAKE).numpy(), -62 / 4, rtol=1e-6)
+    for name in ("hinge", "wasserstein"):
+        np.testing.assert_allclose(losses.ADVERSARIAL_LOSSES[name][1](FAKE).numpy(), 31 / 4, rtol=1e-6)
+
+
+def test_r1_penalty_sums_over_pixels_and_averages_over_images():
+    gradients = tf.constant([[[[1.0, 2.0]], [[0.0, 2.0]]], [[[3.0, 0.0]], [[0.0, 0.0]]]])  # squares: 9 and 9
+    np.testing.assert_allclose(losses.r1_penalty(gradients).numpy(), 9.0, rtol=1e-6)
+    np.testing.assert_allclose(losses.r1_penalty(gradients[:, :, :, :1]).numpy(), (1 + 9) / 2, rtol=1e-6)
+
+
+def test_lecam_compares_each_side_with_the_average_of_the_other():
+    # Real logits with a_F = 1: 1, 1, 4, 841; fake ones with a_R = -1: 4, 1, 1, 841.
+    value = losses.lecam_loss(REAL, FAKE, real_average=tf.constant(-1.0), fake_average=tf.constant(1.0))
+    np.testing.assert_allclose(value.numpy(), 847 / 4 + 847 / 4, rtol=1e-6)

@@ -11,28 +11,36 @@ import os
 import sys
 import typing
 from collections.abc import Iterator, Sequence
-from typing import Callable
+from typing import Any, Callable
 
 from absl import app, flags, logging
 
 from vitgan_tf import config as config_lib
 from vitgan_tf.errors import UserError
-from vitgan_tf.presets import PRESETS, preset
+from vitgan_tf.presets import PRESETS, VARIANTS, preset
 
 # Flags count as those of the script that calls define_config_flags, so that its --help lists them.
 flags.disclaim_key_flags()
 
 DEFAULT_PRESET = "digits"
+DEFAULT_VARIANT = "vitgan"
 
 
 def define_config_flags() -> None:
-    """Defines --dataset, and one flag for each configuration field.
+    """Defines --dataset and --variant, and one flag for each configuration field.
 
     A field is set by its path, --train.batch_size=64, or, where no other section has a field of that name, by its
     name alone, --batch_size=64.
     """
     presets = "; ".join(f"{name}: {function.__doc__.split('.')[0]}" for name, function in PRESETS.items())
     flags.DEFINE_string("dataset", DEFAULT_PRESET, f"Preset. {presets}.")
+    flags.DEFINE_string(
+        "variant",
+        DEFAULT_VARIANT,
+        "Row of the paper's tables, as changes to the preset: vitgan, the method; vanilla_vit; g_*, where the style "
+        "enters the generator and what draws its pixels; d_*, what regularises the discriminator, with or without "
+        f"augmentation and overlap. There are: {', '.join(VARIANTS)}.",
+    )
     fields = list(config_lib.field_paths())
     names = [field.name for _, field, _ in fields]
     for path, field, field_type in fields:
@@ -51,16 +59,18 @@ _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFI
 
 
 def config_from_flags() -> config_lib.ExperimentConfig:
-    """The preset that --dataset names, with the fields that the command line sets.
+    """The preset that --dataset and --variant name, with the fields that the command line sets.
 
     Raises:
       ConfigError: a name or value is refused.
     """
-    values = {}
-    for path, _, _ in config_lib.field_paths():
-        if path != "data.dataset" and flags.FLAGS[path].present:
-            values[path] = flags.FLAGS[path].value
-    return config_lib.override(preset(flags.FLAGS.dataset), values)
+    return config_lib.override(preset(flags.FLAGS.dataset, flags.FLAGS.variant), fields_from_flags())
+
+
+def fields_from_flags() -> dict[str, Any]:
+    """The fields that the command line sets, by path, not yet checked."""
+    paths = (path for path, _, _ in config_lib.field_paths() if path != "data.dataset")
+    return {path: flags.FLAGS[path].value for path in paths if flags.FLAGS[path].present}
 
 
 def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) -> None:

@@ -17,6 +17,13 @@ from typing import Any
 from vitgan_tf.errors import ConfigError
 
 ACTIVATIONS = ("gelu", "relu", "silu")
+ATTENTIONS = ("dot_product", "l2")
+NORMALIZATIONS = ("isn", "sn", "none")
+POSITIONS = ("fourier", "learned")
+STYLE_INJECTIONS = ("modulate", "add", "prepend")
+DECODERS = ("fourier", "linear", "conv")
+POOLINGS = ("class_token", "mean")
+ADVERSARIAL_LOSSES = ("non_saturating", "hinge", "wasserstein")
 AUGMENTATIONS = ("color", "translation", "scaling", "cutout")
 XLA_MODES = ("auto", "off", "kernels", "full")
 
@@ -101,6 +108,25 @@ class DataConfig(_Section):
 class GeneratorConfig(_Section):
     """The ViT generator (paper, "Generator Design")."""
 
+    style_injection: str = _field(
+        "where w enters: modulate = every layer norm (C, the method), add = the positional embeddings (A), "
+        "prepend = as a further token (B)",
+        default="modulate",
+        choices=STYLE_INJECTIONS,
+    )
+    decoder: str = _field(
+        "from patch embeddings to pixels: fourier = network over coordinates (the method), linear = one layer, "
+        "conv = StyleGAN2's blocks over the map of tokens",
+        default="fourier",
+        choices=DECODERS,
+    )
+    attention: str = _field("logits of the self-attention", default="dot_product", choices=ATTENTIONS)
+    normalization: str = _field("spectral normalisation of the linear layers", default="none", choices=NORMALIZATIONS)
+    positions: str = _field(
+        "positional embedding: fourier = of the patches' centres, learned = a table",
+        default="fourier",
+        choices=POSITIONS,
+    )
     latent_dim: int = _field("size of the latent z", default=384, minimum=1)
     embed_dim: int = _field("token width D; also the size of the style w", default=384, minimum=1)
     mlp_dim: int = _field("hidden width of the blocks' MLP", default=1536, minimum=1)
@@ -114,12 +140,33 @@ class GeneratorConfig(_Section):
     def __post_init__(self):
         super().__post_init__()
         _check_heads("generator", self.embed_dim, self.num_heads)
+        if self.decoder == "conv" and self.patch_size & (self.patch_size - 1):
+            raise ConfigError(
+                f"generator.decoder=conv doubles the resolution step by step: generator.patch_size must be a power "
+                f"of 2, got {self.patch_size}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig(_Section):
     """The ViT discriminator (paper, "Regularizing ViT-based Discriminator")."""
 
+    attention: str = _field("logits of the self-attention", default="l2", choices=ATTENTIONS)
+    normalization: str = _field(
+        "of patch projection and blocks: isn = spectral norm held at its initial value, sn = at 1, none",
+        default="isn",
+        choices=NORMALIZATIONS,
+    )
+    pooling: str = _field(
+        "what the head reads: class_token = the output of a further, learned token, mean = the mean over patches",
+        default="class_token",
+        choices=POOLINGS,
+    )
+    positions: str = _field(
+        "positional embedding: fourier = of the patches' centres, learned = a table",
+        default="fourier",
+        choices=POSITIONS,
+    )
     embed_dim: int = _field("token width D", default=384, minimum=1)
     mlp_dim: int = _field("hidden width of the blocks' MLP", default=1536, minimum=1)
     num_heads: int = _field("attention heads", default=6, minimum=1)
@@ -142,10 +189,24 @@ def _check_heads(network: str, embed_dim: int, num_heads: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig(_Section):
-    """Regularisation beside the non-saturating loss (paper, "Experiment Setup")."""
+    """The adversarial loss and its regularisers (paper, "Experiment Setup")."""
 
+    adversarial: str = _field(
+        "loss of real against generated images", default="non_saturating", choices=ADVERSARIAL_LOSSES
+    )
     bcr_lambda_real: float = _field("weight of bCR on real images; 0 turns it off", default=10.0, minimum=0.0)
     bcr_lambda_fake: float = _field("weight of bCR on generated images; 0 turns it off", default=10.0, minimum=0.0)
+    r1_gamma: float = _field("R1 adds gamma / 2 times its penalty; 0 turns it off", default=0.0, minimum=0.0)
+    r1_every_steps: int = _field(
+        "steps between R1 penalties, each weighted by this number; 1 for every step", default=16, minimum=1
+    )
+    lecam_lambda: float = _field("weight of LeCam; 0 turns it off", default=0.0, minimum=0.0)
+    lecam_decay: float = _field(
+        "factor by which LeCam's averages of the logits keep their value in a step",
+        default=0.99,
+        minimum=0.0,
+        below=1.0,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +263,11 @@ class LogConfig(_Section):
     samples_every_kimg: float = _field("images between sample grids, in thousands", default=100.0, above=0.0)
     eval_every_kimg: float = _field("images between evaluations, in thousands", default=500.0, above=0.0)
     checkpoint_every_kimg: float = _field("images between checkpoints, in thousands", default=100.0, above=0.0)
+    diagnostics_every_kimg: float = _field(
+        "images between diagnostics of spectral norms and attention, in thousands; 0 for none",
+        default=100.0,
+        minimum=0.0,
+    )
     keep_checkpoints: int = _field("how many of the newest checkpoints are kept", default=3, minimum=1)
     eval_samples: int = _field("generated images per evaluation", default=2000, minimum=2)
 

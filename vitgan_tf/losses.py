@@ -1,6 +1,6 @@
-"""Adversarial losses and consistency regularisation: pure functions of logits.
+"""Adversarial losses and regularisers of the discriminator: pure functions of logits and gradients.
 
-Logits are (batch,), before any sigmoid; the results are scalars, means over the batch.
+Logits are (batch,), before any sigmoid; the results are scalars, means over the batch, not weighted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,57 @@ def non_saturating_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softplus(-fake_logits))
 
 
+def hinge_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """L_D = mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z)))      (Lim, Ye 2017; Miyato et al. 2018, Eq. 17)"""
+    return tf.reduce_mean(tf.nn.relu(1.0 - real_logits)) + tf.reduce_mean(tf.nn.relu(1.0 + fake_logits))
+
+
+def wasserstein_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """L_D = mean D(G(z)) - mean D(x)      (Arjovsky et al. 2017)"""
+    return tf.reduce_mean(fake_logits) - tf.reduce_mean(real_logits)
+
+
+def negative_logit_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
+    """L_G = -mean D(G(z)): the generator's side of the hinge and of the Wasserstein loss."""
+    return -tf.reduce_mean(fake_logits)
+
+
+# (discriminator's loss, generator's loss) by name.
+ADVERSARIAL_LOSSES = {
+    "non_saturating": (non_saturating_discriminator_loss, non_saturating_generator_loss),
+    "hinge": (hinge_discriminator_loss, negative_logit_generator_loss),
+    "wasserstein": (wasserstein_discriminator_loss, negative_logit_generator_loss),
+}
+
+
 def consistency_loss(logits: tf.Tensor, other_view_logits: tf.Tensor) -> tf.Tensor:
-    """mean (D(T(x)) - D(T'(x)))^2: bCR's term, on real or on generated images, unweighted (Zhao et al. 2021).
+    """mean (D(T(x)) - D(T'(x)))^2: bCR's term, on real or on generated images (Zhao et al. 2021).
 
     T and T' are independent augmentations of the same images, as in the authors' reproduction.
     """
     return tf.reduce_mean(tf.math.squared_difference(logits, other_view_logits))
+
+
+def r1_penalty(gradients: tf.Tensor) -> tf.Tensor:
+    """mean |dD(x)/dx|^2 over real images, to be weighted by gamma / 2      (Mescheder et al. 2018, Eq. 9)
+
+    Args:
+      gradients: of each image's logit with respect to that image, (batch, height, width, channels).
+    """
+    return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
+
+
+def lecam_loss(
+    real_logits: tf.Tensor, fake_logits: tf.Tensor, real_average: tf.Tensor, fake_average: tf.Tensor
+) -> tf.Tensor:
+    """mean (D(x) - a_F)^2 + mean (D(G(z)) - a_R)^2      (LeCam: Tseng et al. 2021, Eq. 3)
+
+    Args:
+      real_logits: D(x).
+      fake_logits: D(G(z)).
+      real_average: a_R, moving average of the mean of D(x), a scalar.
+      fake_average: a_F, that of D(G(z)).
+    """
+    return tf.reduce_mean(tf.math.squared_difference(real_logits, fake_average)) + tf.reduce_mean(
+        tf.math.squared_difference(fake_logits, real_average)
+    )

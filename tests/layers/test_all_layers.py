@@ -11,6 +11,7 @@ import tensorflow as tf
 import vitgan_tf.layers
 from vitgan_tf.layers import (
     attention,
+    convolution,
     coordinates,
     decoders,
     equalized,
@@ -31,6 +32,14 @@ CASES = [
     (modulation.SelfModulatedLayerNorm, {"epsilon": 1e-2}, [(2, 3, 4), (2, 6)]),
     (modulation.ModulatedDense, {"units": 5, "activation": "leaky_relu"}, [(3, 4), (2, 6)]),
     (coordinates.FourierEmbedding, {"embed_dim": 6}, [(7, 2)]),
+    (coordinates.LearnedEmbedding, {"embed_dim": 6}, [(7, 2)]),
+    (decoders.LinearPatchDecoder, {"patch_size": 2, "num_channels": 3}, [(2, 3, 4)]),
+    (decoders.ConvPatchDecoder, {"patch_size": 2, "num_channels": 3}, [(2, 4, 6), (2, 5)]),
+    (convolution.ModulatedConv2D, {"units": 5}, [(2, 4, 4, 3), (2, 6)]),
+    (convolution.ModulatedConv2D, {"units": 5, "kernel_size": 1, "demodulate": False}, [(2, 4, 4, 3), (2, 6)]),
+    (convolution.StyledConv2D, {"units": 5}, [(2, 4, 4, 3), (2, 6)]),
+    (convolution.StyledConv2D, {"units": 5, "upsample": True}, [(2, 4, 4, 3), (2, 6)]),
+    (convolution.ToImage, {"num_channels": 3}, [(2, 4, 4, 3), (2, 6)]),
     (decoders.FourierPatchDecoder, {"patch_size": 2, "num_channels": 3, "hidden_dim": 4}, [(2, 3, 4)]),
     (transformer.FeedForward, {"mlp_dim": 6, "activation": "silu", "normalization": "isn"}, [(2, 3, 4)]),
     (transformer.TransformerBlock, {"num_heads": 2, "mlp_dim": 6, "attention": "l2"}, [(2, 3, 4)]),

@@ -1,18 +1,20 @@
 """Mapping network, generator and discriminator: weight counts of every preset, references, properties."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from vitgan_tf.config import override
 from vitgan_tf.layers.patches import extract_patches
 from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.models.discriminator import ViTDiscriminator, build_discriminator
 from vitgan_tf.models.generator import ViTGenerator, build_generator
 from vitgan_tf.models.mapping import MappingNetwork
-from vitgan_tf.presets import PRESETS, preset
+from vitgan_tf.presets import PRESETS, VARIANTS, preset
 
 # Trainable weights of (generator, discriminator).
 WEIGHTS = {
@@ -21,7 +23,24 @@ WEIGHTS = {
     "cifar10": (11_379_459, 6_580_225),
     "celeba64": (16_106_499, 10_053_121),
     "lsun_bedroom64": (16_106_499, 10_053_121),
+    "celeba128": (16_106_499, 10_053_121),
+    "lsun_bedroom128": (16_106_499, 10_053_121),
     "tiny": (8_449, 4_993),
+}
+
+# The variants of cifar10 whose counts differ from the method's.
+VARIANT_WEIGHTS = {
+    "vanilla_vit": (8_297_904, 7_116_289),
+    "g_add_linear": (8_297_904, 6_580_225),
+    "g_add_fourier": (8_725_251, 6_580_225),
+    "g_add_conv": (11_592_878, 6_580_225),
+    "g_prepend_linear": (8_297_904, 6_580_225),
+    "g_prepend_fourier": (8_725_251, 6_580_225),
+    "g_prepend_conv": (11_592_878, 6_580_225),
+    "g_modulate_linear": (10_952_112, 6_580_225),
+    "g_modulate_conv": (14_247_086, 6_580_225),
+    **{f"d_{name}_no_overlap": (11_379_459, 6_524_929) for name in ("isn", "sn", "r1", "none")},
+    **{f"d_{name}_no_augmentation_no_overlap": (11_379_459, 6_524_929) for name in ("isn", "sn", "r1", "none")},
 }
 
 
@@ -29,10 +48,46 @@ def _count(network):
     return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
 
 
+@functools.cache
+def _counts(data, generator, discriminator):
+    """Weights of both networks of these sections; many presets and variants share them."""
+    config = dataclasses.replace(preset("cifar10"), data=data, generator=generator, discriminator=discriminator)
+    return _count(build_generator(config)), _count(build_discriminator(config))
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_weight_counts(name):
     config = preset(name)
-    assert (_count(build_generator(config)), _count(build_discriminator(config))) == WEIGHTS[name]
+    data = dataclasses.replace(config.data, dataset="any")
+    assert _counts(data, config.generator, config.discriminator) == WEIGHTS[name]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_weight_counts_of_the_variants(name):
+    """Also from the equations: what a variant adds to or takes from the method."""
+    config = preset("cifar10", name)
+    g, d = config.generator, config.discriminator
+    width, channels, pixels = g.embed_dim, 3, g.patch_size**2
+    linear = pixels * channels * (width + 1)
+    fourier = 3 * width + 2 * width * (width + 1) + width * (width + 1) + channels * (width + 1)
+    conv, features = 0, width
+    for resolution in range(3):
+        layers = [(features, features)] if resolution == 0 else [(features, features // 2), (features // 2,) * 2]
+        for fan_in, units in layers:
+            # Kernel, bias, strength of the noise, affine of the style.
+            conv += 9 * fan_in * units + units + 1 + fan_in * (width + 1)
+        features = layers[-1][1]
+        conv += features * channels + channels + features * (width + 1)
+    generator, discriminator = WEIGHTS["cifar10"]
+    generator += {"fourier": fourier, "linear": linear, "conv": conv}[g.decoder] - fourier
+    if g.style_injection != "modulate":
+        generator -= (2 * g.num_blocks + 1) * (2 * width * (width + 1) - 2 * width)  # affine maps; gain and offset
+    discriminator -= (8**2 - (4 + 2 * d.patch_overlap) ** 2) * channels * width
+    if d.attention == "dot_product":
+        discriminator += d.num_blocks * (width**2 + width)  # keys of their own, and a bias of the queries
+    data = dataclasses.replace(config.data, dataset="any")
+    counts = _counts(data, config.generator, config.discriminator)
+    assert counts == (generator, discriminator) == VARIANT_WEIGHTS.get(name, WEIGHTS["cifar10"])
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -181,9 +236,128 @@ def test_generator_does_not_normalise():
     assert generator.non_trainable_variables == []
 
 
+def test_a_new_render_scale_draws_the_same_function():
+    """At three times the density every third pixel, from the second on, has the coordinates of the training."""
+    generator, latents = _tiny_generator()
+    styles = generator.mapping(latents)
+    images = generator.synthesize(styles).numpy()
+    np.testing.assert_array_equal(generator.synthesize(styles, rendered_size=8).numpy(), images)
+    dense = generator.synthesize(styles, rendered_size=24).numpy()
+    np.testing.assert_allclose(dense[:, 1::3, 1::3], images, rtol=1e-4, atol=1e-5)
+    assert np.abs(dense[:, ::3, ::3] - images).max() > 0.01
+
+
+@pytest.mark.parametrize("size, dense", [(10, 30), (7, 21), (3, 9)])
+def test_sizes_that_the_grid_does_not_divide(size, dense):
+    """Pixel j of n is centred where pixel 3 j + 1 of 3 n is; a size unknown beforehand is drawn alike."""
+    generator, latents = _tiny_generator()
+    styles = generator.mapping(latents)
+    images = generator.synthesize(styles, rendered_size=size).numpy()
+    assert images.shape == (3, size, size, 1)
+    fine = generator.synthesize(styles, rendered_size=dense).numpy()
+    np.testing.assert_allclose(fine[:, 1::3, 1::3], images, rtol=1e-4, atol=1e-5)
+    even = generator.synthesize(styles, rendered_size=2 * size).numpy()
+    unknown = tf.function(
+        lambda n: generator.synthesize(styles, rendered_size=n), input_signature=[tf.TensorSpec([], tf.int32)]
+    )
+    np.testing.assert_allclose(unknown(2 * size).numpy(), even, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("decoder", ["linear", "conv"])
+def test_other_decoders_refuse_a_new_size(decoder):
+    generator = build_generator(override(preset("tiny"), {"generator.decoder": decoder}))
+    styles = tf.random.normal((2, 16))
+    assert generator.synthesize(styles, rendered_size=8).shape == (2, 8, 8, 1)
+    if decoder == "linear":
+        with pytest.raises(ValueError, match="LinearPatchDecoder draws at 8 pixels only, got 16"):
+            generator.synthesize(styles, rendered_size=16)
+    else:
+        with pytest.raises(ValueError, match="ConvPatchDecoder draws at 8 pixels only, got 16"):
+            generator.synthesize(styles, rendered_size=16)
+
+
+def test_styles_enter_block_by_block():
+    generator, latents = _tiny_generator()
+    w = generator.mapping(latents)
+    same = tf.tile(w[:, None], [1, 3, 1])
+    np.testing.assert_allclose(generator.synthesize(same).numpy(), generator(latents).numpy(), rtol=1e-4, atol=1e-5)
+    mixed = tf.concat([same[:, :1], same[::-1, 1:]], axis=1)
+    positions = tf.tile(
+        generator.positions(tf.constant([(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)]))[None], [3, 1, 1]
+    )
+    tokens = generator.blocks[0]((positions, w))
+    tokens = generator.norm((generator.blocks[1]((tokens, w[::-1])), w[::-1]))
+    patches = generator.decoder(tokens).numpy()
+    images = generator.synthesize(mixed).numpy()
+    np.testing.assert_allclose(images[:, 4:, :4], patches[:, 2], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="expected 3 styles per image, got 2"):
+        generator.synthesize(same[:, :2])
+
+
+@pytest.mark.parametrize("attention", ["l2", "dot_product"])
+def test_attention_maps_are_those_of_the_forward_pass(attention):
+    """From the maps and the values alone, the outputs of every attention are put together again."""
+    config = override(preset("tiny"), {"generator.attention": attention, "discriminator.attention": attention})
+    generator, discriminator = build_generator(config), build_discriminator(config)
+    latents = tf.random.normal((3, 16))
+    style = generator.mapping(latents)
+    maps = generator.attention_maps(latents).numpy()
+    assert maps.shape == (3, 2, 2, 4, 4)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1.0, atol=1e-5)
+    tokens = generator._embed(style)
+    for index, block in enumerate(generator.blocks):
+        normalized = block.attention_norm((tokens, style))
+        values = block.self_attention.value(normalized).numpy().reshape(3, 4, 2, 8)
+        heads = np.einsum("bhqk,bkhd->bqhd", maps[:, index], values).reshape(3, 4, 16)
+        expected = block.self_attention(normalized).numpy()
+        result = block.self_attention.output_projection(heads.astype(np.float32)).numpy()
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
+        tokens = block((tokens, style))
+    images = tf.random.uniform((3, 8, 8, 1), -1, 1)
+    maps = discriminator.attention_maps(images).numpy()
+    assert maps.shape == (3, 2, 2, 2, 2)
+    tokens = discriminator._embed(images, training=False)
+    for index, block in enumerate(discriminator.blocks):
+        weights = block.self_attention.attention_weights(block.attention_norm(tokens)).numpy()
+        np.testing.assert_allclose(maps[:, index].reshape(3, 2, 4), weights[:, :, 0, 1:], rtol=1e-4, atol=1e-6)
+        tokens = block(tokens)
+
+
+def test_mean_pooling_has_no_class_token_and_counts_every_patch_alike():
+    discriminator = build_discriminator(override(preset("tiny"), {"discriminator.pooling": "mean"}))
+    images = tf.random.uniform((2, 8, 8, 1), -1, 1)
+    assert _count(discriminator) == WEIGHTS["tiny"][1] - 16
+    tokens = discriminator.patch_projection(extract_patches(images, 4, 2))
+    tokens += discriminator.positions(tf.constant([(-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5)]))
+    for block in discriminator.blocks:
+        tokens = block(tokens)
+    expected = discriminator.head(tf.reduce_mean(discriminator.norm(tokens), axis=1))[:, 0]
+    np.testing.assert_allclose(discriminator(images).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+    maps = discriminator.attention_maps(images).numpy()
+    np.testing.assert_allclose(maps.sum(axis=(-2, -1)), 1.0, atol=1e-5)
+
+
+def test_networks_may_have_different_grids():
+    config = preset("celeba128")
+    generator, discriminator = build_generator(config), build_discriminator(config)
+    assert (generator.grid_size, discriminator.grid_size) == (8, 16)
+    images = generator(tf.random.normal((1, 384)))
+    assert images.shape == (1, 128, 128, 3)
+    assert np.isfinite(discriminator(images).numpy()).all()
+
+
+NETWORK_VARIANTS = [
+    {},
+    {"generator.style_injection": "add", "generator.positions": "learned", "discriminator.pooling": "mean"},
+    {"generator.style_injection": "prepend", "generator.decoder": "linear", "discriminator.normalization": "sn"},
+    {"generator.decoder": "conv", "generator.normalization": "isn", "discriminator.positions": "learned"},
+]
+
+
+@pytest.mark.parametrize("fields", NETWORK_VARIANTS, ids=str)
 @pytest.mark.parametrize("build", [build_generator, build_discriminator])
-def test_config_round_trip(build):
-    network = build(preset("tiny"))
+def test_config_round_trip(build, fields):
+    network = build(override(preset("tiny"), fields))
     twin = type(network).from_config(network.get_config())
     shape = (None, 16) if build is build_generator else (None, 8, 8, 1)
     twin.build(shape)
@@ -198,6 +372,18 @@ def test_refuses_images_that_are_no_whole_number_of_patches():
         ViTGenerator(image_size=9, patch_size=4, latent_dim=8, **sizes)
     with pytest.raises(ValueError, match="image_size 9 is not a multiple of patch_size 4"):
         ViTDiscriminator(image_size=9, patch_size=4, patch_overlap=2, **sizes)
+
+
+@pytest.mark.parametrize("name", ["style_injection", "decoder", "positions", "attention", "normalization"])
+def test_refuses_unknown_names(name):
+    sizes = {"image_size": 8, "num_channels": 1, "embed_dim": 8, "mlp_dim": 8, "num_heads": 2, "num_blocks": 1}
+    with pytest.raises(ValueError, match=f"{name} must be one of .* got 'nonsense'"):
+        ViTGenerator(patch_size=4, latent_dim=8, **sizes, **{name: "nonsense"}).build((None, 8))
+    if name not in ("style_injection", "decoder"):
+        with pytest.raises(ValueError, match=f"{name} must be one of .* got 'nonsense'"):
+            ViTDiscriminator(patch_size=4, patch_overlap=2, **sizes, **{name: "nonsense"}).build((None, 8, 8, 1))
+    with pytest.raises(ValueError, match="pooling must be 'class_token' or 'mean', got 'nonsense'"):
+        ViTDiscriminator(patch_size=4, patch_overlap=2, **sizes, pooling="nonsense")
 
 
 def test_every_network_field_reaches_the_network():

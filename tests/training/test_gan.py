@@ -96,12 +96,37 @@ def test_steps_equal_naive_steps(xla):
     expected = [_naive_step(naive, batch) for batch in batches]
     history = _fit(gan, 3)
     for name, values in history.items():
-        mean = np.mean([step[name] for step in expected])
-        np.testing.assert_allclose(values[0], mean, rtol=1e-3, atol=1e-5, err_msg=name)
+        summary = np.max if name.endswith("_max") else np.mean
+        value = summary([step[name.replace("_max", "")] for step in expected])
+        np.testing.assert_allclose(values[0], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    assert set(history) == {*expected[0], "d_gradient_norm_max", "g_gradient_norm_max"}
     for network in ("generator", "discriminator", "ema_generator"):
         for value, other in zip(_values(getattr(gan, network)), _values(getattr(naive, network))):
             np.testing.assert_allclose(value, other, rtol=1e-3, atol=2e-5)
     assert int(gan.step.numpy()) == int(naive.step.numpy()) == 3
+
+
+@pytest.mark.parametrize(
+    "variant, fields",
+    [
+        ("vanilla_vit", {"loss.r1_every_steps": 2}),
+        ("g_prepend_conv", {"loss.lecam_lambda": 1.0, "loss.adversarial": "hinge", "generator.normalization": "isn"}),
+    ],
+)
+def test_compiled_steps_equal_eager_ones_in_variants(variant, fields):
+    """Where R1 is inside a condition, noise is drawn, and the generator has power iterations too."""
+    fields = {**fields, "train.adam_epsilon": 1e-3, "generator.num_blocks": 1, "discriminator.num_blocks": 1}
+    config = override(preset("tiny", variant), fields)
+    compiled = build_gan(override(config, {"train.xla": "kernels"}))
+    eager = build_gan(override(config, {"train.xla": "off"}))
+    eager.run_eagerly = True
+    expected, history = _fit(eager, 3), _fit(compiled, 3)
+    assert set(history) == set(expected) and ("r1" in history) == (variant == "vanilla_vit")
+    for name, values in history.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    for network in ("generator", "discriminator", "ema_generator"):
+        for value, other in zip(_values(getattr(compiled, network)), _values(getattr(eager, network))):
+            np.testing.assert_allclose(value, other, rtol=1e-3, atol=2e-5)
 
 
 def test_power_iteration_moves_once_per_step():
@@ -154,7 +179,131 @@ def test_without_bcr_the_discriminator_sees_two_views():
     config = override(CONFIG, {"loss.bcr_lambda_real": 0.0, "loss.bcr_lambda_fake": 0.0})
     calls, metrics = _discriminator_calls(build_gan(config))
     assert calls == [(16, True), (8, False)]
-    assert metrics["bcr_real"] == metrics["bcr_fake"] == 0.0
+    assert "bcr_real" not in metrics and "bcr_fake" not in metrics
+
+
+def _one_step_gradient(config, extra_loss):
+    """Metrics and discriminator weights after one step of a GAN, and the weights with an extra loss by hand."""
+    gan, plain = build_gan(config), build_gan(CONFIG)
+    real_images = next(iter(_batches(CONFIG)))
+    seeds = tf.unstack(plain._step_seeds(4))
+    latents = tf.random.stateless_normal([8, 16], seeds[0])
+    stacked = tf.concat([real_images, plain.generator(latents)] * 2, axis=0)
+    views = diff_augment(stacked, CONFIG.augment.policy, CONFIG.augment.probability, seeds[1])
+    variables = plain.discriminator.trainable_variables
+    with tf.GradientTape() as tape:
+        real, fake, real_again, fake_again = tf.split(plain.discriminator(views), 4)
+        loss = tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
+        loss += 10 * tf.reduce_mean((real - real_again) ** 2) + 10 * tf.reduce_mean((fake - fake_again) ** 2)
+        loss += extra_loss(plain.discriminator, views[:8], real, fake)
+    gradients = tape.gradient(loss, variables)
+    metrics = {name: value.numpy() for name, value in gan.train_step(real_images).items()}
+    np.testing.assert_allclose(metrics["d_gradient_norm"], _norm(gradients), rtol=1e-4)
+    plain.discriminator_optimizer.apply_gradients(zip(gradients, variables))
+    for variable, other in zip(gan.discriminator.trainable_variables, variables):
+        np.testing.assert_allclose(variable.numpy(), other.numpy(), rtol=1e-3, atol=2e-5)
+    return gan, metrics
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("xla", ["off", "kernels"])
+def test_r1_step_equals_a_naive_one(every, xla):
+    """gamma / 2 * interval * mean |dD/dx|^2, by gradients of each image's own logit."""
+    penalties = []
+
+    def extra_loss(discriminator, real_views, real_logits, fake_logits):
+        penalty = 0.0
+        for image in tf.split(real_views, 8):
+            with tf.GradientTape() as tape:
+                tape.watch(image)
+                logit = discriminator(image)[0]
+            penalty += tf.reduce_sum(tape.gradient(logit, image) ** 2) / 8
+        penalties.append(penalty)
+        return 0.5 * 30.0 * every * penalty
+
+    config = override(CONFIG, {"loss.r1_gamma": 30.0, "loss.r1_every_steps": every, "train.xla": xla})
+    gan, metrics = _one_step_gradient(config, extra_loss)
+    np.testing.assert_allclose(metrics["r1"], penalties[0].numpy(), rtol=1e-4)
+    if every > 1:
+        # The next steps have no penalty: the mean over the steps that had one stays.
+        assert gan.train_step(next(iter(_batches(CONFIG))))["r1"].numpy() == metrics["r1"]
+        value, weight = gan._lazy_r1(tf.ones((2, 8, 8, 1)))
+        assert value.numpy() == weight.numpy() == 0.0
+
+
+def test_lecam_step_equals_a_naive_one_and_its_averages_are_saved(tmp_path):
+    def extra_loss(discriminator, real_views, real_logits, fake_logits):
+        real_average, fake_average = (0.1 * tf.reduce_mean(x).numpy() for x in (real_logits, fake_logits))
+        return 5.0 * (
+            tf.reduce_mean((real_logits - fake_average) ** 2) + tf.reduce_mean((fake_logits - real_average) ** 2)
+        )
+
+    config = override(CONFIG, {"loss.lecam_lambda": 5.0, "loss.lecam_decay": 0.9})
+    gan, metrics = _one_step_gradient(config, extra_loss)
+    for average, name in ((gan.real_logit_average, "real_logits"), (gan.fake_logit_average, "fake_logits")):
+        np.testing.assert_allclose(average.numpy(), 0.1 * metrics[name], rtol=1e-5)
+    before = gan.real_logit_average.numpy()
+    path = gan.checkpoint().save(str(tmp_path / "checkpoint"))
+    second = build_gan(config)
+    second.checkpoint().restore(path).assert_consumed()
+    assert second.real_logit_average.numpy() == before != 0
+    gan.reset_metrics()
+    real = gan.train_step(next(iter(_batches(CONFIG))))["real_logits"].numpy()
+    np.testing.assert_allclose(gan.real_logit_average.numpy(), 0.9 * before + 0.1 * real, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hinge", "wasserstein"])
+def test_the_configured_loss_is_the_one_that_is_trained(name):
+    gan = build_gan(override(CONFIG, {"loss.adversarial": name}))
+    metrics = {key: value.numpy() for key, value in gan.train_step(next(iter(_batches(CONFIG)))).items()}
+    if name == "wasserstein":
+        np.testing.assert_allclose(metrics["d_loss"], metrics["fake_logits"] - metrics["real_logits"], atol=1e-5)
+    else:
+        assert metrics["d_loss"] >= 1 - metrics["real_logits"] + 1 + metrics["fake_logits"] - 1e-5
+    assert metrics["g_loss"] != pytest.approx(np.log1p(np.exp(metrics["g_loss"])))
+    default = build_gan(CONFIG).train_step(next(iter(_batches(CONFIG))))
+    assert abs(metrics["g_loss"] - default["g_loss"].numpy()) > 1e-3
+
+
+def test_noise_of_the_conv_decoder_is_new_in_every_step_and_the_same_in_a_repeated_one():
+    config = override(CONFIG, {"generator.decoder": "conv"})
+    gan = build_gan(config)
+    for layer in gan.generator.decoder.convolutions:
+        layer.noise_strength.assign(1.0)
+
+    def image(step):
+        gan.step.assign(step)
+        seed = tf.unstack(gan._step_seeds(4))[0]
+        latents = tf.random.stateless_normal([2, 16], [0, 0])
+        original = tf.random.stateless_normal
+        with pytest.MonkeyPatch.context() as patch:
+            # The latents stay, the noise follows the step.
+            patch.setattr(
+                tf.random,
+                "stateless_normal",
+                lambda shape, *args, **kwargs: (
+                    latents if list(shape) == [2, 16] else original(shape, *args, **kwargs)
+                ),
+            )
+            return gan._generate(2, seed, training=False).numpy()
+
+    np.testing.assert_array_equal(image(3), image(3))
+    assert np.abs(image(3) - image(4)).max() > 0.1
+
+
+@pytest.mark.parametrize("normalization", ["isn", "sn"])
+def test_power_iterations_of_the_generator_move_once_per_step(normalization):
+    gan = build_gan(override(CONFIG, {"generator.normalization": normalization}))
+    layers = [layer for layer in gan.generator.submodules if isinstance(layer, ISNDense)]
+    assert len(layers) == 2 * 6
+    _fit(gan, 2)
+    expected = [layer.power_iteration()[1].numpy() for layer in layers]
+    _fit(gan, 1, first_step=2)
+    for layer, u in zip(layers, expected):
+        np.testing.assert_allclose(layer.u.numpy(), u, atol=1e-5)
+    averages = [layer for layer in gan.ema_generator.submodules if isinstance(layer, ISNDense)]
+    for layer, average in zip(layers, averages):
+        np.testing.assert_array_equal(layer.u.numpy(), average.u.numpy())
 
 
 def test_seed_decides_initial_weights_latents_and_augmentation():

@@ -1,4 +1,6 @@
-"""Coordinates of patches and pixels, and their Fourier embedding."""
+"""Coordinates of patches and pixels, and positional embeddings."""
+
+from __future__ import annotations
 
 import math
 
@@ -19,7 +21,67 @@ def coordinate_grid(height: int, width: int) -> tf.Tensor:
     return tf.reshape(tf.stack(tf.meshgrid(y, x, indexing="ij"), axis=-1), [-1, 2])
 
 
-class FourierEmbedding(tf.keras.layers.Layer):
+def patch_pixels(grid_size: int, image_size: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Which pixels of an axis show which patch, and where in it, for an axis of any number of pixels.
+
+    Pixel j has its centre at (2 j + 1) grid_size / (2 image_size), in patches: the whole part is the patch that shows
+    there, the rest the place in it. Patches then differ by a pixel in size unless image_size is a multiple of
+    grid_size; each gets as many places as the largest, of which those past its end are not used.
+
+    Args:
+      grid_size: patches along the axis.
+      image_size: pixels along the axis, a number or a scalar int32 tensor.
+
+    Returns:
+      Coordinates in the patch, -1 to 1 at its borders: (grid_size, places) float32; and for each pixel the index of
+      its place in the raster of patches and places, (image_size,) int32.
+    """
+    places = -(-image_size // grid_size)
+    patches = tf.range(grid_size)
+    first = -((grid_size - 2 * patches * image_size) // (2 * grid_size))  # the first pixel of each patch
+    pixels = first[:, None] + tf.range(places)
+    numerators = (2 * pixels + 1) * grid_size - (2 * patches[:, None] + 1) * image_size
+    coordinates = tf.cast(numerators, tf.float32) / tf.cast(image_size, tf.float32)
+    pixels = tf.range(image_size)
+    patch = ((2 * pixels + 1) * grid_size) // (2 * image_size)
+    return coordinates, patch * places + pixels - tf.gather(first, patch)
+
+
+class _Embedding(tf.keras.layers.Layer):
+    """What both embeddings share: their width."""
+
+    def __init__(self, embed_dim: int, **kwargs):
+        super().__init__(**kwargs)
+        if embed_dim < 1:
+            raise ValueError(f"embed_dim must be at least 1, got {embed_dim}")
+        self.embed_dim = embed_dim
+
+    def get_config(self):
+        return {**super().get_config(), "embed_dim": self.embed_dim}
+
+
+class LearnedEmbedding(_Embedding):
+    """A table with a learned row for each position, whatever its coordinates: ViT's embedding.
+
+    Call: (num_points, 2), read for its size alone -> (num_points, embed_dim), drawn from N(0, 1) at the start.
+
+    Raises:
+      ValueError: embed_dim below 1.
+    """
+
+    def build(self, input_shape):
+        self.table = self.add_weight(
+            name="table",
+            shape=(input_shape[0], self.embed_dim),
+            initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
+        )
+        super().build(input_shape)
+
+    def call(self, coordinates: tf.Tensor) -> tf.Tensor:
+        return tf.convert_to_tensor(self.table)
+
+
+class FourierEmbedding(_Embedding):
     """Sine of a learned linear projection of coordinates.
 
     E(c) = sin(pi * c W / sqrt(2) + b)     (paper, "Generator Design"; Anokhin et al. 2021)
@@ -27,17 +89,11 @@ class FourierEmbedding(tf.keras.layers.Layer):
     W is drawn from N(0, 1) and scaled at use as in every equalised layer. The phases b start uniform in
     [-pi, pi], so that the embedding spans even as well as odd functions of the coordinates.
 
-    Call: (num_points, 2) coordinates in [-1, 1] -> (num_points, embed_dim) in [-1, 1].
+    Call: (..., 2) coordinates in [-1, 1] -> (..., embed_dim) in [-1, 1].
 
     Raises:
       ValueError: embed_dim below 1.
     """
-
-    def __init__(self, embed_dim: int, **kwargs):
-        super().__init__(**kwargs)
-        if embed_dim < 1:
-            raise ValueError(f"embed_dim must be at least 1, got {embed_dim}")
-        self.embed_dim = embed_dim
 
     def build(self, input_shape):
         self.frequencies = self.add_weight(
@@ -57,5 +113,5 @@ class FourierEmbedding(tf.keras.layers.Layer):
         coordinates = tf.cast(coordinates, self.compute_dtype)
         return tf.sin(tf.matmul(coordinates, self.frequencies * scale) + self.phases)
 
-    def get_config(self):
-        return {**super().get_config(), "embed_dim": self.embed_dim}
+
+POSITIONS = {"fourier": FourierEmbedding, "learned": LearnedEmbedding}

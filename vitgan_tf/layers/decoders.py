@@ -1,10 +1,14 @@
-"""From the embedding of a patch to its pixels."""
+"""From the embeddings of the patches to their pixels."""
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
+from vitgan_tf.layers.convolution import StyledConv2D, ToImage, upsample
 from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
+from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.modulation import ModulatedDense
 
 
@@ -17,7 +21,10 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
     both modulated by the patch's embedding y as in StyleGAN2 and CIPS, the hidden one demodulated and followed
     by a leaky ReLU (slope 0.2, gain sqrt 2). All patches and tokens share the same codes E_fou.
 
-    Call: (batch, num_tokens, embed_dim) -> (batch, num_tokens, patch_size, patch_size, num_channels).
+    Call: (batch, num_tokens, embed_dim) -> (batch, num_tokens, patch_size, patch_size, num_channels): the patches at
+    the resolution of the training. f_theta is a function of the coordinates: with coordinates=c, of shape
+    (rows, columns, 2) for all patches or (num_tokens, rows, columns, 2), it is drawn at these points instead ->
+    (batch, num_tokens, rows, columns, num_channels).
 
     Args:
       patch_size: edge of a patch in pixels.
@@ -49,13 +56,27 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
         self.to_pixels.build([(None, self.hidden_dim), style_shape])
         super().build(input_shape)
 
-    def call(self, tokens: tf.Tensor) -> tf.Tensor:
+    def call(self, tokens: tf.Tensor, coordinates: tf.Tensor | None = None) -> tf.Tensor:
         _, num_tokens, embed_dim = tokens.shape
         y = tf.reshape(tokens, [-1, embed_dim])
-        codes = self.embedding(coordinate_grid(self.patch_size, self.patch_size))  # (P^2, hidden_dim)
-        hidden = self.hidden((codes, y))  # (batch * num_tokens, P^2, hidden_dim)
-        pixels = self.to_pixels((hidden, y))  # (batch * num_tokens, P^2, num_channels)
-        return tf.reshape(pixels, [-1, num_tokens, self.patch_size, self.patch_size, self.num_channels])
+        if coordinates is None:
+            points, rows, columns = (
+                coordinate_grid(self.patch_size, self.patch_size),
+                self.patch_size,
+                self.patch_size,
+            )
+        else:
+            sizes = tf.shape(coordinates)
+            rows, columns = (
+                sizes[axis] if coordinates.shape[axis] is None else coordinates.shape[axis] for axis in (-3, -2)
+            )
+            points = tf.reshape(coordinates, [*coordinates.shape[:-3], rows * columns, 2])
+        codes = self.embedding(points)  # (points, hidden_dim), or (num_tokens, points, hidden_dim)
+        if codes.shape.rank == 3:
+            codes = tf.tile(codes, [tf.shape(tokens)[0], 1, 1])
+        hidden = self.hidden((codes, y))  # (batch * num_tokens, points, hidden_dim)
+        pixels = self.to_pixels((hidden, y))  # (batch * num_tokens, points, num_channels)
+        return tf.reshape(pixels, [-1, num_tokens, rows, columns, self.num_channels])
 
     def get_config(self):
         return {
@@ -64,3 +85,107 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
             "num_channels": self.num_channels,
             "hidden_dim": self.hidden_dim,
         }
+
+
+class LinearPatchDecoder(tf.keras.layers.Layer):
+    """Each patch is a linear function of its embedding: x_p = y W + b, the ablation of the Fourier decoder.
+
+    Call: (batch, num_tokens, embed_dim) -> (batch, num_tokens, patch_size, patch_size, num_channels).
+
+    Args:
+      patch_size: edge of a patch in pixels.
+      num_channels: colour channels of the image.
+
+    Raises:
+      ValueError: an argument below 1.
+    """
+
+    def __init__(self, patch_size: int, num_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        if min(patch_size, num_channels) < 1:
+            raise ValueError(f"patch_size and num_channels must be at least 1, got {patch_size}, {num_channels}")
+        self.patch_size = patch_size
+        self.num_channels = num_channels
+
+    def build(self, input_shape):
+        self.to_pixels = EqualizedDense(self.patch_size**2 * self.num_channels, name="to_pixels")
+        self.to_pixels.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, tokens: tf.Tensor) -> tf.Tensor:
+        shape = [-1, tokens.shape[1], self.patch_size, self.patch_size, self.num_channels]
+        return tf.reshape(self.to_pixels(tokens), shape)
+
+    def get_config(self):
+        return {**super().get_config(), "patch_size": self.patch_size, "num_channels": self.num_channels}
+
+
+class ConvPatchDecoder(tf.keras.layers.Layer):
+    """The tokens as a map of features, and StyleGAN2's blocks from there to the image.
+
+    A styled convolution at the resolution of the map; then, until it is that of the image, two more at twice the
+    resolution, of half as many features. Each resolution adds an image of its own to the upsampled one before
+    (Karras et al. 2020, section 4.1, "output skips"). The authors of the paper recommended this decoder later: it
+    converges faster.
+
+    Call: (tokens (batch, num_tokens, embed_dim), style (batch, style_dim)) -> images (batch, grid_size * patch_size,
+    grid_size * patch_size, num_channels), grid_size^2 = num_tokens; unlike the other decoders, whole images.
+    noise_seed: a seed of shape (2,) for noise drawn anew for every image; None for fixed noise.
+
+    Args:
+      patch_size: pixels per token along an axis, a power of 2.
+      num_channels: colour channels of the image.
+
+    Raises:
+      ValueError: an argument below 1, patch_size not a power of 2, or num_tokens not a square.
+    """
+
+    MIN_FEATURES = 16
+
+    def __init__(self, patch_size: int, num_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        if min(patch_size, num_channels) < 1:
+            raise ValueError(f"patch_size and num_channels must be at least 1, got {patch_size}, {num_channels}")
+        if patch_size & (patch_size - 1):
+            raise ValueError(f"patch_size must be a power of 2, got {patch_size}")
+        self.patch_size = patch_size
+        self.num_channels = num_channels
+
+    def build(self, input_shape):
+        (batch_size, num_tokens, embed_dim), style_shape = input_shape
+        self.grid_size = math.isqrt(num_tokens)
+        if self.grid_size**2 != num_tokens:
+            raise ValueError(f"num_tokens must be a square, got {num_tokens}")
+        self.convolutions, self.to_images = [], []
+        size, features = self.grid_size, embed_dim
+        for resolution in range(self.patch_size.bit_length()):
+            last_size, last_features = size, features
+            if resolution > 0:
+                size, features = 2 * size, max(features // 2, self.MIN_FEATURES)
+                first = StyledConv2D(features, upsample=True, name=f"upsampling_{size}")
+                first.build([(batch_size, last_size, last_size, last_features), style_shape])
+                self.convolutions.append(first)
+            layer = StyledConv2D(features, name=f"convolution_{size}")
+            to_image = ToImage(self.num_channels, name=f"to_image_{size}")
+            for part in (layer, to_image):
+                part.build([(batch_size, size, size, features), style_shape])
+            self.convolutions.append(layer)
+            self.to_images.append(to_image)
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], noise_seed: tf.Tensor | None = None) -> tf.Tensor:
+        tokens, style = inputs
+        features = tf.reshape(tokens, [-1, self.grid_size, self.grid_size, tokens.shape[-1]])
+        images = None
+        to_images = iter(self.to_images)
+        for index, convolution in enumerate(self.convolutions):
+            seed = None if noise_seed is None else tf.random.experimental.stateless_fold_in(noise_seed, index)
+            features = convolution((features, style), noise_seed=seed)
+            if convolution.upsample:
+                continue  # the second convolution of this resolution follows
+            details = next(to_images)((features, style))
+            images = details if images is None else upsample(images) + details
+        return images
+
+    def get_config(self):
+        return {**super().get_config(), "patch_size": self.patch_size, "num_channels": self.num_channels}

@@ -110,7 +110,7 @@ class ModulatedDense(tf.keras.layers.Layer):
             folded = tf.reshape(folded, [num_points * units, fan_in])
             product = linear(style, folded, kernel_is_transposed=True)
             return tf.reshape(product, [-1, num_points, units])
-        if units < num_points:
+        if num_points is not None and units < num_points:
             return tf.matmul(points, style[:, None, :] * tf.transpose(kernel), transpose_b=True)
         return linear(points * style[:, None, :], kernel)
 

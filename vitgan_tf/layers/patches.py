@@ -62,14 +62,17 @@ def patches_to_images(patches: tf.Tensor, grid_height: int, grid_width: int) -> 
     """Puts each patch into its own cell of the grid: undoes `extract_patches` without overlap.
 
     Args:
-      patches: (batch, grid_height * grid_width, P, P, channels), in raster order.
+      patches: (batch, grid_height * grid_width, P, P, channels), in raster order; P may be unknown beforehand.
       grid_height: patches in a column.
       grid_width: patches in a row.
 
     Returns:
       (batch, grid_height * P, grid_width * P, channels).
     """
-    patch_height, patch_width, channels = patches.shape[2:]
+    sizes = tf.shape(patches)
+    patch_height, patch_width, channels = (
+        sizes[axis] if patches.shape[axis] is None else patches.shape[axis] for axis in (2, 3, 4)
+    )
     cells = tf.reshape(patches, [-1, grid_height, grid_width, patch_height, patch_width, channels])
     images = tf.transpose(cells, [0, 1, 3, 2, 4, 5])
     return tf.reshape(images, [-1, grid_height * patch_height, grid_width * patch_width, channels])

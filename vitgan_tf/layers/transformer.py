@@ -125,6 +125,14 @@ class TransformerBlock(tf.keras.layers.Layer):
         tokens = first_tokens(tokens, num_queries) + attended
         return tokens + self.mlp(self._norm(self.mlp_norm, tokens, style), training=training)
 
+    def attention_weights(
+        self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor], num_queries: int | None = None
+    ) -> tf.Tensor:
+        """How much each token attends to each in this block: (batch, num_heads, num_queries, num_tokens)."""
+        tokens, style = inputs if self.modulated else (inputs, None)
+        normalized = self._norm(self.attention_norm, tokens, style)
+        return self.self_attention.attention_weights(normalized, num_queries=num_queries)
+
     def _norm(self, norm: tf.keras.layers.Layer, tokens: tf.Tensor, style: tf.Tensor | None) -> tf.Tensor:
         return norm((tokens, style)) if self.modulated else norm(tokens)
 

@@ -7,7 +7,7 @@ import dataclasses
 import tensorflow as tf
 
 from vitgan_tf.config import ExperimentConfig
-from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
+from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import extract_patches
@@ -23,7 +23,8 @@ class ViTDiscriminator(tf.keras.Model):
     x_i are the overlapping patches, E_pos the Fourier embedding of their centres. The class token has a learned
     position of its own; as the two only ever appear as a sum, they are one weight here. Attention is by L2
     distance, and improved spectral normalisation is on the patch projection and on every linear layer of the
-    blocks, not on the last one.
+    blocks, not on the last one. With pooling="mean" there is no class token: logit = mean_i LN(h_L[i]) . v + b.
+    With attention="dot_product", normalization="none" and patch_overlap=0, this is the paper's Vanilla-ViT.
 
     Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. With
     training=True each spectral norm's power iteration moves on by one.
@@ -38,9 +39,13 @@ class ViTDiscriminator(tf.keras.Model):
       num_heads: attention heads.
       num_blocks: transformer blocks.
       activation: of the blocks' MLP: "gelu", "relu" or "silu".
+      attention: "l2" or "dot_product".
+      normalization: of patch projection and blocks: "isn", "sn" or "none", see `ISNDense`.
+      pooling: "class_token" or "mean".
+      positions: "fourier" or "learned".
 
     Raises:
-      ValueError: image_size is not a multiple of patch_size.
+      ValueError: image_size is not a multiple of patch_size, or an unknown name.
     """
 
     def __init__(
@@ -54,11 +59,19 @@ class ViTDiscriminator(tf.keras.Model):
         num_heads: int,
         num_blocks: int,
         activation: str = "gelu",
+        attention: str = "l2",
+        normalization: str = "isn",
+        pooling: str = "class_token",
+        positions: str = "fourier",
         **kwargs,
     ):
         super().__init__(**kwargs)
         if image_size % patch_size:
             raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
+        if pooling not in ("class_token", "mean"):
+            raise ValueError(f"pooling must be 'class_token' or 'mean', got {pooling!r}")
+        if positions not in POSITIONS:
+            raise ValueError(f"positions must be one of {tuple(POSITIONS)}, got {positions!r}")
         self.image_size = image_size
         self.num_channels = num_channels
         self.patch_size = patch_size
@@ -68,12 +81,16 @@ class ViTDiscriminator(tf.keras.Model):
         self.num_heads = num_heads
         self.num_blocks = num_blocks
         self.activation = activation
+        self.attention = attention
+        self.normalization = normalization
+        self.pooling = pooling
+        self._positions_name = positions
         self.grid_size = image_size // patch_size
 
-        self.patch_projection = ISNDense(embed_dim, name="patch_projection")
-        self.positions = FourierEmbedding(embed_dim, name="positions")
+        self.patch_projection = ISNDense(embed_dim, normalization=normalization, name="patch_projection")
+        self.positions = POSITIONS[positions](embed_dim, name="positions")
         self.blocks = [
-            TransformerBlock(num_heads, mlp_dim, "l2", activation=activation, normalization="isn", name=f"block_{i}")
+            TransformerBlock(num_heads, mlp_dim, attention, activation, normalization, name=f"block_{i}")
             for i in range(num_blocks)
         ]
         self.norm = LayerNorm(name="norm")
@@ -82,30 +99,63 @@ class ViTDiscriminator(tf.keras.Model):
     def build(self, input_shape):
         num_patches = self.grid_size**2
         window = self.patch_size + 2 * self.patch_overlap
-        self.class_token = self.add_weight(
-            name="class_token",
-            shape=(1, 1, self.embed_dim),
-            initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
-        )
+        self.class_token = None
+        if self.pooling == "class_token":
+            self.class_token = self.add_weight(
+                name="class_token",
+                shape=(1, 1, self.embed_dim),
+                initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
+            )
         self.patch_projection.build((None, num_patches, window**2 * self.num_channels))
-        self.positions.build((None, 2))
+        self.positions.build((num_patches, 2))
+        num_tokens = num_patches + (self.class_token is not None)
         for block in self.blocks:
-            block.build((None, num_patches + 1, self.embed_dim))
-        self.norm.build((None, 1, self.embed_dim))
-        self.head.build((None, 1, self.embed_dim))
+            block.build((None, num_tokens, self.embed_dim))
+        self.norm.build((None, num_tokens, self.embed_dim))
+        self.head.build((None, self.embed_dim))
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        tokens = self._embed(images, training)
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, training=training)
+        if self.class_token is None:
+            tokens = self.norm(self.blocks[-1](tokens, training=training))
+            return self.head(tf.reduce_mean(tokens, axis=1))[:, 0]
+        # The head reads the class token alone: of the last block, nothing else is needed.
+        class_token = self.blocks[-1](tokens, training=training, num_queries=1)
+        return self.head(self.norm(class_token)[:, 0])[:, 0]
+
+    def attention_maps(self, images: tf.Tensor) -> tf.Tensor:
+        """How much each patch weighs in each block: for the class token, or under mean pooling for the mean token.
+
+        Args:
+          images: (batch, image_size, image_size, num_channels) in [-1, 1].
+
+        Returns:
+          (batch, num_blocks, num_heads, grid_size, grid_size). What the class token gives to itself is left out:
+          the sum over a map is at most 1.
+        """
+        tokens = self._embed(images, training=False)
+        maps = []
+        for block in self.blocks:
+            if self.class_token is None:
+                weights = tf.reduce_mean(block.attention_weights(tokens), axis=2)
+            else:
+                weights = block.attention_weights(tokens, num_queries=1)[:, :, 0, 1:]
+            maps.append(tf.reshape(weights, [-1, block.num_heads, self.grid_size, self.grid_size]))
+            tokens = block(tokens)
+        return tf.stack(maps, axis=1)
+
+    def _embed(self, images: tf.Tensor, training: bool) -> tf.Tensor:
+        """h_0, (batch, num_tokens, embed_dim); the class token, if there is one, comes first."""
         patches = extract_patches(images, self.patch_size, self.patch_overlap)
         tokens = self.patch_projection(patches, training=training)
         tokens += self.positions(coordinate_grid(self.grid_size, self.grid_size))
+        if self.class_token is None:
+            return tokens
         batch_size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
-        tokens = tf.concat([tf.tile(self.class_token, [batch_size, 1, 1]), tokens], axis=1)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens, training=training)
-        # The head reads the class token alone: of the last block, nothing else is needed.
-        class_token = self.blocks[-1](tokens, training=training, num_queries=1)
-        return self.head(self.norm(class_token))[:, 0, 0]
+        return tf.concat([tf.tile(self.class_token, [batch_size, 1, 1]), tokens], axis=1)
 
     def get_config(self):
         return {
@@ -119,6 +169,10 @@ class ViTDiscriminator(tf.keras.Model):
             "num_heads": self.num_heads,
             "num_blocks": self.num_blocks,
             "activation": self.activation,
+            "attention": self.attention,
+            "normalization": self.normalization,
+            "pooling": self.pooling,
+            "positions": self._positions_name,
         }
 
 

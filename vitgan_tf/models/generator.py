@@ -7,30 +7,36 @@ import dataclasses
 import tensorflow as tf
 
 from vitgan_tf.config import ExperimentConfig
-from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
-from vitgan_tf.layers.decoders import FourierPatchDecoder
+from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid, patch_pixels
+from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder, LinearPatchDecoder
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
+from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import patches_to_images
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
 
+STYLE_INJECTIONS = ("modulate", "add", "prepend")
+DECODERS = ("fourier", "linear", "conv")
+
 
 class ViTGenerator(tf.keras.Model):
-    """Vision transformer from positions to patches, modulated by a style (paper, "Generator Design", C).
+    """Vision transformer from positions to patches under a style w (paper, "Generator Design").
 
     w = mapping(z),   h_0 = E_pos,   h_l = block_l(h_{l-1}, w),   y = SLN(h_L, w),   x_i = f_theta(E_fou, y_i)
 
     E_pos is the Fourier embedding of the centres of the patches, the same for every image: the style enters
-    through the self-modulated layer norms alone. Attention is by dot products, the linear layers are not
-    spectrally normalised.
+    through the self-modulated layer norms alone (C in the paper's figure). Attention is by dot products, the linear
+    layers are not spectrally normalised. The paper's other ways in, with ordinary layer norms: style_injection="add"
+    (A), h_0 = E_pos + w; and "prepend" (B), h_0 = [w; E_pos], of whose output the first token is dropped.
 
     Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
-    The images are trained towards [-1, 1] and not clipped.
+    The images are trained towards [-1, 1] and not clipped. training=True moves power iterations on; noise_seed is
+    that of `synthesize`.
 
     Args:
       image_size: edge of the images, in pixels; a multiple of patch_size.
       num_channels: colour channels.
-      patch_size: edge of a patch, in pixels.
+      patch_size: edge of a patch, in pixels; with decoder="conv", a power of 2.
       latent_dim: size of z.
       embed_dim: token width, and size of w.
       mlp_dim: hidden width of the blocks' MLP.
@@ -39,9 +45,14 @@ class ViTGenerator(tf.keras.Model):
       activation: of the blocks' MLP: "gelu", "relu" or "silu".
       mapping_layers: layers of the mapping network.
       mapping_lr_multiplier: their relative learning rate.
+      style_injection: "modulate", "add" or "prepend".
+      decoder: "fourier", "linear" or "conv": see `FourierPatchDecoder`, `LinearPatchDecoder`, `ConvPatchDecoder`.
+      attention: "dot_product" or "l2".
+      normalization: of the blocks' linear layers: "none", "isn" or "sn", see `ISNDense`.
+      positions: "fourier" or "learned".
 
     Raises:
-      ValueError: image_size is not a multiple of patch_size.
+      ValueError: image_size is not a multiple of patch_size, or an unknown name.
     """
 
     def __init__(
@@ -57,11 +68,22 @@ class ViTGenerator(tf.keras.Model):
         activation: str = "gelu",
         mapping_layers: int = 8,
         mapping_lr_multiplier: float = 0.01,
+        style_injection: str = "modulate",
+        decoder: str = "fourier",
+        attention: str = "dot_product",
+        normalization: str = "none",
+        positions: str = "fourier",
         **kwargs,
     ):
         super().__init__(**kwargs)
         if image_size % patch_size:
             raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
+        if style_injection not in STYLE_INJECTIONS:
+            raise ValueError(f"style_injection must be one of {STYLE_INJECTIONS}, got {style_injection!r}")
+        if decoder not in DECODERS:
+            raise ValueError(f"decoder must be one of {DECODERS}, got {decoder!r}")
+        if positions not in POSITIONS:
+            raise ValueError(f"positions must be one of {tuple(POSITIONS)}, got {positions!r}")
         self.image_size = image_size
         self.num_channels = num_channels
         self.patch_size = patch_size
@@ -73,42 +95,147 @@ class ViTGenerator(tf.keras.Model):
         self.activation = activation
         self.mapping_layers = mapping_layers
         self.mapping_lr_multiplier = mapping_lr_multiplier
+        self.style_injection = style_injection
+        self.attention = attention
+        self.normalization = normalization
         self.grid_size = image_size // patch_size
+        self._decoder_name, self._positions_name = decoder, positions
+        self._modulated = style_injection == "modulate"
 
         self.mapping = MappingNetwork(embed_dim, mapping_layers, mapping_lr_multiplier, name="mapping")
-        self.positions = FourierEmbedding(embed_dim, name="positions")
+        self.positions = POSITIONS[positions](embed_dim, name="positions")
         self.blocks = [
             TransformerBlock(
-                num_heads, mlp_dim, "dot_product", activation=activation, modulated=True, name=f"block_{i}"
+                num_heads, mlp_dim, attention, activation, normalization, modulated=self._modulated, name=f"block_{i}"
             )
             for i in range(num_blocks)
         ]
-        self.norm = SelfModulatedLayerNorm(name="norm")
-        self.decoder = FourierPatchDecoder(patch_size, num_channels, embed_dim, name="decoder")
+        self.norm = (SelfModulatedLayerNorm if self._modulated else LayerNorm)(name="norm")
+        if decoder == "fourier":
+            self.decoder = FourierPatchDecoder(patch_size, num_channels, embed_dim, name="decoder")
+        elif decoder == "linear":
+            self.decoder = LinearPatchDecoder(patch_size, num_channels, name="decoder")
+        else:
+            self.decoder = ConvPatchDecoder(patch_size, num_channels, name="decoder")
+
+    @property
+    def num_styles(self) -> int:
+        """In how many places a style of its own can enter: every block, and the end (last norm, decoder)."""
+        return self.num_blocks + 1 if self._modulated else 1
+
+    @property
+    def renders_at_any_scale(self) -> bool:
+        """Whether `synthesize` takes a render_scale: the pixels are a function of continuous coordinates."""
+        return isinstance(self.decoder, FourierPatchDecoder)
 
     def build(self, input_shape):
-        tokens_shape = (None, self.grid_size**2, self.embed_dim)
+        num_patches = self.grid_size**2
+        tokens_shape = (None, num_patches, self.embed_dim)
         style_shape = (None, self.embed_dim)
         self.mapping.build(input_shape)
-        self.positions.build((None, 2))
-        for block in self.blocks:
-            block.build((tokens_shape, style_shape))
-        self.norm.build((tokens_shape, style_shape))
-        self.decoder.build(tokens_shape)
+        self.positions.build((num_patches, 2))
+        sequence_shape = (None, num_patches + (self.style_injection == "prepend"), self.embed_dim)
+        for layer in [*self.blocks, self.norm]:
+            layer.build((sequence_shape, style_shape) if self._modulated else sequence_shape)
+        conv = isinstance(self.decoder, ConvPatchDecoder)
+        self.decoder.build((tokens_shape, style_shape) if conv else tokens_shape)
         self.built = True
 
-    def call(self, latents: tf.Tensor, training: bool = False) -> tf.Tensor:
-        return self.synthesize(self.mapping(latents), training)
+    def call(self, latents: tf.Tensor, training: bool = False, noise_seed: tf.Tensor | None = None) -> tf.Tensor:
+        return self.synthesize(self.mapping(latents), training, noise_seed)
 
-    def synthesize(self, styles: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Styles w, (batch, embed_dim) -> images (batch, image_size, image_size, num_channels)."""
+    def synthesize(
+        self,
+        styles: tf.Tensor,
+        training: bool = False,
+        noise_seed: tf.Tensor | None = None,
+        rendered_size: int | tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Styles to images.
+
+        Args:
+          styles: w, (batch, embed_dim); or one for each place in which it enters, (batch, num_styles, embed_dim):
+            mixed styles.
+          training: whether power iterations move.
+          noise_seed: (2,) integers, seed of the conv decoder's noise; None for its fixed noise. The other decoders
+            have none.
+          rendered_size: edge of the images in pixels, any number, as integer or scalar int32 tensor; None for
+            image_size. The Fourier decoder alone can do this.
+
+        Returns:
+          (batch, size, size, num_channels), size = rendered_size or image_size.
+
+        Raises:
+          ValueError: a rendered_size with a decoder that has only one resolution.
+        """
+        styles = self._style_of_each_place(styles)
+        tokens = self._embed(styles[0])
+        for block, style in zip(self.blocks, styles):
+            tokens = block(self._with_style(tokens, style), training=training)
+        tokens = self.norm(self._with_style(tokens, styles[-1]))
+        if self.style_injection == "prepend":
+            tokens = tokens[:, 1:]
+        if rendered_size is not None and not (isinstance(rendered_size, int) and rendered_size == self.image_size):
+            return self._render(tokens, rendered_size)
+        if isinstance(self.decoder, ConvPatchDecoder):
+            return self.decoder((tokens, styles[-1]), noise_seed=noise_seed)
+        return patches_to_images(self.decoder(tokens), self.grid_size, self.grid_size)
+
+    def _render(self, tokens: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
+        """Patch embeddings y -> images of any size: f_theta at the centres of their pixels."""
+        if not self.renders_at_any_scale:
+            raise ValueError(f"the {type(self.decoder).__name__} draws at {self.image_size} pixels only, got {size}")
+        if isinstance(size, int) and size % self.grid_size == 0:
+            places = size // self.grid_size
+            coordinates = tf.reshape(coordinate_grid(places, places), [places, places, 2])
+            return patches_to_images(self.decoder(tokens, coordinates), self.grid_size, self.grid_size)
+        along_axis, index = patch_pixels(self.grid_size, size)  # (grid_size, places), (size,)
+        grid, places = self.grid_size, tf.shape(along_axis)[1]
+        shape = [grid, grid, places, places]
+        y = tf.broadcast_to(along_axis[:, None, :, None], shape)
+        x = tf.broadcast_to(along_axis[None, :, None, :], shape)
+        coordinates = tf.reshape(tf.stack([y, x], axis=-1), [grid**2, places, places, 2])
+        images = patches_to_images(self.decoder(tokens, coordinates), grid, grid)
+        return tf.gather(tf.gather(images, index, axis=1), index, axis=2)
+
+    def attention_maps(self, latents: tf.Tensor) -> tf.Tensor:
+        """How much each token attends to each.
+
+        Args:
+          latents: (batch, latent_dim).
+
+        Returns:
+          (batch, num_blocks, num_heads, num_tokens, num_tokens), rows sum to 1. With style_injection="prepend",
+          the style is the first token.
+        """
+        styles = self._style_of_each_place(self.mapping(latents))
+        tokens = self._embed(styles[0])
+        maps = []
+        for block, style in zip(self.blocks, styles):
+            maps.append(block.attention_weights(self._with_style(tokens, style)))
+            tokens = block(self._with_style(tokens, style))
+        return tf.stack(maps, axis=1)
+
+    def _style_of_each_place(self, styles: tf.Tensor) -> list[tf.Tensor]:
+        """The style of every block, and that of the end: num_blocks + 1 of (batch, embed_dim)."""
+        if styles.shape.rank == 2:
+            return [styles] * (self.num_blocks + 1)
+        if styles.shape[1] != self.num_styles:
+            raise ValueError(f"expected {self.num_styles} styles per image, got {styles.shape[1]}")
+        places = tf.unstack(styles, axis=1)
+        return places if self._modulated else places * (self.num_blocks + 1)
+
+    def _with_style(self, tokens: tf.Tensor, style: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        return (tokens, style) if self._modulated else tokens
+
+    def _embed(self, style: tf.Tensor) -> tf.Tensor:
+        """h_0, (batch, num_tokens, embed_dim)."""
         positions = self.positions(coordinate_grid(self.grid_size, self.grid_size))
-        batch_size = tf.shape(styles)[0] if styles.shape[0] is None else styles.shape[0]
+        if self.style_injection == "add":
+            return positions + style[:, None]
+        batch_size = tf.shape(style)[0] if style.shape[0] is None else style.shape[0]
         tokens = tf.tile(positions[None], [batch_size, 1, 1])
-        for block in self.blocks:
-            tokens = block((tokens, styles), training=training)
-        patches = self.decoder(self.norm((tokens, styles)))
-        return patches_to_images(patches, self.grid_size, self.grid_size)
+        return tf.concat([style[:, None], tokens], axis=1) if self.style_injection == "prepend" else tokens
 
     def get_config(self):
         return {
@@ -124,6 +251,11 @@ class ViTGenerator(tf.keras.Model):
             "activation": self.activation,
             "mapping_layers": self.mapping_layers,
             "mapping_lr_multiplier": self.mapping_lr_multiplier,
+            "style_injection": self.style_injection,
+            "decoder": self._decoder_name,
+            "attention": self.attention,
+            "normalization": self.normalization,
+            "positions": self._positions_name,
         }
 
 

@@ -1,0 +1,199 @@
+"""Convolution layers of StyleGAN2's synthesis network, and its blurred upsampling."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from vitgan_tf.layers.equalized import EqualizedDense, equalized_kernel_initializer
+
+
+def upsample(images: tf.Tensor) -> tf.Tensor:
+    """Upsampling by 2 with the blur of StyleGAN2: upfirdn2d(images, filter, up=2, pad=(2, 1)).
+
+    Zeros are put between the pixels and the filter [1, 3, 3, 1] is run along each axis, normalised to the sum 2.
+    Every second product of this convolution is with such a zero; what remains is, zero outside the image,
+    y[2 i] = x[i-1] / 4 + 3 x[i] / 4,   y[2 i + 1] = 3 x[i] / 4 + x[i+1] / 4      along each axis.
+
+    Args:
+      images: (batch, height, width, channels), of static shape but for the batch.
+
+    Returns:
+      (batch, 2 height, 2 width, channels).
+    """
+    return _upsample_axis(_upsample_axis(images, 1), 2)
+
+
+def _upsample_axis(images: tf.Tensor, axis: int) -> tf.Tensor:
+    """The two outputs per pixel of `upsample` along axis, 1 or 2."""
+    sizes = images.shape[1:].as_list()
+    near = 0.75 * images
+    far = tf.pad(0.25 * images, [[int(i == axis)] * 2 for i in range(4)])
+    previous, following = (far[:, :-2], far[:, 2:]) if axis == 1 else (far[:, :, :-2], far[:, :, 2:])
+    sizes[axis - 1] *= 2
+    return tf.reshape(tf.stack([previous + near, near + following], axis=axis + 1), [-1, *sizes])
+
+
+class ModulatedConv2D(tf.keras.layers.Layer):
+    """Convolution whose weights a style modulates, one style per image; without a bias.
+
+    s = affine(style), its bias 1 at the start;   W' = diag(s) W;
+    W'' = W' / sqrt(sum_{kh,kw,in} W'^2 + 1e-8);   out = features * W'', zeros outside the image
+    (Karras et al. 2020, section 2.2, Eq. 1 to 3. W is an equalised kernel: N(0, 1), over
+    sqrt(kernel_size^2 in) when it is used. The division, the demodulation of each output feature, is optional.)
+
+    W' is never made for each image: the style scales the inputs, demodulation the outputs of one convolution
+    with W, and the sum over kh and kw in the demodulation does not depend on the style.
+
+    Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, height, width, units).
+
+    Args:
+      units: number of output features.
+      kernel_size: edge of the kernel in pixels.
+      demodulate: normalise the modulated weights.
+
+    Raises:
+      ValueError: units below 1, or a kernel_size that is not a positive odd number.
+    """
+
+    def __init__(self, units: int, kernel_size: int = 3, demodulate: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        if units < 1:
+            raise ValueError(f"units must be at least 1, got {units}")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and at least 1, got {kernel_size}")
+        self.units = units
+        self.kernel_size = kernel_size
+        self.demodulate = demodulate
+
+    def build(self, input_shape):
+        features_shape, style_shape = input_shape
+        fan_in = features_shape[-1]
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.kernel_size, self.kernel_size, fan_in, self.units),
+            initializer=equalized_kernel_initializer(),
+        )
+        self.affine = EqualizedDense(fan_in, bias_initial_value=1.0, name="affine", dtype=self.dtype_policy)
+        self.affine.build(style_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        features, style = inputs
+        kernel = self.kernel * (1.0 / math.sqrt(math.prod(self.kernel.shape[:-1])))
+        scale = self.affine(style)  # (batch, in)
+        outputs = tf.nn.conv2d(features * scale[:, None, None, :], kernel, strides=1, padding="SAME")
+        if not self.demodulate:
+            return outputs
+        energy = tf.reduce_sum(tf.square(kernel), axis=[0, 1])  # (in, units)
+        demodulation = tf.math.rsqrt(tf.matmul(tf.square(scale), energy) + 1e-8)  # (batch, units)
+        return outputs * demodulation[:, None, None, :]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_size": self.kernel_size,
+            "demodulate": self.demodulate,
+        }
+
+
+class StyledConv2D(tf.keras.layers.Layer):
+    """One layer of StyleGAN2's synthesis network: modulated 3 x 3 convolution, noise, bias, leaky ReLU.
+
+    out = sqrt(2) * leaky_relu(conv(features, style) + strength * noise + b), slope 0.2
+    (Karras et al. 2020, section 2.2 and figure 2. conv is a demodulated `ModulatedConv2D`; strength is one number,
+    0 at the start; noise is N(0, 1), one number per pixel which all features share.)
+
+    With upsample=True the features are first upsampled by 2 with a blur. StyleGAN2 has a transposed convolution
+    followed by the blur instead, which is the same linear operations in another order: the outputs are equal but
+    for the outermost pixels.
+
+    Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, h, w, units), h = height and
+    w = width, or with upsample twice these. The spatial size is fixed when the layer is built. noise_seed: a seed
+    of shape (2,), from which noise is drawn anew for every image; None for the layer's own fixed noise, the same
+    for all images, which is saved with the weights.
+
+    Args:
+      units: number of output features.
+      upsample: upsample the features by 2 first.
+
+    Raises:
+      ValueError: units below 1.
+    """
+
+    def __init__(self, units: int, upsample: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        if units < 1:
+            raise ValueError(f"units must be at least 1, got {units}")
+        self.units = units
+        self.upsample = upsample
+
+    def build(self, input_shape):
+        (batch_size, height, width, fan_in), style_shape = input_shape
+        factor = 2 if self.upsample else 1
+        height, width = factor * height, factor * width
+        self.convolution = ModulatedConv2D(self.units, name="convolution", dtype=self.dtype_policy)
+        self.convolution.build([(batch_size, height, width, fan_in), style_shape])
+        self.noise_strength = self.add_weight(name="noise_strength", shape=(), initializer="zeros")
+        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        # No replica ever changes it: any one of the copies may be kept.
+        self.fixed_noise = self.add_weight(
+            name="fixed_noise",
+            shape=(1, height, width, 1),
+            initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], noise_seed: tf.Tensor | None = None) -> tf.Tensor:
+        features, style = inputs
+        if self.upsample:
+            features = upsample(features)
+        outputs = self.convolution((features, style))
+        noise = self.fixed_noise
+        if noise_seed is not None:
+            shape = [tf.shape(outputs)[0], *noise.shape[1:]]
+            noise = tf.random.stateless_normal(shape, noise_seed, dtype=outputs.dtype)
+        outputs = tf.nn.bias_add(outputs + noise * self.noise_strength, self.bias)
+        return math.sqrt(2.0) * tf.nn.leaky_relu(outputs, 0.2)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "upsample": self.upsample}
+
+
+class ToImage(tf.keras.layers.Layer):
+    """From features to the colours of pixels: modulated 1 x 1 convolution without demodulation.
+
+    out = conv(features, style) + b      (StyleGAN2's tRGB, Karras et al. 2020, figures 2 and 7)
+
+    Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, height, width, num_channels).
+
+    Args:
+      num_channels: colour channels of the image.
+
+    Raises:
+      ValueError: num_channels below 1.
+    """
+
+    def __init__(self, num_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        if num_channels < 1:
+            raise ValueError(f"num_channels must be at least 1, got {num_channels}")
+        self.num_channels = num_channels
+
+    def build(self, input_shape):
+        self.convolution = ModulatedConv2D(
+            self.num_channels, kernel_size=1, demodulate=False, name="convolution", dtype=self.dtype_policy
+        )
+        self.convolution.build(input_shape)
+        self.bias = self.add_weight(name="bias", shape=(self.num_channels,), initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return tf.nn.bias_add(self.convolution(inputs), self.bias)
+
+    def get_config(self):
+        return {**super().get_config(), "num_channels": self.num_channels}

@@ -1,0 +1,60 @@
+"""The augmentations with given draws against the float64 references in tests/reference; images not square."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from reference import augment as reference
+from reference.comparison import assert_close
+
+from vitgan_tf import augment
+
+BATCH = 5
+
+
+@pytest.fixture(params=[(8, 12, 3), (7, 4, 1)], ids=str)
+def images(request):
+    return np.random.uniform(-1, 1, size=(BATCH, *request.param)).astype(np.float32)
+
+
+def _draws(low, high):
+    return np.random.uniform(low, high, size=BATCH).astype(np.float32)
+
+
+def _whole_draws(low, high):
+    return np.random.randint(low, high + 1, size=BATCH)
+
+
+def _per_image(values):
+    return tf.reshape(tf.constant(values, tf.float32), (-1, 1, 1, 1))
+
+
+def test_color(images):
+    draws = _draws(-0.5, 0.5), _draws(0.0, 2.0), _draws(0.5, 1.5)
+    assert_close(augment.adjust_color(images, *map(_per_image, draws)), reference.adjust_color(images, *draws))
+
+
+def test_color_that_changes_nothing(images):
+    neutral = [np.full(BATCH, value, np.float32) for value in (0.0, 1.0, 1.0)]
+    assert_close(augment.adjust_color(images, *map(_per_image, neutral)), images.astype(np.float64))
+
+
+def test_translation(images):
+    """Pixels are moved, not computed with: equal to the last bit. Some leave the image altogether."""
+    for _ in range(4):
+        down, right = _whole_draws(-9, 9), _whole_draws(-5, 5)
+        moved = augment.translate(images, _per_image(down), _per_image(right))
+        np.testing.assert_array_equal(moved, reference.translate(images, down, right))
+
+
+def test_scaling(images):
+    for low, high in ((0.8, 1.25), (0.3, 4.0), (1.0, 1.0)):
+        factor = _draws(low, high)
+        assert_close(augment.scale(images, _per_image(factor)), reference.scale(images, factor))
+
+
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_cutout(images, size):
+    for _ in range(4):
+        row, column = _whole_draws(-5, 8), _whole_draws(-5, 12)
+        cut = augment.cutout(images, _per_image(row), _per_image(column), (size, size))
+        np.testing.assert_array_equal(cut, reference.cutout(images, row, column, size))

@@ -27,12 +27,18 @@ out = {
 }
 for seed, truncation in ((5, 1.0), (6, 1.0), (5, 0.5), (5, 0.0)):
     some = generate(
-        num_images=tf.constant(3), seed=tf.constant(seed), truncation=tf.constant(truncation)
+        num_images=tf.constant(3),
+        seed=tf.constant(seed),
+        truncation=tf.constant(truncation),
+        render_scale=tf.constant(1.0),
     )["images"]
     out[f"{seed}, {truncation}"] = some.numpy().tolist()
     assert some.dtype == tf.uint8
-many = model.generate(tf.constant(130), tf.constant(5), tf.constant(1.0))["images"]
+many = model.generate(tf.constant(130), tf.constant(5))["images"]
 out["many"] = many.numpy().tolist()
+styles = model.map_latents(latents)["styles"]
+for scale in (1.0, 0.5, 1.3, 2.0):
+    out[f"scale {scale}"] = model.render(styles, scale)["images"].numpy().tolist()
 print(json.dumps(out))
 """
 
@@ -80,6 +86,16 @@ def test_truncation_moves_styles_towards_their_mean(exported):
         assert np.abs(image - mean_image).max() <= 1
     spread = {psi: np.mean(np.abs(out[f"5, {psi}"] - mean_image)) for psi in (0.0, 0.5, 1.0)}
     assert spread[0.0] < spread[0.5] < spread[1.0]
+
+
+def test_renders_at_any_scale_and_at_scale_1_the_same_bits(exported):
+    generator, _, out = exported
+    np.testing.assert_array_equal(out["scale 1.0"], out["serve"])
+    styles = generator.mapping(tf.random.stateless_normal([3, 16], [1, 2]))
+    for scale, size in ((0.5, 4), (1.3, 10), (2.0, 16)):
+        expected = np.clip(generator.synthesize(styles, rendered_size=size).numpy(), -1, 1)
+        assert expected.shape == (3, size, size, 1)
+        np.testing.assert_allclose(out[f"scale {scale}"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_export_replaces_an_older_model_and_leaves_nothing_beside_it(tmp_path):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import Callable
 
 import tensorflow as tf
 
 from vitgan_tf.images import to_uint8
 
 MEAN_STYLE_SAMPLES = 10_000
-IMAGES_PER_CHUNK = 64
+IMAGES_PER_CHUNK = 16
 
 
 class GeneratorModule(tf.Module):
-    """What is saved: the generator, its mean style, and two functions.
+    """What is saved: the generator, its mean style, and functions from latents or styles to images.
 
     Args:
-      generator: a built generator with `mapping`, `synthesize` and `latent_dim`.
+      generator: a built `ViTGenerator`.
       mean_style_seed: seed of the latents over whose styles the mean is taken.
     """
 
@@ -29,27 +30,59 @@ class GeneratorModule(tf.Module):
         latents = tf.random.stateless_normal([MEAN_STYLE_SAMPLES, generator.latent_dim], [mean_style_seed, 0])
         mean_style = tf.reduce_mean(generator.mapping(latents), axis=0, keepdims=True)
         self.mean_style = tf.Variable(mean_style, trainable=False, name="mean_style")
-        latents_spec = tf.TensorSpec([None, generator.latent_dim], tf.float32, name="latents")
-        self.synthesize = tf.function(self._synthesize, input_signature=[latents_spec], autograph=False)
-        self.generate = tf.function(
-            self._generate,
-            input_signature=[
-                tf.TensorSpec([], tf.int32, name="num_images"),
-                tf.TensorSpec([], tf.int32, name="seed"),
-                tf.TensorSpec([], tf.float32, name="truncation"),
-            ],
-            autograph=False,
+        self.renders_at_any_scale = tf.Variable(
+            generator.renders_at_any_scale, trainable=False, name="renders_at_any_scale"
         )
+        latents_spec = tf.TensorSpec([None, generator.latent_dim], tf.float32, name="latents")
+        styles_spec = tf.TensorSpec([None, generator.num_styles, mean_style.shape[-1]], tf.float32, name="styles")
+        scale_spec = tf.TensorSpec([], tf.float32, name="render_scale")
+        count_spec, seed_spec = (tf.TensorSpec([], tf.int32, name=name) for name in ("num_images", "seed"))
+        truncation_spec = tf.TensorSpec([], tf.float32, name="truncation")
+        self.map_latents = self._function(self._map_latents, latents_spec)
+        self.render = self._function(self._render, styles_spec, scale_spec)
+        self.synthesize = self._function(self._synthesize, latents_spec)
+        self.generate = self._function(self._generate, count_spec, seed_spec, truncation_spec, scale_spec)
 
-    def _images(self, latents: tf.Tensor, truncation: tf.Tensor | float) -> tf.Tensor:
-        styles = self.mean_style + truncation * (self._network.mapping(latents) - self.mean_style)
-        return tf.clip_by_value(self._network.synthesize(styles), -1.0, 1.0)
+    @staticmethod
+    def _function(function: Callable, *signature: tf.TensorSpec) -> tf.types.experimental.GenericFunction:
+        return tf.function(function, input_signature=signature, autograph=False)
+
+    def _images(self, styles: tf.Tensor, render_scale: tf.Tensor) -> tf.Tensor:
+        """At scale 1 by the very operations of the training; static shapes only there."""
+        native_size = self._network.image_size
+        size = tf.cast(tf.round(render_scale * native_size), tf.int32)
+        if not self._network.renders_at_any_scale:
+            message = "this generator has no Fourier decoder: it draws at render_scale 1 only"
+            with tf.control_dependencies([tf.debugging.assert_equal(size, native_size, message)]):
+                return tf.clip_by_value(self._network.synthesize(tf.identity(styles)), -1.0, 1.0)
+        with tf.control_dependencies([tf.debugging.assert_positive(size, "no pixels at this render_scale")]):
+            images = tf.cond(
+                size == native_size,
+                lambda: self._network.synthesize(styles),
+                lambda: self._network.synthesize(styles, rendered_size=size),
+            )
+        return tf.clip_by_value(images, -1.0, 1.0)
+
+    def _map_latents(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
+        """latents (batch, latent_dim) -> {"styles": (batch, num_styles, style_dim)}, w in each place it enters."""
+        styles = self._network.mapping(latents)[:, None]
+        return {"styles": tf.tile(styles, [1, self._network.num_styles, 1])}
+
+    def _render(self, styles: tf.Tensor, render_scale: tf.Tensor | float = 1.0) -> dict[str, tf.Tensor]:
+        """styles (batch, num_styles, style_dim) -> {"images": float32 in [-1, 1]}, at any resolution."""
+        return {"images": self._images(styles, render_scale)}
 
     def _synthesize(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
         """latents (batch, latent_dim), from N(0, I) -> {"images": float32 in [-1, 1]}."""
-        return {"images": self._images(latents, 1.0)}
+        return {"images": tf.clip_by_value(self._network(latents), -1.0, 1.0)}
 
-    def _generate(self, num_images: tf.Tensor, seed: tf.Tensor, truncation: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _generate(
+        self,
+        num_images: tf.Tensor,
+        seed: tf.Tensor,
+        truncation: tf.Tensor | float = 1.0,
+        render_scale: tf.Tensor | float = 1.0,
+    ) -> dict[str, tf.Tensor]:
         """num_images, seed, truncation psi -> {"images": uint8}; w' = mean + psi * (w - mean), 1 for no truncation.
 
         The same seed gives the same images; an image does not depend on how many follow it.
@@ -60,21 +93,29 @@ class GeneratorModule(tf.Module):
             latents = tf.random.stateless_normal(
                 [IMAGES_PER_CHUNK, self._network.latent_dim], tf.stack([seed, index])
             )
-            return to_uint8(self._images(latents, truncation))
+            styles = self.mean_style + truncation * (self._network.mapping(latents) - self.mean_style)
+            return to_uint8(self._images(styles, render_scale))
 
         images = tf.map_fn(chunk, tf.range(chunks), fn_output_signature=tf.uint8, parallel_iterations=1)
-        shape = images.shape[2:]
-        return {"images": tf.reshape(images, [-1, *shape])[:num_images]}
+        shape = tf.concat([[-1], tf.shape(images)[2:]], axis=0)
+        return {"images": tf.reshape(images, shape)[:num_images]}
 
 
 def export_generator(generator: tf.keras.Model, path: str) -> None:
     """Writes a generator as a SavedModel folder, whole or not at all.
 
-    Signatures, all results under the key "images":
-      serving_default: latents (batch, latent_dim) float32, from N(0, I) -> (batch, size, size, channels) float32
-        in [-1, 1].
-      generate: num_images int32, seed int32, truncation float32 -> (num_images, size, size, channels) uint8.
-    The loaded object has the same two as `synthesize` and `generate`, and the `mean_style`, (1, style_dim).
+    Signatures:
+      serving_default: latents (batch, latent_dim) float32, from N(0, I) -> images (batch, size, size, channels)
+        float32 in [-1, 1].
+      map_latents: latents -> styles (batch, num_styles, style_dim): the same w in every place in which the generator
+        takes one, to be truncated, interpolated or mixed before `render`. num_styles is num_blocks + 1 where w
+        modulates the layer norms, otherwise 1.
+      render: styles, render_scale float32 -> images float32 in [-1, 1], of round(render_scale * size) pixels; at
+        scale 1 the same bits as without it. Other scales need the Fourier decoder, and are an error without it.
+      generate: num_images int32, seed int32, truncation float32, render_scale float32 -> images uint8.
+    The loaded object has the same as `synthesize`, `map_latents`, `render` and `generate`, the last two with
+    truncation and render_scale 1 by default, and the variables `mean_style`, (1, style_dim), and
+    `renders_at_any_scale`.
 
     Args:
       generator: a built generator; usually the moving average.
@@ -86,7 +127,12 @@ def export_generator(generator: tf.keras.Model, path: str) -> None:
     tf.saved_model.save(
         module,
         partial_path,
-        signatures={"serving_default": module.synthesize, "generate": module.generate},
+        signatures={
+            "serving_default": module.synthesize,
+            "map_latents": module.map_latents,
+            "render": module.render,
+            "generate": module.generate,
+        },
     )
     shutil.rmtree(path, ignore_errors=True)
     os.replace(partial_path, path)

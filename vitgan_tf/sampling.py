@@ -26,17 +26,29 @@ def load(path: str) -> tf.Module:
         model = tf.saved_model.load(path)
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise UserError(f"cannot load the SavedModel {path!r}: {str(error).splitlines()[0]}") from error
-    missing = {"serving_default", "generate"} - set(model.signatures)
+    missing = {"serving_default", "map_latents", "render", "generate"} - set(model.signatures)
     if missing:
         raise UserError(f"the SavedModel {path!r} is not a generator: it has no signature {sorted(missing)[0]!r}")
     return model
 
 
 def write_grid(
-    model: tf.Module, path: str, num_images: int, seed: int, truncation: float, columns: int, min_width: int
+    model: tf.Module,
+    path: str,
+    num_images: int,
+    seed: int,
+    truncation: float,
+    render_scale: float,
+    columns: int,
+    min_width: int,
 ) -> None:
-    """Writes a grid of images as PNG; the arguments are those of the `generate` signature and `image_grid`."""
-    images = model.generate(num_images, seed, truncation)["images"].numpy()
+    """Writes a grid of images as PNG; the arguments are those of the `generate` signature and `image_grid`.
+
+    Raises:
+      UserError: the model cannot draw at this render_scale.
+    """
+    _check_scale(model, render_scale)
+    images = model.generate(num_images, seed, truncation, render_scale)["images"].numpy()
     write_png(path, image_grid(images, columns, min_width))
 
 
@@ -45,6 +57,8 @@ def write_interpolation(
     path: str,
     num_images: int,
     seed: int,
+    truncation: float,
+    render_scale: float,
     keyframes: int,
     frames: int,
     columns: int,
@@ -57,23 +71,95 @@ def write_interpolation(
       path: of the GIF.
       num_images: animated images.
       seed: of the latents.
+      truncation: 1 for none, 0 for the mean style.
+      render_scale: resolution relative to that of the training.
       keyframes: latents on the way of each image.
       frames: frames from one of them to the next.
       columns: images in a row.
       min_width: least width in pixels.
+
+    Raises:
+      UserError: the model cannot draw at this render_scale.
     """
-    latent_dim = model.signatures["serving_default"].structured_input_signature[1]["latents"].shape[1]
-    latents = tf.random.stateless_normal([keyframes, num_images, latent_dim], [seed, 0]).numpy()
+    _check_scale(model, render_scale)
+    latents = tf.random.stateless_normal([keyframes, num_images, _latent_dim(model)], [seed, 0]).numpy()
     pictures = []
     for index in range(keyframes):
         for frame in range(frames):
             between = slerp(latents[index], latents[(index + 1) % keyframes], frame / frames)
-            images = to_uint8(model.synthesize(between)["images"]).numpy()
+            images = to_uint8(model.render(_styles(model, between, truncation), render_scale)["images"]).numpy()
             grid = image_grid(images, columns, min_width)
             pictures.append(Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid))
     pictures[0].save(
         path, format="GIF", save_all=True, append_images=pictures[1:], duration=FRAME_MILLISECONDS, loop=0
     )
+
+
+def write_style_mixing(
+    model: tf.Module,
+    path: str,
+    num_images: int,
+    seed: int,
+    truncation: float,
+    render_scale: float,
+    crossover: int,
+    min_width: int,
+) -> None:
+    """Writes a table of images with two styles each, as PNG (style mixing, Karras et al. 2019, section 3.1).
+
+    The first column shows the images of one set of latents, the first row those of another. Each other image takes
+    the style of its row's in the first `crossover` places of the generator, and that of its column's in the rest.
+
+    Args:
+      model: from `load`.
+      path: of the PNG file.
+      num_images: latents in each of the two sets.
+      seed: of the latents.
+      truncation: 1 for none, 0 for the mean style.
+      render_scale: resolution relative to that of the training.
+      crossover: places, from the first block on, that take the row's style: 0 to all.
+      min_width: least width in pixels.
+
+    Raises:
+      UserError: styles enter in one place alone, there are not so many places, or no such render_scale.
+    """
+    _check_scale(model, render_scale)
+    latents = tf.random.stateless_normal([2 * num_images, _latent_dim(model)], [seed, 0])
+    rows, columns = tf.split(_styles(model, latents, truncation), 2)
+    places = rows.shape[1]
+    if places == 1:
+        raise UserError("styles cannot be mixed: this generator takes w in one place, not in every block")
+    if not 0 <= crossover <= places:
+        raise UserError(f"crossover must be 0 to {places}, the places where this generator takes w, got {crossover}")
+    columns_by_row = tf.tile(columns, [num_images, 1, 1])
+    mixed = tf.concat([tf.repeat(rows, num_images, axis=0)[:, :crossover], columns_by_row[:, crossover:]], axis=1)
+
+    def draw(styles: tf.Tensor) -> np.ndarray:
+        return to_uint8(model.render(styles, render_scale)["images"]).numpy()
+
+    row_images, column_images = draw(rows), draw(columns)
+    images = [np.full_like(row_images[:1], 255), column_images]  # the corner is empty
+    for index in range(num_images):
+        images += [row_images[index : index + 1], draw(mixed[index * num_images : (index + 1) * num_images])]
+    write_png(path, image_grid(np.concatenate(images), num_images + 1, min_width))
+
+
+def _check_scale(model: tf.Module, render_scale: float) -> None:
+    size = model.signatures["serving_default"].structured_outputs["images"].shape[1]
+    if not model.renders_at_any_scale and round(render_scale * size) != size:
+        raise UserError(f"this generator draws at {size} pixels only: render_scale needs the Fourier decoder")
+    if round(render_scale * size) < 1:
+        raise UserError(f"no pixels are left at render_scale {render_scale}")
+
+
+def _latent_dim(model: tf.Module) -> int:
+    return model.signatures["serving_default"].structured_input_signature[1]["latents"].shape[1]
+
+
+def _styles(model: tf.Module, latents: np.ndarray | tf.Tensor, truncation: float) -> tf.Tensor:
+    """(batch, num_styles, style_dim): mean + truncation * (w - mean)."""
+    styles = model.map_latents(latents)["styles"]
+    return model.mean_style[:, None] + truncation * (styles - model.mean_style[:, None])
 
 
 def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:

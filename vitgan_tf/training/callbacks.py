@@ -66,7 +66,10 @@ class StopOnDivergence(StepCallback):
 
 
 class ScalarWriter(StepCallback):
-    """TensorBoard scalars: means of the metrics over the period, and the images that the steps took per second."""
+    """TensorBoard scalars: means of the metrics over the period, and the images that the steps took per second.
+
+    Where there is a maximum too, also its ratio to the mean, `_spike`: near 1 where the training is stable.
+    """
 
     def __init__(self, writer: tf.summary.SummaryWriter, batch_size: int, **schedule):
         super().__init__(**schedule)
@@ -90,6 +93,8 @@ class ScalarWriter(StepCallback):
         with self._writer.as_default(step):
             for name, value in logs.items():
                 tf.summary.scalar(name, value)
+                if f"{name}_max" in logs and value > 0:
+                    tf.summary.scalar(f"{name}_spike", logs[f"{name}_max"] / value)
             if self._steps:
                 tf.summary.scalar("images_per_second", self._batch_size * self._steps / self._seconds)
         self._writer.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -12,6 +13,7 @@ from vitgan_tf.data.pipeline import load_images, training_dataset
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.digits import DigitsEvaluator
 from vitgan_tf.export import export_generator
+from vitgan_tf.images import to_float
 from vitgan_tf.models.discriminator import build_discriminator
 from vitgan_tf.models.generator import build_generator
 from vitgan_tf.training.callbacks import (
@@ -22,6 +24,7 @@ from vitgan_tf.training.callbacks import (
     ScalarWriter,
     StopOnDivergence,
 )
+from vitgan_tf.training.diagnostics import DiagnosticsWriter
 from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.run_directory import RunDirectory
 
@@ -91,7 +94,7 @@ def run_experiment(config: ExperimentConfig, model_dir: str, provenance: dict[st
         dataset = training_dataset(images, config.train.batch_size, config.train.seed, first_step)
         evaluator = DigitsEvaluator(images, labels, directory.classifier)
         progress = ProgressBar(first_step, total_steps)
-        callbacks = [*_callbacks(config, directory, manager, evaluator, first_step), progress]
+        callbacks = [*_callbacks(config, images, directory, manager, evaluator, first_step), progress]
         try:
             gan.fit(dataset, steps_per_epoch=total_steps - first_step, callbacks=callbacks, verbose=0)
         finally:
@@ -102,6 +105,7 @@ def run_experiment(config: ExperimentConfig, model_dir: str, provenance: dict[st
 
 def _callbacks(
     config: ExperimentConfig,
+    images: np.ndarray,
     directory: RunDirectory,
     manager: tf.train.CheckpointManager,
     evaluator: DigitsEvaluator,
@@ -111,6 +115,11 @@ def _callbacks(
     log, train = config.log, config.train
     writer = tf.summary.create_file_writer(directory.path)
     run = {"first_step": first_step, "total_steps": config.total_steps}
+    diagnostics = []
+    if log.diagnostics_every_kimg > 0:
+        period = config.kimg_to_steps(log.diagnostics_every_kimg)
+        shown = to_float(images[: DiagnosticsWriter.NUM_IMAGES])
+        diagnostics.append(DiagnosticsWriter(writer, shown, train.seed, period=period, **run))
     return [
         StopOnDivergence(**run),
         ScalarWriter(writer, train.batch_size, period=log.scalars_every_steps, **run),
@@ -125,5 +134,6 @@ def _callbacks(
             period=config.kimg_to_steps(log.eval_every_kimg),
             **run,
         ),
+        *diagnostics,
         CheckpointWriter(manager, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),
     ]

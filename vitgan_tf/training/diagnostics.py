@@ -1,0 +1,166 @@
+"""Looking into both networks while they train: spectral norms, and pictures of the attention."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from vitgan_tf.images import image_grid, to_uint8
+from vitgan_tf.layers.spectral import ISNDense, leading_singular_triplet
+from vitgan_tf.models.discriminator import ViTDiscriminator
+from vitgan_tf.models.generator import ViTGenerator
+from vitgan_tf.training.callbacks import StepCallback
+
+# In pixels: least width of a picture, and of a cell of it; grey around each cell, and around each map within one.
+MIN_WIDTH = 640
+MIN_CELL_WIDTH = 128
+CELL_MARGIN = 4
+MAP_MARGIN = 1
+
+
+def spectral_layers(network: tf.keras.Model) -> dict[str, ISNDense]:
+    """The spectrally normalised layers of a network, by path: "discriminator/block_0/mlp/expand"."""
+    insides = [(module, set(map(id, module.submodules))) for module in (network, *network.submodules)]
+    insides.sort(key=lambda pair: len(pair[1]), reverse=True)  # what encloses a layer has more in it
+    layers = {}
+    for layer in network.submodules:
+        if isinstance(layer, ISNDense) and layer.normalization != "none":
+            enclosing = [module.name for module, inside in insides if id(layer) in inside]
+            layers["/".join([*enclosing, layer.name])] = layer
+    return layers
+
+
+def spectral_norms(layer: ISNDense) -> tuple[float, float]:
+    """sigma(W) of the equalised kernel: as the layer's next call will estimate it, and exact, by SVD in float64.
+
+    The first is the second at most: a power iteration approaches sigma from below.
+    """
+    scale = 1.0 / math.sqrt(layer.kernel.shape[0])
+    estimate, _ = layer.power_iteration()
+    _, exact, _ = leading_singular_triplet(layer.kernel.numpy())
+    return float(estimate) * scale, exact * scale
+
+
+def discriminator_attention(discriminator: ViTDiscriminator, images: tf.Tensor) -> np.ndarray:
+    """A row for each image: the image, then for each block what its class token attends to, over the image.
+
+    The maps are means over the heads. In each, black is no attention and white the largest of the map: an even map is
+    white all over. Under mean pooling they are those of the mean token.
+
+    Args:
+      discriminator: the network.
+      images: (batch, image_size, image_size, num_channels) in [-1, 1].
+
+    Returns:
+      (height, width, num_channels) uint8, at least `MIN_WIDTH` wide.
+    """
+    maps = _grey_levels(tf.reduce_mean(discriminator.attention_maps(images), axis=2).numpy(), images.shape[-1])
+    factor = -(-MIN_CELL_WIDTH // discriminator.image_size)
+    images = _enlarge(to_uint8(images).numpy(), factor)
+    return _rows(images, _enlarge(maps, factor * discriminator.patch_size))
+
+
+def generator_attention(generator: ViTGenerator, latents: tf.Tensor) -> np.ndarray:
+    """A row for each latent: the generated image, then for each block what its tokens attend to.
+
+    A block's picture is divided as the image is into patches: in the place of each patch stands the map of its token,
+    itself a small picture of all patches. The maps are as in `discriminator_attention`; attention to a style that is
+    a token is left out.
+
+    Args:
+      generator: the network.
+      latents: (batch, latent_dim).
+
+    Returns:
+      (height, width, num_channels) uint8, at least `MIN_WIDTH` wide.
+    """
+    images = to_uint8(generator(latents)).numpy()
+    weights = tf.reduce_mean(generator.attention_maps(latents), axis=2).numpy()
+    if generator.style_injection == "prepend":
+        weights = weights[:, :, 1:, 1:]
+    grid, size = generator.grid_size, generator.image_size
+    maps = _grey_levels(weights.reshape(*weights.shape[:3], grid, grid), images.shape[-1])
+    # Large enough that the image fits beside them.
+    maps = _pad(_enlarge(maps, -(-max(size, MIN_CELL_WIDTH) // grid**2)), MAP_MARGIN)
+    blocks = np.stack([[image_grid(block, columns=grid) for block in row] for row in maps])
+    # With the grey between the maps, a block is larger than a whole multiple of the image.
+    cell = blocks.shape[2]
+    images = _enlarge(images, cell // size)
+    return _rows(_pad(images, (cell - images.shape[1]) // 2, (cell - images.shape[1] + 1) // 2), blocks)
+
+
+def _grey_levels(maps: np.ndarray, num_channels: int) -> np.ndarray:
+    """(..., rows, columns), not negative -> (..., rows, columns, num_channels) uint8, each map's largest 255."""
+    largest = maps.max(axis=(-2, -1), keepdims=True)
+    # A class token that attends to itself alone leaves a map of zeros.
+    levels = np.rint(255.0 * maps / np.where(largest > 0, largest, 1.0)).astype(np.uint8)
+    return levels[..., None].repeat(num_channels, axis=-1)
+
+
+def _enlarge(images: np.ndarray, factor: int) -> np.ndarray:
+    """(..., rows, columns, channels) with every pixel repeated."""
+    return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
+
+
+def _pad(images: np.ndarray, before: int, after: int | None = None) -> np.ndarray:
+    """(..., rows, columns, channels) with grey around: left and above, and as much or `after` right and below."""
+    margin = (before, before if after is None else after)
+    return np.pad(images, [*[(0, 0)] * (images.ndim - 3), margin, margin, (0, 0)], constant_values=128)
+
+
+def _rows(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """images (batch, ...) and beside each its maps (batch, num_blocks, ...), of the same size, as one picture."""
+    cells = _pad(np.concatenate([images[:, None], maps], axis=1), CELL_MARGIN)
+    return image_grid(cells.reshape(-1, *cells.shape[2:]), columns=cells.shape[1], min_width=MIN_WIDTH)
+
+
+class DiagnosticsWriter(StepCallback):
+    """TensorBoard: spectral norms of both networks, and attention maps. Changes nothing of the training.
+
+    Scalars for each spectrally normalised layer: sigma/<path>/power_iteration and sigma/<path>/svd, see
+    `spectral_norms`; and sigma/largest_relative_error, the largest share of sigma that a power iteration misses: by
+    as much, the weights that its layer applies are larger than they should be. Images: attention/discriminator, of
+    real images, and attention/generator, of the moving average's.
+
+    Args:
+      writer: of the summaries.
+      images: a few real ones, (num_images, image_size, image_size, num_channels) in [-1, 1].
+      seed: of as many latents, the same at every step.
+    """
+
+    NUM_IMAGES = 8  # of a run
+
+    def __init__(self, writer: tf.summary.SummaryWriter, images: tf.Tensor, seed: int, **schedule):
+        super().__init__(**schedule)
+        self._writer = writer
+        self._images = images
+        self._seed = seed
+
+    def on_train_begin(self, logs=None):
+        if self.first_step == 0:
+            self.at_step(0, {})
+
+    def at_step(self, step, logs):
+        with self._writer.as_default(step):
+            self._write_spectral_norms()
+            picture = discriminator_attention(self.model.discriminator, self._images)
+            tf.summary.image("attention/discriminator", picture[None])
+            generator = self.model.ema_generator
+            latents = tf.random.stateless_normal(
+                [self._images.shape[0], generator.latent_dim], [self._seed, self._images.shape[0]]
+            )
+            tf.summary.image("attention/generator", generator_attention(generator, latents)[None])
+        self._writer.flush()
+
+    def _write_spectral_norms(self) -> None:
+        layers = {**spectral_layers(self.model.discriminator), **spectral_layers(self.model.generator)}
+        errors = []
+        for path, layer in layers.items():
+            estimate, exact = spectral_norms(layer)
+            tf.summary.scalar(f"sigma/{path}/power_iteration", estimate)
+            tf.summary.scalar(f"sigma/{path}/svd", exact)
+            errors.append(abs(exact - estimate) / exact)
+        if errors:
+            tf.summary.scalar("sigma/largest_relative_error", max(errors))

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,11 +96,16 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
     for path in model_dir.glob("events.*"):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             tags |= {value.tag for value in event.summary.value}
-    assert tags == {
+    norms = {f"{network}_gradient_norm{suffix}" for network in "dg" for suffix in ("", "_max", "_spike")}
+    sigmas = {tag for tag in tags if tag.startswith("sigma/discriminator/")}
+    assert len(sigmas) == 2 * (1 + 2 * 5)  # patch projection, and five in each of two blocks; estimate and SVD
+    assert tags - sigmas - norms == {
         *("d_loss", "g_loss", "real_logits", "fake_logits", "bcr_real", "bcr_fake"),
-        *("d_gradient_norm", "g_gradient_norm", "images_per_second", "samples"),
+        *("images_per_second", "samples"),
         *("digits_fd", "digits_is", "digits_fd_half_split"),
+        *("sigma/largest_relative_error", "attention/discriminator", "attention/generator"),
     }
+    assert norms <= tags
 
 
 def _stopped(model_dir, at_step, stop_signal, log_path):
@@ -153,13 +159,41 @@ def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
     result = _run(
         "tools/generate.py", f"--model={model_dir / 'saved_model'}", f"--output={grid}", f"--gif={gif}",
         "--num_images=12", "--columns=4", "--min_width=64", "--frames=3", "--seed=7",
+        f"--mixing={tmp_path / 'm.png'}",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.size == (116, 116)  # 13 x 13 images of 8 pixels and the lines between them
     with Image.open(grid) as image:
         assert image.size == (70, 52)  # 4 x 3 images of 8 pixels and the lines between them, twice
         assert np.asarray(image).std() > 5
     with Image.open(gif) as image:
         assert image.size == (70, 52) and image.n_frames == 12
+
+
+def test_ablations_make_the_table_and_train_only_what_is_missing(finished, tmp_path):
+    """Five of six cells are there, as copies of a finished run with scores of our own; the sixth is trained."""
+    model_dir, _ = finished
+    rows = ["g_add_linear", "g_add_fourier", "g_prepend_linear", "g_prepend_fourier", "g_modulate_linear"]
+    for index, variant in enumerate(rows):
+        cell = tmp_path / variant / "seed_0"
+        shutil.copytree(model_dir / "saved_model", cell / "saved_model")
+        (cell / "metrics.jsonl").write_text(
+            json.dumps({"step": 2, "digits_fd": 10.0 + index, "digits_is": 2.0}) + "\n"
+        )
+    flags = ("--dataset=tiny", "--table=generator", "--seeds=1", "--train.total_kimg=0.016", "--xla=off")
+    for _ in range(2):
+        result = _run("experiments/ablations.py", *flags, f"--output_dir={tmp_path}")
+        assert result.returncode == 0, result.stderr
+        assert result.stdout == (tmp_path / "generator.md").read_text() + "\n"
+    assert "6 cells, 6 of them finished before" in result.stderr
+    trained = _metrics(tmp_path / "vitgan" / "seed_0")
+    assert [line["step"] for line in trained] == [0, 2]
+    lines = (tmp_path / "generator.md").read_text().splitlines()[2:]
+    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 | 11.3 |"
+    assert lines[5].startswith(f"| (C) modulate, Fourier | {trained[-1]['digits_fd']:.4g} |")
+    lines = _error("experiments/ablations.py", "--seed=3", f"--output_dir={tmp_path}")
+    assert len(lines) == 1 and "--seed is what the tables set" in lines[0]
 
 
 def test_benchmark_ends_with_one_json_line(tmp_path):
@@ -178,6 +212,7 @@ def test_benchmark_ends_with_one_json_line(tmp_path):
     [
         (["--dataset=celeba"], ["unknown dataset 'celeba'", "did you mean 'celeba64'"]),
         (["--dataset=cifar10"], ["'cifar10' cannot be loaded yet", "--dataset=digits"]),
+        (["--variant=vanilla"], ["unknown variant 'vanilla'", "did you mean 'vanilla_vit'"]),
         (["--batch_size=0"], ["train.batch_size must be at least 1, got 0"]),
         (["--image_size=30"], ["data.image_size must be a multiple of generator.patch_size, got 30 and 4"]),
         (["--generator.num_heads=5"], ["generator.embed_dim must be a multiple", "96 and 5"]),
@@ -217,7 +252,14 @@ def test_directory_that_cannot_be_made_is_refused(tmp_path):
 
 def test_help_lists_every_field_and_imports_no_tensorflow():
     result = _run(RUN, "--help")
-    for words in ("--dataset", "--model_dir", "--generator.embed_dim", "--batch_size", "celeba64: CelebA"):
+    for words in (
+        "--dataset",
+        "--model_dir",
+        "--generator.embed_dim",
+        "--batch_size",
+        "celeba64: CelebA",
+        "d_sn_no_overlap",
+    ):
         assert words in result.stdout
     code = (
         "import runpy, sys\n"
@@ -242,9 +284,21 @@ def test_generate_refuses_a_folder_that_is_no_model(tmp_path):
     lines = _error("tools/generate.py", f"--model={tmp_path}", f"--output={tmp_path / 'x.png'}")
     assert len(lines) == 1 and "is not a SavedModel" in lines[0]
     lines = _error("tools/generate.py", f"--model={tmp_path}")
-    assert len(lines) == 1 and "give --output=FILE.png, --gif=FILE.gif or both" in lines[0]
+    assert len(lines) == 1 and "give --output=FILE.png, --gif=FILE.gif or --mixing=FILE.png" in lines[0]
 
 
 def test_benchmark_refuses_unknown_measurements():
     lines = _error("tools/benchmark.py", "trian")
-    assert len(lines) == 1 and "train [--flags]" in lines[0]
+    assert len(lines) == 1 and "train|render [--flags]" in lines[0]
+    lines = _error("tools/benchmark.py", "render")
+    assert len(lines) == 1 and "say which generator" in lines[0]
+
+
+def test_benchmark_of_renders(finished):
+    model_dir, _ = finished
+    result = _run("tools/benchmark.py", "render", f"--model={model_dir / 'saved_model'}", "--num_images=3")
+    assert result.returncode == 0, result.stderr
+    scales = {line["scale"]: line for line in json.loads(result.stdout)["scales"]}
+    assert list(scales) == [1.0, 1.5, 2.0, 4.0]
+    assert scales[1.0]["relative_cost_per_pixel"] == 1.0 and scales[1.0]["difference_from_native"] == 0.0
+    assert 0 < scales[2.0]["difference_from_native"] < 64 and scales[1.5]["difference_from_native"] is None

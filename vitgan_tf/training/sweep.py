@@ -1,0 +1,146 @@
+"""Many runs of one preset, each a process of its own: the cells of a table, several at a time, resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from absl import logging
+
+_POLL_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run: a variant under a seed.
+
+    Attributes:
+      variant: name in `presets.VARIANTS`.
+      seed: of the run.
+      command: that trains it, resuming by itself.
+      model_dir: its run directory.
+    """
+
+    variant: str
+    seed: int
+    command: tuple[str, ...]
+    model_dir: str
+
+    @property
+    def log_path(self) -> str:
+        return os.path.join(self.model_dir, "log.txt")
+
+    def metrics(self) -> list[dict]:
+        """The lines of metrics.jsonl so far."""
+        path = os.path.join(self.model_dir, "metrics.jsonl")
+        if not os.path.exists(path):
+            return []
+        with open(path, encoding="utf-8") as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
+
+    def is_finished(self, total_steps: int) -> bool:
+        """Whether the run has reached its last step and exported its generator."""
+        steps = [line["step"] for line in self.metrics()]
+        exported = os.path.exists(os.path.join(self.model_dir, "saved_model", "saved_model.pb"))
+        return exported and total_steps in steps
+
+
+def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
+    """Trains the cells that are not finished, `jobs` at a time, each with its share of the processor's cores.
+
+    Ctrl-C stops all of them; the next call goes on where they stopped.
+
+    Args:
+      cells: in the order in which they are started.
+      total_steps: length of every run.
+      jobs: processes at a time.
+
+    Returns:
+      The cells that ended with an error, for example because the training diverged; their log.txt says why.
+    """
+    waiting = [cell for cell in cells if not cell.is_finished(total_steps)]
+    logging.info("%d cells, %d of them finished before", len(cells), len(cells) - len(waiting))
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    # One thread between operations: with more, TensorFlow would run independent ones at the same time.
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    failed, running = [], {}
+    done, started = 0, time.time()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                cell = waiting.pop(0)
+                running[cell] = _start(cell, environment)
+            time.sleep(_POLL_SECONDS)
+            for cell in [cell for cell, process in running.items() if process.poll() is not None]:
+                code = running.pop(cell).returncode
+                done += 1
+                if code:
+                    failed.append(cell)
+                left = (time.time() - started) / done * (len(waiting) + len(running)) / 60
+                outcome = f"exit code {code}, see {cell.log_path}" if code else "finished"
+                logging.info("%s, seed %d: %s; about %.0f minutes left", cell.variant, cell.seed, outcome, left)
+    finally:
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+    return failed
+
+
+def _start(cell: Cell, environment: dict[str, str]) -> subprocess.Popen:
+    os.makedirs(cell.model_dir, exist_ok=True)
+    with open(cell.log_path, "ab") as log:
+        return subprocess.Popen(
+            cell.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+
+
+@contextlib.contextmanager
+def only_one(output_dir: str) -> Iterator[None]:
+    """Holds a lock on a folder for as long as the context lasts, even if the process is killed in it.
+
+    Raises:
+      BlockingIOError: another process holds it.
+    """
+    import fcntl  # not on Windows, where TensorFlow 2.15 trains on CPUs only
+
+    os.makedirs(output_dir, exist_ok=True)
+    with open(os.path.join(output_dir, ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def share_file(path: str, cells: Sequence[Cell]) -> None:
+    """Copies a file into every run directory that has none of its name: for example the classifier of the scores."""
+    for cell in cells:
+        target = os.path.join(cell.model_dir, os.path.basename(path))
+        if not os.path.exists(target):
+            os.makedirs(cell.model_dir, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+def scores_at(cells: Sequence[Cell], step: int, metric: str) -> list[float]:
+    """The score of each cell that has reached a step, in order."""
+    values = []
+    for cell in cells:
+        values += [line[metric] for line in cell.metrics() if line["step"] == step]
+    return values
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Mean, and standard deviation over seeds (divisor n - 1; NaN for fewer than two)."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def python_command(script: str, flags: dict[str, object]) -> tuple[str, ...]:
+    """The command that runs a script of this checkout under this interpreter, with flags as --name=value."""
+    return (sys.executable, script, *(f"--{name}={value}" for name, value in flags.items()))

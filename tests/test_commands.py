@@ -111,8 +111,10 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
 def _stopped(model_dir, at_step, stop_signal, log_path):
     """Exit code and log of a run that gets a signal when it has saved the checkpoint of a step."""
     command = _command(RUN, *TINY, f"--model_dir={model_dir}")
+    # A background job of a shell ignores SIGINT, and what it starts inherits that.
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     # Output to a file: a full pipe would stop the process.
-    with open(log_path, "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with open(log_path, "w") as log, subprocess.Popen(command, stdout=log, stderr=log, **options) as process:
         deadline = time.monotonic() + 240
         saved = model_dir / "checkpoints" / "checkpoint"  # names the whole checkpoints, and is written last
         while not (saved.exists() and f"ckpt-{at_step}" in saved.read_text()) and time.monotonic() < deadline:

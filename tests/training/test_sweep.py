@@ -93,12 +93,17 @@ def test_ctrl_c_ends_the_runs(tmp_path):
         sweep.run_cells([sweep.Cell("vitgan", 0, command, {str(tmp_path)!r})], 10, jobs=1)
         """
     )
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as process:
+    # A background job of a shell ignores SIGINT, and what it starts inherits that.
+    options = {"stderr": subprocess.DEVNULL, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen([sys.executable, "-c", script], **options) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "began").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=30)
+        finally:
+            process.kill()
     running = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True).stdout
     assert running == ""
 

@@ -82,12 +82,12 @@ def write_interpolation(
       UserError: the model cannot draw at this render_scale.
     """
     _check_scale(model, render_scale)
-    latents = tf.random.stateless_normal([keyframes, num_images, _latent_dim(model)], [seed, 0]).numpy()
+    latents = tf.random.stateless_normal([keyframes, num_images, latent_dim(model)], [seed, 0]).numpy()
     pictures = []
     for index in range(keyframes):
         for frame in range(frames):
             between = slerp(latents[index], latents[(index + 1) % keyframes], frame / frames)
-            images = to_uint8(model.render(_styles(model, between, truncation), render_scale)["images"]).numpy()
+            images = _draw(model, _styles(model, between, truncation), render_scale)
             grid = image_grid(images, columns, min_width)
             pictures.append(Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid))
     pictures[0].save(
@@ -124,7 +124,7 @@ def write_style_mixing(
       UserError: styles enter in one place alone, there are not so many places, or no such render_scale.
     """
     _check_scale(model, render_scale)
-    latents = tf.random.stateless_normal([2 * num_images, _latent_dim(model)], [seed, 0])
+    latents = tf.random.stateless_normal([2 * num_images, latent_dim(model)], [seed, 0])
     rows, columns = tf.split(_styles(model, latents, truncation), 2)
     places = rows.shape[1]
     if places == 1:
@@ -134,13 +134,11 @@ def write_style_mixing(
     columns_by_row = tf.tile(columns, [num_images, 1, 1])
     mixed = tf.concat([tf.repeat(rows, num_images, axis=0)[:, :crossover], columns_by_row[:, crossover:]], axis=1)
 
-    def draw(styles: tf.Tensor) -> np.ndarray:
-        return to_uint8(model.render(styles, render_scale)["images"]).numpy()
-
-    row_images, column_images = draw(rows), draw(columns)
+    row_images, column_images = (_draw(model, styles, render_scale) for styles in (rows, columns))
     images = [np.full_like(row_images[:1], 255), column_images]  # the corner is empty
     for index in range(num_images):
-        images += [row_images[index : index + 1], draw(mixed[index * num_images : (index + 1) * num_images])]
+        row = mixed[index * num_images : (index + 1) * num_images]
+        images += [row_images[index : index + 1], _draw(model, row, render_scale)]
     write_png(path, image_grid(np.concatenate(images), num_images + 1, min_width))
 
 
@@ -152,7 +150,8 @@ def _check_scale(model: tf.Module, render_scale: float) -> None:
         raise UserError(f"no pixels are left at render_scale {render_scale}")
 
 
-def _latent_dim(model: tf.Module) -> int:
+def latent_dim(model: tf.Module) -> int:
+    """Size of the latents of a generator from `load`."""
     return model.signatures["serving_default"].structured_input_signature[1]["latents"].shape[1]
 
 
@@ -160,6 +159,11 @@ def _styles(model: tf.Module, latents: np.ndarray | tf.Tensor, truncation: float
     """(batch, num_styles, style_dim): mean + truncation * (w - mean)."""
     styles = model.map_latents(latents)["styles"]
     return model.mean_style[:, None] + truncation * (styles - model.mean_style[:, None])
+
+
+def _draw(model: tf.Module, styles: tf.Tensor, render_scale: float) -> np.ndarray:
+    """Images of styles (batch, num_styles, style_dim): (batch, size, size, channels) uint8."""
+    return to_uint8(model.render(styles, render_scale)["images"]).numpy()
 
 
 def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:

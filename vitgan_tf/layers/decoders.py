@@ -60,17 +60,13 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
         _, num_tokens, embed_dim = tokens.shape
         y = tf.reshape(tokens, [-1, embed_dim])
         if coordinates is None:
-            points, rows, columns = (
-                coordinate_grid(self.patch_size, self.patch_size),
-                self.patch_size,
-                self.patch_size,
-            )
-        else:
-            sizes = tf.shape(coordinates)
-            rows, columns = (
-                sizes[axis] if coordinates.shape[axis] is None else coordinates.shape[axis] for axis in (-3, -2)
-            )
-            points = tf.reshape(coordinates, [*coordinates.shape[:-3], rows * columns, 2])
+            shape = [self.patch_size, self.patch_size, 2]
+            coordinates = tf.reshape(coordinate_grid(self.patch_size, self.patch_size), shape)
+        sizes = tf.shape(coordinates)
+        rows, columns = (
+            sizes[axis] if coordinates.shape[axis] is None else coordinates.shape[axis] for axis in (-3, -2)
+        )
+        points = tf.reshape(coordinates, [*coordinates.shape[:-3], rows * columns, 2])
         codes = self.embedding(points)  # (points, hidden_dim), or (num_tokens, points, hidden_dim)
         if codes.shape.rank == 3:
             codes = tf.tile(codes, [tf.shape(tokens)[0], 1, 1])

@@ -6,7 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from vitgan_tf.config import ExperimentConfig
+from vitgan_tf.config import DECODERS, STYLE_INJECTIONS, ExperimentConfig
 from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid, patch_pixels
 from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder, LinearPatchDecoder
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
@@ -14,9 +14,6 @@ from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import patches_to_images
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
-
-STYLE_INJECTIONS = ("modulate", "add", "prepend")
-DECODERS = ("fourier", "linear", "conv")
 
 
 class ViTGenerator(tf.keras.Model):

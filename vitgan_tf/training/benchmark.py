@@ -12,6 +12,7 @@ import psutil
 import tensorflow as tf
 
 from vitgan_tf.config import ExperimentConfig, override
+from vitgan_tf.sampling import latent_dim
 from vitgan_tf.training.experiment import build_gan, resolve_xla
 
 MATMUL_SIZE = 4096
@@ -142,8 +143,7 @@ def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> di
       difference_from_native: mean absolute difference, in levels of 255, between the images at scale 1 and those at
         this scale averaged down to the same size; null where the scale is not a whole number.
     """
-    latent_dim = model.signatures["serving_default"].structured_input_signature[1]["latents"].shape[1]
-    styles = model.map_latents(tf.random.stateless_normal([num_images, latent_dim], [0, 0]))["styles"]
+    styles = model.map_latents(tf.random.stateless_normal([num_images, latent_dim(model)], [0, 0]))["styles"]
 
     def draw(scale: float) -> tuple[tf.Tensor, float]:
         start = time.perf_counter()

@@ -31,6 +31,8 @@ def generate_uint8(generator: tf.keras.Model, num_images: int, seed: int, batch_
 class StepCallback(tf.keras.callbacks.Callback):
     """Calls `at_step` after every period-th step of the run and after its last one.
 
+    With acts_before_training, a class attribute, also before its first one, as step 0 and without metrics.
+
     Args:
       first_step: finished steps when this call of `fit` starts.
       total_steps: length of the run.
@@ -42,6 +44,12 @@ class StepCallback(tf.keras.callbacks.Callback):
         self.first_step = first_step
         self.total_steps = total_steps
         self.period = period
+
+    acts_before_training = False
+
+    def on_train_begin(self, logs=None):
+        if self.acts_before_training and self.first_step == 0:
+            self.at_step(0, {})
 
     def on_train_batch_end(self, batch, logs=None):
         step = self.first_step + batch + 1
@@ -105,6 +113,7 @@ class ScalarWriter(StepCallback):
 class SampleWriter(StepCallback):
     """Grids of the moving average's images, always from the same latents: samples/step_*.png and TensorBoard."""
 
+    acts_before_training = True
     COLUMNS = 10
     MIN_WIDTH = 640
 
@@ -113,10 +122,6 @@ class SampleWriter(StepCallback):
         self._directory = directory
         self._writer = writer
         self._seed = seed
-
-    def on_train_begin(self, logs=None):
-        if self.first_step == 0:
-            self.at_step(0, {})
 
     def at_step(self, step, logs):
         images = generate_uint8(self.model.ema_generator, self.COLUMNS**2, self._seed)
@@ -137,6 +142,8 @@ class MetricsWriter(StepCallback):
       seed: of the latents, the same for every evaluation.
     """
 
+    acts_before_training = True
+
     def __init__(
         self,
         directory: RunDirectory,
@@ -154,10 +161,6 @@ class MetricsWriter(StepCallback):
         self._num_samples = num_samples
         self._batch_size = batch_size
         self._seed = seed
-
-    def on_train_begin(self, logs=None):
-        if self.first_step == 0:
-            self.at_step(0, {})
 
     def at_step(self, step, logs):
         scores = self._evaluate(generate_uint8(self.model.ema_generator, self._num_samples, self._seed))

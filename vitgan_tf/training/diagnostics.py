@@ -130,6 +130,7 @@ class DiagnosticsWriter(StepCallback):
       seed: of as many latents, the same at every step.
     """
 
+    acts_before_training = True
     NUM_IMAGES = 8  # of a run
 
     def __init__(self, writer: tf.summary.SummaryWriter, images: tf.Tensor, seed: int, **schedule):
@@ -137,10 +138,6 @@ class DiagnosticsWriter(StepCallback):
         self._writer = writer
         self._images = images
         self._seed = seed
-
-    def on_train_begin(self, logs=None):
-        if self.first_step == 0:
-            self.at_step(0, {})
 
     def at_step(self, step, logs):
         with self._writer.as_default(step):

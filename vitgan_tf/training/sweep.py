@@ -70,7 +70,7 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
     waiting = [cell for cell in cells if not cell.is_finished(total_steps)]
     logging.info("%d cells, %d of them finished before", len(cells), len(cells) - len(waiting))
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    # One thread between operations: with more, TensorFlow would run independent ones at the same time.
+    # Threads within an operation, and operations side by side.
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
     failed, running = [], {}
     done, started = 0, time.time()

@@ -72,7 +72,7 @@ def _checked_type(path: str, value: Any, wanted: Any) -> Any:
 
 
 def type_name(wanted: Any) -> str:
-    """A field's type in words: "int", "float", "str" or "list of str"."""
+    """A field's type in words: "int", "float", "bool", "str" or "list of str"."""
     return f"list of {typing.get_args(wanted)[0].__name__}" if typing.get_origin(wanted) is tuple else wanted.__name__
 
 
@@ -102,6 +102,7 @@ class DataConfig(_Section):
     dataset: str = _field("name of the data set")
     image_size: int = _field("edge of the square images, in pixels", minimum=1)
     num_channels: int = _field("colour channels of the images", choices=(1, 3))
+    flip: bool = _field("whether half of the images, drawn anew each time, are mirrored left to right", default=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,6 +306,24 @@ class ExperimentConfig:
     def kimg_to_steps(self, kimg: float) -> int:
         """The first step, at least 1, at which so many thousands of real images have been seen."""
         return max(1, -int(-kimg * 1000 // self.train.batch_size))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataLocation:
+    """Where data is on this machine, and what may be used for it. None of it changes the training.
+
+    Attributes:
+      data_dir: folder of the data sets, local or gs://, by default TFDS_DATA_DIR or ~/tensorflow_datasets; with the
+        data set "folder", of the images themselves.
+      download: whether tensorflow-datasets may fetch a set that is not there.
+      memory_gb: decoded images are kept in memory if they take no more than this, in 10^9 bytes, else on disk.
+      cache_dir: local folder for images that do not fit.
+    """
+
+    data_dir: str | None = None
+    download: bool = False
+    memory_gb: float = 4.0
+    cache_dir: str = "~/.cache/vitgan_tf"
 
 
 def field_paths() -> Iterator[tuple[str, dataclasses.Field, Any]]:

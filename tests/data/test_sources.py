@@ -1,0 +1,265 @@
+"""The official files of the data sets, and folders of images."""
+
+import gzip
+import io
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+
+import numpy as np
+import official
+import pytest
+
+from vitgan_tf.data import sources
+from vitgan_tf.data.decoding import BadImageError
+from vitgan_tf.errors import UserError
+
+
+def _all(source):
+    return [source.read(index) for index in range(len(source))]
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_cifar10(tmp_path, unpacked):
+    training, evaluation = official.write_cifar10(tmp_path)
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    if unpacked:
+        with tarfile.open(archive) as tar:
+            tar.extractall(tmp_path)
+        archive.unlink()
+    places = [tmp_path, tmp_path / "cifar-10-batches-bin"] if unpacked else [tmp_path, archive]
+    for place in places:
+        np.testing.assert_array_equal(_all(sources.cifar10(str(place), "training")), training)
+        np.testing.assert_array_equal(_all(sources.cifar10(str(place), "evaluation")), evaluation)
+
+
+def test_cifar10_that_is_not_whole(tmp_path):
+    with pytest.raises(sources.MissingFilesError, match=r"neither cifar-10-binary.tar.gz nor cifar-10-batches-bin/"):
+        sources.cifar10(str(tmp_path), "training")
+    official.write_cifar10(tmp_path)
+    archive = tmp_path / "cifar-10-binary.tar.gz"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cannot read CIFAR-10"):
+        sources.cifar10(str(tmp_path), "training")
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        tar.extractall(tmp_path)
+    batch = tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin"
+    batch.write_bytes(batch.read_bytes()[:-5])
+    with pytest.raises(UserError, match="not images of 3073"):
+        sources.cifar10(str(tmp_path), "training")
+    batch.unlink()
+    with pytest.raises(UserError, match=r"data_batch_3.bin"):
+        sources.cifar10(str(tmp_path), "training")
+
+
+def test_pickled_cifar10_is_not_unpickled(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    import pickle
+
+    content = pickle.dumps(Bomb())
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("cifar-10-batches-py/data_batch_1")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match=r"pickled: take cifar-10-binary.tar.gz"):
+        sources.cifar10(str(tmp_path / "cifar-10-python.tar.gz"), "training")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["{}-images-idx3-ubyte.gz", "{}-images-idx3-ubyte", "{}-images.idx3-ubyte"])
+def test_mnist(tmp_path, name):
+    parts = dict(zip(("train", "t10k"), official.write_mnist(tmp_path)))
+    for prefix in parts:
+        packed = tmp_path / f"{prefix}-images-idx3-ubyte.gz"
+        content = packed.read_bytes()
+        packed.unlink()
+        if not name.endswith(".gz"):
+            content = gzip.decompress(content)
+        (tmp_path / name.format(prefix)).write_bytes(content)
+    np.testing.assert_array_equal(_all(sources.mnist(str(tmp_path), "training")), parts["train"])
+    np.testing.assert_array_equal(_all(sources.mnist(str(tmp_path), "evaluation")), parts["t10k"])
+
+
+def test_mnist_that_is_not_whole(tmp_path):
+    with pytest.raises(sources.MissingFilesError, match=r"train-images-idx3-ubyte nor train-images-idx3-ubyte.gz"):
+        sources.mnist(str(tmp_path), "training")
+    official.write_mnist(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    content = path.read_bytes()
+    labels = (tmp_path / "train-labels-idx1-ubyte.gz").read_bytes()
+    plain = gzip.decompress(content)
+    for wrong in (content[:-20], b"", labels, gzip.compress(plain[:-1]), gzip.compress(plain[:9]), plain):
+        path.write_bytes(wrong)
+        with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz'"):
+            sources.mnist(str(tmp_path), "training")
+
+
+@pytest.mark.parametrize("form", ["zip", "folder", "nested_zip_and_csv"])
+def test_celeba_follows_the_official_partition(tmp_path, form):
+    training, evaluation = official.write_celeba(tmp_path)
+    archive = tmp_path / "img_align_celeba.zip"
+    if form == "folder":
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(tmp_path)
+        archive.unlink()
+    elif form == "nested_zip_and_csv":  # as on Kaggle
+        with zipfile.ZipFile(archive) as opened:
+            members = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as changed:
+            for name, content in reversed(members.items()):
+                changed.writestr(f"img_align_celeba/{name}", content)
+        partition = (tmp_path / "list_eval_partition.txt").read_text().replace(" ", ",")
+        (tmp_path / "list_eval_partition.txt").unlink()
+        (tmp_path / "list_eval_partition.csv").write_text("image_id,partition\n" + partition)
+    source = sources.celeba(str(tmp_path), "training")
+    assert _all(source) == training
+    assert source.names[:2] == ["000001.jpg", "000002.jpg"]
+    source = sources.celeba(str(tmp_path), "evaluation")
+    assert _all(source) == evaluation
+    assert source.names[0] == "000046.jpg"  # after 40 for training and 5 for validation
+
+
+def test_celeba_that_is_not_whole(tmp_path):
+    with pytest.raises(sources.MissingFilesError, match=r"list_eval_partition.txt is not in"):
+        sources.celeba(str(tmp_path), "training")
+    official.write_celeba(tmp_path)
+    archive = tmp_path / "img_align_celeba.zip"
+    whole = archive.read_bytes()
+    landmarks = tmp_path / "list_landmarks_align_celeba.txt"
+    landmarks.write_text(landmarks.read_text() + "999999.jpg 1 2 3 4 5 6 7 8 9 10\n")
+    with pytest.raises(UserError, match=r"1 of the 56 images .* the first is 999999.jpg"):
+        sources.celeba(str(tmp_path), "training")
+    landmarks.unlink()
+    assert len(sources.celeba(str(tmp_path), "training")) == 40
+    archive.write_bytes(whole[:-100])
+    with pytest.raises(UserError, match=r"cannot read .*img_align_celeba.zip"):
+        sources.celeba(str(tmp_path), "training")
+    flawed = bytearray(whole)
+    flawed[whole.index(b"\xff\xd8\xff") + 300] ^= 0xFF  # in the first JPEG file
+    archive.write_bytes(flawed)
+    source = sources.celeba(str(tmp_path), "training")
+    with pytest.raises(BadImageError, match=r"damaged in the archive.*CRC"):
+        source.read(0)
+    assert source.read(1)
+    archive.unlink()
+    with pytest.raises(sources.MissingFilesError, match=r"neither img_align_celeba.zip nor img_align_celeba/"):
+        sources.celeba(str(tmp_path), "training")
+
+
+def test_lsun_lmdb(tmp_path):
+    training, evaluation = official.write_lsun(tmp_path)
+    assert _all(sources.lsun(str(tmp_path), "training")) == training
+    assert _all(sources.lsun(str(tmp_path), "evaluation")) == evaluation
+    assert _all(sources.lsun(str(tmp_path / "bedroom_val_lmdb"), "evaluation")) == evaluation
+
+
+def test_lsun_exported_to_folders(tmp_path):
+    files = [official.encoded(photo, "webp") for photo in official.photos(6, 64, 80)]
+    for index, content in enumerate(files):
+        # The official export spreads the files over folders named after the key's first letters.
+        folder = tmp_path / ("bedroom_train" if index < 4 else "bedroom_val") / f"{index % 2}" / "a"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index:03d}.webp").write_bytes(content)
+    assert sorted(_all(sources.lsun(str(tmp_path), "training"))) == sorted(files[:4])
+    assert sorted(_all(sources.lsun(str(tmp_path), "evaluation"))) == sorted(files[4:])
+    assert sorted(_all(sources.lsun(str(tmp_path / "bedroom_train"), "training"))) == sorted(files[:4])
+
+
+def test_lsun_that_is_not_there_or_packed_or_damaged(tmp_path):
+    with pytest.raises(sources.MissingFilesError, match=r"neither bedroom_train_lmdb/data.mdb nor"):
+        sources.lsun(str(tmp_path), "training")
+    (tmp_path / "bedroom_train_lmdb.zip").write_bytes(b"PK")
+    with pytest.raises(sources.MissingFilesError, match="unzip it there"):
+        sources.lsun(str(tmp_path), "training")
+    (tmp_path / "bedroom_train_lmdb").mkdir()
+    (tmp_path / "bedroom_train_lmdb" / "data.mdb").write_bytes(b"not a data base" * 1000)
+    with pytest.raises(UserError, match="cannot read the LMDB environment"):
+        sources.lsun(str(tmp_path), "training")
+
+
+def test_folder_is_sorted_and_follows_links_but_no_circles(tmp_path):
+    root = tmp_path / "images"
+    names = ["b.png", "a.JPG", "sub/c.webp", "sub/deeper/d.jpeg", "z.tiff"]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "e.gif").write_bytes(b"link/e.gif")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    (root / "sub" / "circle").symlink_to(root)
+    for name in ("notes.txt", "sub/labels.csv", ".hidden.png", ".thumbnails/f.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    source = sources.image_folder(str(root))
+    assert source.names == sorted([*names, "link/e.gif"])
+    assert _all(source) == [name.encode() for name in source.names]
+    assert source.not_images == ["notes.txt", "sub/labels.csv"]
+    assert [name for name, _ in source.items(2, 4)] == source.names[2:4]
+
+
+def test_folders_without_images(tmp_path):
+    with pytest.raises(sources.MissingFilesError, match="there is no folder"):
+        sources.image_folder(str(tmp_path / "nowhere"))
+    with pytest.raises(sources.MissingFilesError, match=r"no images in .*\*\.png.*there are 0 others"):
+        sources.image_folder(str(tmp_path))
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(sources.MissingFilesError, match="there are 1 others"):
+        sources.image_folder(str(tmp_path))
+    with pytest.raises(sources.MissingFilesError, match="no evaluation split"):
+        sources.image_folder(str(tmp_path), "evaluation")
+
+
+def test_what_cannot_be_read_as_a_file_is_no_image(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "dangling.png").symlink_to("nowhere.png")
+    with open(tmp_path / "sparse.png", "wb") as file:
+        file.truncate(2**30)
+    source = sources.image_folder(str(tmp_path))
+    assert source.names == ["dangling.png", "pipe.png", "sparse.png"]
+    with pytest.raises(FileNotFoundError):
+        source.read(0)
+    with pytest.raises(BadImageError, match="not a regular file"):
+        source.read(1)
+    with pytest.raises(BadImageError, match="a file of 1024 MiB, more than 256"):
+        source.read(2)
+
+
+@pytest.fixture
+def unprivileged():
+    """A folder, and a user who may not read everything: root may."""
+    import tempfile
+
+    folder = tempfile.mkdtemp()
+    os.chmod(folder, 0o755)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(folder, 65534, -1)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+        for path, _, _ in os.walk(folder):
+            os.chmod(path, stat.S_IRWXU)
+        shutil.rmtree(folder)
+
+
+def test_missing_permission(unprivileged):
+    for name in ("a.png", "b.png"):
+        with open(os.path.join(unprivileged, name), "wb") as file:
+            file.write(b"content")
+    os.chmod(os.path.join(unprivileged, "a.png"), 0)
+    source = sources.image_folder(unprivileged)
+    with pytest.raises(PermissionError):
+        source.read(0)
+    assert source.read(1) == b"content"
+    os.mkdir(os.path.join(unprivileged, "closed"), 0)
+    with pytest.raises(UserError, match=r"cannot read the folder .*closed.*Permission denied"):
+        sources.image_folder(unprivileged)

@@ -1,0 +1,89 @@
+"""The data sets by name: where their files come from, and the customary preprocessing of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Callable
+
+from vitgan_tf.config import DataConfig
+from vitgan_tf.data import sources
+from vitgan_tf.data.decoding import Preprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+    """A data set that its users have to fetch.
+
+    Attributes:
+      family: name of the images, whatever their resolution: celeba64 and celeba128 are both "celeba".
+      source: folder with the official files, and split -> its images.
+      center_crop: see `Preprocessing`.
+      pad_to: see `Preprocessing`.
+      tfds_name: of the set in tensorflow-datasets, with its configuration; None if it is not there.
+      tfds_splits: name there of each split.
+      files: the official files to fetch.
+      url: where they are.
+    """
+
+    family: str
+    source: Callable[[str, str], sources.ImageSource]
+    center_crop: int | None = None
+    pad_to: int | None = None
+    tfds_name: str | None = None
+    tfds_splits: tuple[tuple[str, str], ...] = (("training", "train"), ("evaluation", "test"))
+    files: tuple[str, ...] = ()
+    url: str = ""
+
+    def preprocessing(self, config: DataConfig) -> Preprocessing:
+        """At the configured size and number of channels."""
+        return Preprocessing(config.image_size, config.num_channels, self.center_crop, self.pad_to)
+
+    def prepared_name(self, config: DataConfig, name: str | None = None) -> str:
+        """Name, in the form of tensorflow-datasets, of the set that tools/prepare_data.py makes."""
+        return f"vitgan_{name or self.family}_{config.image_size}x{config.image_size}x{config.num_channels}"
+
+    def raw_dir(self, data_dir: str) -> str:
+        """Where the official files are looked for, unless said otherwise."""
+        return os.path.join(data_dir, "raw", self.family)
+
+
+_CELEBA = DatasetSpec(
+    family="celeba",
+    source=sources.celeba,
+    center_crop=140,
+    tfds_name="celeb_a",
+    files=("img_align_celeba.zip", "list_eval_partition.txt"),
+    url="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+)
+_LSUN_BEDROOM = DatasetSpec(
+    family="lsun_bedroom",
+    source=sources.lsun,
+    tfds_name="lsun/bedroom",
+    tfds_splits=(("training", "train"), ("evaluation", "validation")),
+    files=("bedroom_train_lmdb.zip (unzipped)", "bedroom_val_lmdb.zip (unzipped)"),
+    url="http://dl.yf.io/lsun/scenes/",
+)
+
+DATASETS: dict[str, DatasetSpec] = {
+    "cifar10": DatasetSpec(
+        family="cifar10",
+        source=sources.cifar10,
+        tfds_name="cifar10",
+        files=("cifar-10-binary.tar.gz",),
+        url="https://www.cs.toronto.edu/~kriz/cifar.html",
+    ),
+    "mnist": DatasetSpec(
+        family="mnist",
+        source=sources.mnist,
+        pad_to=32,
+        tfds_name="mnist",
+        files=("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
+        url="https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "celeba64": _CELEBA,
+    "celeba128": _CELEBA,
+    "lsun_bedroom64": _LSUN_BEDROOM,
+    "lsun_bedroom128": _LSUN_BEDROOM,
+    "folder": DatasetSpec(family="folder", source=sources.image_folder),
+}

@@ -3,10 +3,9 @@
 import os
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
-from vitgan_tf.images import image_grid, to_float, to_uint8, write_atomically, write_png
+from vitgan_tf.images import image_grid, to_float, to_uint8, write_png
 
 
 def test_ranges_are_exact_and_inverse():
@@ -38,17 +37,3 @@ def test_png_holds_the_pixels(tmp_path):
         write_png(path, image)
         np.testing.assert_array_equal(tf.io.decode_png(tf.io.read_file(path)).numpy(), image)
     assert os.listdir(tmp_path) == ["image.png"]
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = str(tmp_path / "file")
-    write_atomically(path, b"old")
-
-    def fail(_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new content")
-    with open(path, "rb") as file:
-        assert file.read() == b"old"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import tensorflow as tf
+
+from vitgan_tf.files import write_atomically
 
 
 def to_float(images_uint8: np.ndarray | tf.Tensor) -> tf.Tensor:
@@ -42,13 +42,3 @@ def image_grid(images_uint8: np.ndarray, columns: int, min_width: int = 0) -> np
 def write_png(path: str, image_uint8: np.ndarray) -> None:
     """Writes (height, width, 1 or 3) uint8 as a PNG file, whole or not at all."""
     write_atomically(path, tf.io.encode_png(image_uint8).numpy())
-
-
-def write_atomically(path: str, content: bytes) -> None:
-    """Writes a file so that, whatever interrupts it, path holds its old or its new content."""
-    partial_path = path + ".partial"
-    with open(partial_path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial_path, path)

@@ -108,25 +108,6 @@ def test_ctrl_c_ends_the_runs(tmp_path):
     assert running == ""
 
 
-def test_one_sweep_at_a_time_and_the_lock_does_not_outlive_its_process(tmp_path):
-    hold = textwrap.dedent(
-        f"""
-        from vitgan_tf.training import sweep
-        with sweep.only_one({str(tmp_path)!r}):
-            print("held", flush=True)
-            input()
-        """
-    )
-    with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(BlockingIOError), sweep.only_one(str(tmp_path)):
-            pass
-        holder.kill()
-        holder.wait()
-    with sweep.only_one(str(tmp_path)):
-        pass
-
-
 def test_shared_files_do_not_replace_a_runs_own(tmp_path):
     cells = _cells(tmp_path, 2, "0")
     shared = tmp_path / "classifier.h5"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -12,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from absl import logging
 
@@ -102,21 +101,6 @@ def _start(cell: Cell, environment: dict[str, str]) -> subprocess.Popen:
         return subprocess.Popen(
             cell.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
         )
-
-
-@contextlib.contextmanager
-def only_one(output_dir: str) -> Iterator[None]:
-    """Holds a lock on a folder for as long as the context lasts, even if the process is killed in it.
-
-    Raises:
-      BlockingIOError: another process holds it.
-    """
-    import fcntl  # not on Windows, where TensorFlow 2.15 trains on CPUs only
-
-    os.makedirs(output_dir, exist_ok=True)
-    with open(os.path.join(output_dir, ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
 
 
 def share_file(path: str, cells: Sequence[Cell]) -> None:

@@ -1,0 +1,247 @@
+"""Official files to a resized set in the format of tensorflow-datasets, shard by shard; interruptions cost little."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+from absl import logging
+
+from vitgan_tf.config import DataConfig
+from vitgan_tf.data.decoding import BadImageError, Preprocessing, RawImage, decode_all, encode_png
+from vitgan_tf.data.registry import DatasetSpec
+from vitgan_tf.data.sources import ImageSource, MissingFilesError
+from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION
+from vitgan_tf.errors import UserError
+from vitgan_tf.files import only_one, write_atomically
+from vitgan_tf.progress import progress
+
+SHARD_IMAGES = 8192
+SKIPPED_FILE = "skipped.txt"
+_PLAN_FILE = "plan.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedSet:
+    """What `prepare` made.
+
+    Attributes:
+      directory: of the set, with its version.
+      num_images: by split.
+      skipped: name and reason of each file that was left out.
+    """
+
+    directory: str
+    num_images: dict[str, int]
+    skipped: list[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """A range of a split's images, and the files that hold them: the images, and beside it what was left out."""
+
+    split: str
+    source: ImageSource
+    start: int
+    stop: int
+    path: str
+
+    @property
+    def record_path(self) -> str:
+        return self.path + ".json"
+
+    def record(self) -> dict | None:
+        """Count of images, and (name, reason) of files left out, if the shard is finished."""
+        if not (os.path.isfile(self.path) and os.path.isfile(self.record_path)):
+            return None
+        with open(self.record_path, encoding="utf-8") as file:
+            return json.load(file)
+
+
+def prepare(
+    spec: DatasetSpec,
+    config: DataConfig,
+    source_dir: str,
+    data_dir: str,
+    name: str | None = None,
+    strict: bool = False,
+    num_threads: int | None = None,
+    shard_images: int = SHARD_IMAGES,
+) -> PreparedSet:
+    """Decodes, crops and resizes all images once, and writes them as PNG into TFRecord shards.
+
+    Work goes on in `<version>.partial` beside the place of the set, which gets its name when it is complete. An
+    interrupted call keeps the shards that were finished: the same call makes the others.
+
+    Args:
+      spec: of the data set.
+      config: size and number of channels.
+      source_dir: folder of the official files.
+      data_dir: local folder of the data sets.
+      name: of the set, in place of the spec's family.
+      strict: whether the first file that cannot be used ends it.
+      num_threads: for decoding; by default one per core.
+      shard_images: files of the source per shard.
+
+    Raises:
+      UserError: files are missing or, with strict, cannot be used; the disk is full; another process is at it; the
+        set is there already.
+    """
+    if "://" in data_dir:
+        raise UserError(f"prepare into a local folder, and copy it to {data_dir!r} when it is complete")
+    set_name = spec.prepared_name(config, name)
+    directory = os.path.join(data_dir, set_name, PREPARED_VERSION)
+    if os.path.exists(directory):
+        raise UserError(f"{directory!r} is there already: delete it to prepare it again")
+    sources = {"training": spec.source(source_dir, "training")}
+    try:
+        sources["evaluation"] = spec.source(source_dir, "evaluation")
+    except MissingFilesError as error:
+        logging.info("no evaluation split: %s", error)
+    not_images = [(name, "not an image by its name") for source in sources.values() for name in source.not_images]
+    if strict and not_images:
+        raise UserError(f"{not_images[0][0]}: {not_images[0][1]} (--strict)")
+    partial = directory + ".partial"
+    try:
+        with only_one(partial):
+            shards = _plan(sources, spec.preprocessing(config), shard_images, partial, set_name)
+            _write_shards(shards, spec.preprocessing(config), strict, num_threads)
+            finished = _finish(shards, config, partial, directory, not_images)
+    except BlockingIOError as error:
+        raise UserError(f"another process is preparing {directory!r}") from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", str(error)).splitlines()[0]
+        raise UserError(
+            f"cannot write {directory!r} ({reason}): what is finished is kept, run the same command again"
+        ) from error
+    return finished
+
+
+def _plan(
+    sources: dict[str, ImageSource], preprocessing: Preprocessing, shard_images: int, partial: str, set_name: str
+) -> list[_Shard]:
+    """All shards. What an earlier call left in the folder stays only if it was made by the same plan."""
+    names = {split: hashlib.sha256("\n".join(source.names).encode()).hexdigest() for split, source in sources.items()}
+    plan = {"names": names, "preprocessing": dataclasses.asdict(preprocessing), "shard_images": shard_images}
+    content = json.dumps(plan, sort_keys=True).encode()
+    plan_path = os.path.join(partial, _PLAN_FILE)
+    if not (os.path.isfile(plan_path) and _content(plan_path) == content):
+        for entry in os.scandir(partial):
+            if entry.name != ".lock":
+                os.remove(entry.path)
+        write_atomically(plan_path, content)
+    shards = []
+    for split, source in sources.items():
+        count = math.ceil(len(source) / shard_images)
+        for index in range(count):
+            file_name = f"{set_name}-{PREPARED_SPLITS[split]}.tfrecord-{index:05d}-of-{count:05d}"
+            stop = min(len(source), (index + 1) * shard_images)
+            shards.append(_Shard(split, source, index * shard_images, stop, os.path.join(partial, file_name)))
+    return shards
+
+
+def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bool, num_threads: int | None) -> None:
+    """Writes those that are not finished, and those that left something out: it may have been mended."""
+    pending = [shard for shard in shards if (record := shard.record()) is None or record["skipped"]]
+    total = sum(shard.stop - shard.start for shard in shards)
+    todo = sum(shard.stop - shard.start for shard in pending)
+    if todo < total:
+        logging.info("%d of %d shards were finished before", len(shards) - len(pending), len(shards))
+
+    def png(raw: RawImage) -> bytes:
+        return encode_png(preprocessing(raw))
+
+    def results() -> Iterator[tuple[_Shard, str, object]]:
+        for shard in pending:
+            for name, result in decode_all(shard.source.items(shard.start, shard.stop), png, num_threads):
+                if strict and isinstance(result, BadImageError):
+                    raise UserError(f"{name}: {result} (--strict)")
+                yield shard, name, result
+
+    shown = progress(results(), "preparing", total, "image", done=total - todo)
+    for shard, group in itertools.groupby(shown, key=lambda result: result[0]):
+        _write_shard(shard, ((name, result) for _, name, result in group), _features(preprocessing))
+
+
+def _features(preprocessing: Preprocessing):
+    import tensorflow_datasets as tfds
+
+    shape = (preprocessing.image_size, preprocessing.image_size, preprocessing.num_channels)
+    return tfds.features.FeaturesDict({"image": tfds.features.Image(shape=shape, encoding_format="png")})
+
+
+def _write_shard(shard: _Shard, results: Iterable[tuple[str, object]], features) -> None:
+    if os.path.exists(shard.path):  # made again: its record and its images have to belong together
+        os.remove(shard.path)
+    partial_path = shard.path + ".partial"
+    count, skipped = 0, []
+    with tf.io.TFRecordWriter(partial_path) as writer:
+        for name, result in results:
+            if isinstance(result, BadImageError):
+                skipped.append((name, str(result)))
+            else:
+                writer.write(features.serialize_example(features.encode_example({"image": io.BytesIO(result)})))
+                count += 1
+    with open(partial_path, "rb") as file:
+        os.fsync(file.fileno())
+    write_atomically(shard.record_path, json.dumps({"count": count, "skipped": skipped}).encode())
+    os.replace(partial_path, shard.path)
+
+
+def _finish(
+    shards: list[_Shard], config: DataConfig, partial: str, directory: str, not_images: list[tuple[str, str]]
+) -> PreparedSet:
+    """Adds the metadata, takes away what only the work needed, and gives the folder its name."""
+    import tensorflow_datasets as tfds
+
+    records = [shard.record() for shard in shards]
+    skipped = [*not_images, *(tuple(item) for record in records for item in record["skipped"])]
+    num_images = {shard.split: 0 for shard in shards}
+    for shard, record in zip(shards, records):
+        num_images[shard.split] += record["count"]
+    if not num_images["training"]:
+        raise UserError(f"no image can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=os.path.basename(os.path.dirname(directory)),
+        data_dir=partial,
+        filetype_suffix="tfrecord",
+    )
+    infos = []
+    for split in num_images:
+        mine = [(shard, record) for shard, record in zip(shards, records) if shard.split == split]
+        infos.append(
+            tfds.core.SplitInfo(
+                name=PREPARED_SPLITS[split],
+                shard_lengths=[record["count"] for _, record in mine],
+                num_bytes=sum(os.path.getsize(shard.path) for shard, _ in mine),
+                filename_template=template.replace(split=PREPARED_SPLITS[split]),
+            )
+        )
+    tfds.folder_dataset.write_metadata(
+        data_dir=partial,
+        features=_features(Preprocessing(config.image_size, config.num_channels)),
+        split_infos=infos,
+        version=PREPARED_VERSION,
+        filename_template=template,
+        check_data=False,
+    )
+    if skipped:
+        lines = "".join(f"{name}: {reason}\n" for name, reason in skipped)
+        write_atomically(os.path.join(partial, SKIPPED_FILE), lines.encode("utf-8", "backslashreplace"))
+    for path in [shard.record_path for shard in shards] + [os.path.join(partial, _PLAN_FILE)]:
+        os.remove(path)
+    os.remove(os.path.join(partial, ".lock"))
+    os.rename(partial, directory)
+    return PreparedSet(directory, num_images, skipped)
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

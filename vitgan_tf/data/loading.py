@@ -1,0 +1,239 @@
+"""All images of a data set as one array of uint8 at the size of the training, in memory or on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import mmap
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Callable
+
+import numpy as np
+from absl import logging
+
+from vitgan_tf.config import DataConfig, DataLocation
+from vitgan_tf.data import tfds_sets
+from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all
+from vitgan_tf.data.digits import load_digits
+from vitgan_tf.data.registry import DATASETS, DatasetSpec
+from vitgan_tf.data.sources import SPLITS
+from vitgan_tf.errors import UserError
+from vitgan_tf.files import only_one
+from vitgan_tf.progress import progress
+
+_LISTED = 10
+_DEFAULT_LOCATION = DataLocation()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """Images that are there, not yet decoded."""
+
+    description: str
+    num_images: int
+    items: Callable[[], Iterator]
+    preprocessing: Preprocessing
+    identity: Callable[[], bytes]
+    not_images: tuple[str, ...] = ()
+
+
+def load_images(
+    config: DataConfig, location: DataLocation = _DEFAULT_LOCATION, split: str = "training"
+) -> np.ndarray:
+    """Every image of a split, decoded once, in the order of the files.
+
+    Looks in location.data_dir for the set that tools/prepare_data.py made, then for that of tensorflow-datasets,
+    downloaded if that is allowed. Images that cannot be read are listed in the log and left out.
+
+    Args:
+      config: data set, size and number of channels.
+      location: of the files.
+      split: "training" or "evaluation". The digits have one set of images for both, "folder" none for evaluation.
+
+    Returns:
+      (num_images, size, size, channels) uint8; above location.memory_gb, a np.memmap of a file in location.cache_dir.
+
+    Raises:
+      UserError: the images are not there or cannot be read; the message says what to do.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if config.dataset == "digits":
+        if config.num_channels != 1:
+            raise UserError(f"the digits have one channel; set --data.num_channels=1, not {config.num_channels}")
+        return load_digits(config.image_size)[0]
+    if config.dataset not in DATASETS:
+        raise UserError(f"there is no data set {config.dataset!r}, only digits, {', '.join(DATASETS)}")
+    spec = DATASETS[config.dataset]
+    reading = (
+        _folder(spec, config, location, split) if spec.family == "folder" else _set(spec, config, location, split)
+    )
+    shape = (config.image_size, config.image_size, config.num_channels)
+    num_bytes = reading.num_images * int(np.prod(shape))
+    if num_bytes <= location.memory_gb * 1e9:
+        logging.info("%s: %d images, %.3g GB in memory", reading.description, reading.num_images, num_bytes / 1e9)
+        return _in_memory(reading, shape)
+    return _on_disk(reading, shape, num_bytes, os.path.expanduser(location.cache_dir))
+
+
+def fingerprint(images: np.ndarray) -> str:
+    """A short hash of the number and shape of the images, and of up to 1,000 of them, evenly spread."""
+    chosen = np.linspace(0, len(images) - 1, min(len(images), 1000)).astype(int)
+    content = repr(images.shape).encode() + np.ascontiguousarray(images[chosen]).tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: str) -> _Reading:
+    if location.data_dir is None:
+        raise UserError("say where the images are: --dataset=folder --data_dir=DIR")
+    builder = tfds_sets.find_in(location.data_dir)
+    if builder is not None:
+        return _prepared(builder, config, split)
+    source = spec.source(location.data_dir, split)
+
+    def identity() -> bytes:
+        listing = []
+        for name in source.names:
+            path = os.path.join(location.data_dir, name)
+            status = os.stat(path) if os.path.exists(path) else None
+            # Of the content and of the permissions: what could not be read may be readable now.
+            listing.append((name, status and (status.st_size, status.st_ctime_ns)))
+        return json.dumps(listing).encode()
+
+    return _Reading(
+        location.data_dir, len(source), source.items, spec.preprocessing(config), identity, tuple(source.not_images)
+    )
+
+
+def _set(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: str) -> _Reading:
+    data_dir = location.data_dir or tfds_sets.default_data_dir()
+    builder = tfds_sets.find(spec.prepared_name(config), data_dir)
+    if builder is not None:
+        return _prepared(builder, config, split)
+    builder = tfds_sets.find(spec.tfds_name, data_dir)
+    if builder is None:
+        reason = "with --download, tensorflow-datasets would try to fetch it"
+        if location.download:
+            logging.info("%s is not in %s: tensorflow-datasets fetches it", spec.tfds_name, data_dir)
+            try:
+                builder = tfds_sets.download(spec, data_dir)
+            except tfds_sets.DownloadError as error:
+                reason = str(error)
+        if builder is None:
+            raise UserError(_instructions(spec, config, data_dir, reason))
+    return _reading(builder, dict(spec.tfds_splits)[split], spec.preprocessing(config))
+
+
+def _instructions(spec: DatasetSpec, config: DataConfig, data_dir: str, reason: str) -> str:
+    return (
+        f"no images of {config.dataset} in {data_dir!r}, neither {spec.prepared_name(config)} nor {spec.tfds_name} "
+        f"({reason}): fetch {' and '.join(spec.files)} from {spec.url}, put "
+        f"{'it' if len(spec.files) == 1 else 'them'} into {spec.raw_dir(data_dir)!r} and run: "
+        f"python tools/prepare_data.py --dataset={config.dataset} --data_dir={data_dir}"
+    )
+
+
+def _prepared(builder, config: DataConfig, split: str) -> _Reading:
+    name = tfds_sets.PREPARED_SPLITS[split]
+    if name not in builder.info.splits:
+        raise UserError(f"the prepared set in {os.fspath(builder.data_path)!r} has no {split} images")
+    shape = builder.info.features["image"].shape
+    wanted = (config.image_size, config.image_size, config.num_channels)
+    if shape != wanted:
+        raise UserError(
+            f"the prepared set in {os.fspath(builder.data_path)!r} has images of {' x '.join(map(str, shape))}, not "
+            f"{' x '.join(map(str, wanted))}: set --resolution={shape[0]} --num_channels={shape[2]}, or make another"
+        )
+    return _reading(builder, name, Preprocessing(config.image_size, config.num_channels))
+
+
+def _reading(builder, split: str, preprocessing: Preprocessing) -> _Reading:
+    def identity() -> bytes:
+        info = builder.data_path / "dataset_info.json"
+        return info.read_bytes() + repr((split, info.stat().mtime)).encode()
+
+    return _Reading(
+        f"{builder.info.full_name}, {split}",
+        builder.info.splits[split].num_examples,
+        lambda: tfds_sets.encoded_images(builder, split),
+        preprocessing,
+        identity,
+    )
+
+
+def _decoded(reading: _Reading) -> Iterator[np.ndarray]:
+    """The images that can be read. Raises UserError if none can; those left out are listed in the log."""
+    bad = [(name, "not an image by its name") for name in reading.not_images]
+    items = decode_all(reading.items(), reading.preprocessing)
+    good = 0
+    for name, image in progress(items, "decoding", reading.num_images, "image"):
+        if isinstance(image, BadImageError):
+            bad.append((name, str(image)))
+        else:
+            good += 1
+            yield image
+    for line in skipped_lines(bad):
+        logging.warning("%s", line)
+    if not good:
+        raise UserError(f"none of the {reading.num_images} images of {reading.description} can be used")
+
+
+def skipped_lines(bad: list[tuple[str, str]]) -> list[str]:
+    """Lines of a log about files that were left out: how many, the first of them, and why."""
+    lines = [f"{len(bad)} files were left out:"] if bad else []
+    lines += [f"  {name}: {reason}" for name, reason in bad[:_LISTED]]
+    return lines + ([f"  and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else [])
+
+
+def _in_memory(reading: _Reading, shape: tuple[int, int, int]) -> np.ndarray:
+    # Begins at a page, as TensorFlow wants it that would otherwise copy it; what is not filled takes no memory.
+    memory = mmap.mmap(-1, reading.num_images * int(np.prod(shape)), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    images = np.frombuffer(memory, np.uint8).reshape(-1, *shape)
+    count = 0
+    for image in _decoded(reading):
+        images[count] = image
+        count += 1
+    return images[:count]
+
+
+def _on_disk(reading: _Reading, shape: tuple[int, int, int], num_bytes: int, cache_dir: str) -> np.ndarray:
+    try:
+        key = hashlib.sha256(repr((reading.description, reading.preprocessing)).encode() + reading.identity())
+        path = os.path.join(cache_dir, f"{key.hexdigest()[:32]}.uint8")
+        if not os.path.isfile(path):
+            _write_cache(reading, num_bytes, path)
+        num_images = os.path.getsize(path) // int(np.prod(shape))
+        images = np.memmap(path, np.uint8, mode="r", shape=(num_images, *shape))
+    except OSError as error:
+        raise UserError(
+            f"cannot keep the decoded images in {cache_dir!r} ({error.strerror or error}): they take "
+            f"{num_bytes / 1e9:.3g} GB; choose another folder with --cache_dir, or raise --memory_gb"
+        ) from error
+    logging.info("%s: %d images, %.3g GB on disk in %s", reading.description, len(images), images.nbytes / 1e9, path)
+    return images
+
+
+def _write_cache(reading: _Reading, num_bytes: int, path: str) -> None:
+    with only_one(path + ".partial", wait=True):
+        if os.path.isfile(path):  # another process was quicker
+            return
+        partial_path = os.path.join(path + ".partial", "images.uint8")
+        try:
+            with open(partial_path, "wb") as file:
+                if shutil.disk_usage(os.path.dirname(path)).free < num_bytes:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                for image in _decoded(reading):
+                    file.write(image.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial_path, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.remove(partial_path)
+            raise
+    shutil.rmtree(path + ".partial", ignore_errors=True)

@@ -5,6 +5,7 @@ Trains every row of the tables with every seed, skipping what is finished, and w
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from absl import flags
@@ -12,6 +13,7 @@ from absl import flags
 from vitgan_tf import command_line
 from vitgan_tf.config import ExperimentConfig, override
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import only_one
 from vitgan_tf.presets import preset
 from vitgan_tf.training import sweep
 
@@ -38,6 +40,7 @@ TABLES = {"generator": GENERATOR_ROWS, "discriminator": DISCRIMINATOR_ROWS}
 DIGITS_KIMG = 80.0
 
 command_line.define_config_flags()
+command_line.define_data_location_flags()
 flags.DEFINE_multi_enum("table", list(TABLES), list(TABLES), "Tables to make; may be given several times.")
 flags.DEFINE_integer("seeds", 3, "Seeds per row: 0, 1, ...", lower_bound=1)
 flags.DEFINE_integer("jobs", 1, "Runs at a time; each gets its share of the cores.", lower_bound=1)
@@ -57,7 +60,7 @@ def main(_):
     variants = dict.fromkeys(variant for table in FLAGS.table for variant, _, _ in TABLES[table])
     cells = {(variant, seed): _cell(variant, seed, fields) for seed in range(FLAGS.seeds) for variant in variants}
     try:
-        with sweep.only_one(FLAGS.output_dir):
+        with only_one(FLAGS.output_dir):
             _share_classifier(config, list(cells.values()))
             failed = sweep.run_cells(list(cells.values()), config.total_steps, FLAGS.jobs)
     except BlockingIOError as error:
@@ -80,7 +83,9 @@ def _cell(variant: str, seed: int, fields: dict[str, object]) -> sweep.Cell:
     run = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
     settings = {name: ",".join(value) if isinstance(value, list) else value for name, value in fields.items()}
     own = {"dataset": FLAGS.dataset, "variant": variant, "train.seed": seed, "model_dir": model_dir}
-    return sweep.Cell(variant, seed, sweep.python_command(run, {**own, **settings}), model_dir)
+    location = dataclasses.asdict(command_line.data_location_from_flags())
+    given = {name: value for name, value in location.items() if value is not None}
+    return sweep.Cell(variant, seed, sweep.python_command(run, {**own, **given, **settings}), model_dir)
 
 
 def _share_classifier(config: ExperimentConfig, cells: list[sweep.Cell]) -> None:
@@ -88,10 +93,10 @@ def _share_classifier(config: ExperimentConfig, cells: list[sweep.Cell]) -> None
     path = os.path.join(FLAGS.output_dir, "digits_classifier.h5")
     if not os.path.exists(path):
         command_line.import_tensorflow()
-        from vitgan_tf.data.pipeline import load_images
+        from vitgan_tf.data.digits import load_digits
         from vitgan_tf.evaluation.digits import load_or_train_classifier
 
-        load_or_train_classifier(*load_images(config.data), path)
+        load_or_train_classifier(*load_digits(config.data.image_size), path)
     sweep.share_file(path, cells)
 
 

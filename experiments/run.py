@@ -16,6 +16,7 @@ from absl import flags
 from vitgan_tf import command_line
 
 command_line.define_config_flags()
+command_line.define_data_location_flags()
 flags.DEFINE_string(
     "model_dir", None, "Run directory; default: runs/<dataset>, with a variant runs/<dataset>-<variant>."
 )
@@ -33,7 +34,8 @@ def main(_):
 
     name = FLAGS.dataset if FLAGS.variant == command_line.DEFAULT_VARIANT else f"{FLAGS.dataset}-{FLAGS.variant}"
     model_dir = FLAGS.model_dir or os.path.join("runs", name)
-    run_experiment(config, model_dir, provenance={"command": sys.argv, "commit": _commit()})
+    provenance = {"command": sys.argv, "commit": _commit()}
+    run_experiment(config, model_dir, provenance, command_line.data_location_from_flags())
 
 
 def _commit() -> str | None:

@@ -1,11 +1,15 @@
 """The benchmark's arithmetic: counted operations against the formulas."""
 
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from vitgan_tf.config import override
+from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.presets import preset
+from vitgan_tf.training import benchmark_data
 from vitgan_tf.training.benchmark import matmul_flops, measure_training, training_step_flops
 
 
@@ -74,3 +78,29 @@ def test_measures_are_consistent():
     assert result["step_seconds_min"] == result["step_seconds"]
     assert 0.3 < result["peak_memory_gb"] < 10
     assert result["matmul_peak_gflops"] > 1 and result["seconds_to_first_step"] > 1
+
+
+def test_measures_of_the_input_are_consistent():
+    """Their ratio is that of the speeds; and a step that is made to wait for its batch is seen to wait."""
+    fields = {"embed_dim": 24, "mlp_dim": 32, "num_blocks": 1}
+    small = {
+        f"{network}.{name}": value for network in ("generator", "discriminator") for name, value in fields.items()
+    }
+    config = override(preset("mnist"), {**small, "train.batch_size": 8})
+    result = benchmark_data.measure_data(config, num_images=400, num_steps=3)
+    assert (result["dataset"], result["source"], result["num_images"]) == ("mnist", "png 28 x 28", 400)
+    ratio = result["memory_images_per_second"] / result["train_images_per_second"]
+    np.testing.assert_allclose(result["memory_over_train"], ratio, rtol=1e-3)
+    assert len(result["memory_mb_after_epochs"]) == 3
+    assert 0 < result["wait_fraction"] < 0.5
+
+    def after_a_second(batch):
+        time.sleep(1.0)
+        return batch
+
+    dataset = training_dataset(np.zeros((400, 32, 32, 1), np.uint8), batch_size=8, seed=0)
+    delayed = dataset.map(
+        lambda batch: tf.ensure_shape(tf.py_function(after_a_second, [batch], tf.float32), batch.shape)
+    )
+    speed, waited = benchmark_data._training(config, delayed, num_steps=3)
+    assert waited > 0.5 and speed < 8 / 0.9

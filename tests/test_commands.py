@@ -213,7 +213,10 @@ def test_benchmark_ends_with_one_json_line(tmp_path):
     "arguments, words",
     [
         (["--dataset=celeba"], ["unknown dataset 'celeba'", "did you mean 'celeba64'"]),
-        (["--dataset=cifar10"], ["'cifar10' cannot be loaded yet", "--dataset=digits"]),
+        (
+            ["--dataset=cifar10", "--data_dir=nowhere"],
+            ["no images of cifar10 in 'nowhere'", "cifar-10-binary.tar.gz"],
+        ),
         (["--variant=vanilla"], ["unknown variant 'vanilla'", "did you mean 'vanilla_vit'"]),
         (["--batch_size=0"], ["train.batch_size must be at least 1, got 0"]),
         (["--image_size=30"], ["data.image_size must be a multiple of generator.patch_size, got 30 and 4"]),
@@ -291,7 +294,9 @@ def test_generate_refuses_a_folder_that_is_no_model(tmp_path):
 
 def test_benchmark_refuses_unknown_measurements():
     lines = _error("tools/benchmark.py", "trian")
-    assert len(lines) == 1 and "train|render [--flags]" in lines[0]
+    assert len(lines) == 1 and "train|data|render [--flags]" in lines[0]
+    lines = _error("tools/benchmark.py", "data", "--dataset=digits")
+    assert len(lines) == 1 and "'digits' is not read from files" in lines[0]
     lines = _error("tools/benchmark.py", "render")
     assert len(lines) == 1 and "say which generator" in lines[0]
 

@@ -31,6 +31,39 @@ def test_presets_survive_json(name):
     assert config.total_steps >= 1
 
 
+def test_images_are_mirrored_where_the_literature_does_so():
+    mirrored = {name for name in PRESETS if preset(name).data.flip}
+    assert mirrored == {"cifar10", "celeba64", "celeba128"}
+
+
+@pytest.mark.parametrize(
+    "size, blocks, generator_patch, discriminator_patch, overlap",
+    [(8, 4, 1, 1, 0), (16, 4, 2, 2, 1), (32, 4, 4, 4, 2), (64, 6, 8, 8, 4), (128, 6, 16, 8, 4), (256, 6, 32, 8, 4)],
+)
+def test_networks_follow_the_resolution_of_a_folder(size, blocks, generator_patch, discriminator_patch, overlap):
+    config = preset("folder", image_size=size)
+    assert config.data.image_size == size
+    assert config.generator.num_blocks == config.discriminator.num_blocks == blocks
+    assert config.generator.patch_size == generator_patch
+    assert (config.discriminator.patch_size, config.discriminator.patch_overlap) == (discriminator_patch, overlap)
+    for name, twin in ((32, "cifar10"), (64, "celeba64"), (128, "celeba128")):
+        if size == name:
+            assert config.generator == preset(twin).generator and config.discriminator == preset(twin).discriminator
+
+
+@pytest.mark.parametrize("size", [0, 4, 50, -8])
+def test_resolutions_that_are_not_eight_patches_are_refused(size):
+    with pytest.raises(ConfigError, match=f"--resolution must be a multiple of 8, .*got {size}"):
+        preset("folder", image_size=size)
+
+
+def test_booleans_are_not_numbers():
+    assert not DataConfig("folder", 64, 3, flip=False).flip
+    for wrong in (1, "yes", None):
+        with pytest.raises(ConfigError, match=r"data\.flip must be of type bool"):
+            DataConfig("folder", 64, 3, flip=wrong)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_survive_json_and_differ_from_each_other(variant):
     config = preset("cifar10", variant)

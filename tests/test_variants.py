@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from vitgan_tf.config import field_paths, override
-from vitgan_tf.data.pipeline import load_images, training_dataset
+from vitgan_tf.data.loading import load_images
+from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.export import export_generator
 from vitgan_tf.presets import VARIANTS, preset
 from vitgan_tf.training.experiment import build_gan
@@ -38,7 +39,7 @@ def _cases():
 def test_trains_three_finite_steps_saves_restores_and_exports(config, tmp_path):
     # One block, and steps without tracing, which would take most of the time: tests/training/test_gan.py has graphs.
     config = override(config, {"train.xla": "off", "generator.num_blocks": 1, "discriminator.num_blocks": 1})
-    images, _ = load_images(config.data)
+    images = load_images(config.data)
     gan = build_gan(config)
     gan.run_eagerly = True
     before = [variable.numpy() for variable in gan.generator.trainable_variables]

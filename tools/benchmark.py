@@ -1,6 +1,7 @@
 """Measures speed and memory: python tools/benchmark.py train --dataset=cifar10 --batch_size=32
 
-train: the training step of a preset, on random images. render: the generator of --model at several resolutions.
+train: the training step of a preset, on random images. data: the input pipeline of a preset, and its training step.
+render: the generator of --model at several resolutions.
 The last line on standard output is one JSON object.
 """
 
@@ -17,16 +18,17 @@ from vitgan_tf.errors import UserError
 command_line.define_config_flags()
 flags.DEFINE_integer("steps", 20, "Timed training steps.", lower_bound=1)
 flags.DEFINE_string("model", None, "SavedModel folder of a generator, for render.")
-flags.DEFINE_integer("num_images", 64, "Images per drawing, for render.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_images", None, "Images per drawing, for render, by default 64; of the set, for data, 20,000.", lower_bound=1
+)
 FLAGS = flags.FLAGS
-COMMANDS = ("train", "render")
 
 
 def main(argv):
-    if len(argv) != 2 or argv[1] not in COMMANDS:
-        raise UserError(f"say what to measure: {sys.argv[0]} {'|'.join(COMMANDS)} [--flags]")
-    measure = _render if argv[1] == "render" else _train
-    print(json.dumps(measure()))
+    commands = {"train": _train, "data": _data, "render": _render}
+    if len(argv) != 2 or argv[1] not in commands:
+        raise UserError(f"say what to measure: {sys.argv[0]} {'|'.join(commands)} [--flags]")
+    print(json.dumps(commands[argv[1]]()))
 
 
 def _train() -> dict:
@@ -35,6 +37,14 @@ def _train() -> dict:
     from vitgan_tf.training.benchmark import measure_training
 
     return measure_training(config, FLAGS.steps)
+
+
+def _data() -> dict:
+    config = command_line.config_from_flags()
+    command_line.import_tensorflow()
+    from vitgan_tf.training.benchmark_data import measure_data
+
+    return measure_data(config, FLAGS.num_images or 20_000, FLAGS.steps)
 
 
 def _render() -> dict:
@@ -47,7 +57,7 @@ def _render() -> dict:
     model = sampling.load(FLAGS.model)
     if not model.renders_at_any_scale:
         raise UserError("this generator draws at one resolution only: render needs the Fourier decoder")
-    return measure_rendering(model, FLAGS.num_images)
+    return measure_rendering(model, FLAGS.num_images or 64)
 
 
 if __name__ == "__main__":

@@ -53,9 +53,43 @@ def define_config_flags() -> None:
         define(path, None, f"{help_text}; default: the preset's.")
         if names.count(field.name) == 1:
             flags.DEFINE_alias(field.name, path)
+    flags.DEFINE_alias("resolution", "data.image_size")
 
 
-_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
+
+
+def define_data_location_flags() -> None:
+    """Defines --data_dir, --download, --memory_gb and --cache_dir."""
+    flags.DEFINE_string(
+        "data_dir",
+        None,
+        "Folder of the data sets, local or gs://; default: TFDS_DATA_DIR or ~/tensorflow_datasets. With "
+        "--dataset=folder, the folder of the images, or of a set that tools/prepare_data.py made of them.",
+    )
+    flags.DEFINE_bool(
+        "download",
+        None,
+        "Whether tensorflow-datasets may fetch a data set that is not there; default: on a terminal only.",
+    )
+    flags.DEFINE_float(
+        "memory_gb",
+        config_lib.DataLocation.memory_gb,
+        "Decoded images are kept in memory if they take no more than this, in 10^9 bytes, else in --cache_dir.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_string(
+        "cache_dir", config_lib.DataLocation.cache_dir, "Local folder for decoded images that do not fit in memory."
+    )
+
+
+def data_location_from_flags() -> config_lib.DataLocation:
+    """Where the data is, from the flags of define_data_location_flags."""
+    given = flags.FLAGS
+    # A shell does not expand the ~ of --data_dir=~/images.
+    data_dir = None if given.data_dir is None else os.path.expanduser(given.data_dir)
+    download = sys.stderr.isatty() if given.download is None else given.download
+    return config_lib.DataLocation(data_dir, download, given.memory_gb, os.path.expanduser(given.cache_dir))
 
 
 def config_from_flags() -> config_lib.ExperimentConfig:
@@ -64,7 +98,9 @@ def config_from_flags() -> config_lib.ExperimentConfig:
     Raises:
       ConfigError: a name or value is refused.
     """
-    return config_lib.override(preset(flags.FLAGS.dataset, flags.FLAGS.variant), fields_from_flags())
+    fields = fields_from_flags()
+    image_size = fields.get("data.image_size") if flags.FLAGS.dataset == "folder" else None
+    return config_lib.override(preset(flags.FLAGS.dataset, flags.FLAGS.variant, image_size), fields)
 
 
 def fields_from_flags() -> dict[str, Any]:
@@ -99,7 +135,12 @@ def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) ->
 
 
 def _is_ours_or_serious(record: standard_logging.LogRecord) -> bool:
-    """Drops what TensorFlow tells through absl's log about its own workings, for example while it saves."""
+    """Drops what TensorFlow and tensorflow-datasets tell through absl's log about their own workings.
+
+    The latter also warns of its own deprecated calls.
+    """
+    if f"{os.sep}tensorflow_datasets{os.sep}" in record.pathname:
+        return record.levelno >= standard_logging.ERROR
     return record.levelno >= standard_logging.WARNING or f"{os.sep}tensorflow{os.sep}" not in record.pathname
 
 

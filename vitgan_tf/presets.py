@@ -20,10 +20,21 @@ from vitgan_tf.config import (
 )
 
 
-def _paper(dataset: str, image_size: int, num_channels: int, num_blocks: int, patch_size: int, total_kimg: float):
-    """A row of the paper's table: width 384, MLP 1536, 6 heads, 8 x 8 tokens, batch 128, overlap half a patch."""
+def _paper(
+    dataset: str,
+    image_size: int,
+    num_channels: int,
+    num_blocks: int,
+    patch_size: int,
+    total_kimg: float,
+    flip: bool = False,
+) -> ExperimentConfig:
+    """A row of the paper's table: width 384, MLP 1536, 6 heads, 8 x 8 tokens, batch 128, overlap half a patch.
+
+    Images are mirrored where Ho et al. 2020 (appendix B) do so: CIFAR-10 and CelebA, not LSUN bedroom.
+    """
     return ExperimentConfig(
-        data=DataConfig(dataset=dataset, image_size=image_size, num_channels=num_channels),
+        data=DataConfig(dataset=dataset, image_size=image_size, num_channels=num_channels, flip=flip),
         generator=GeneratorConfig(num_blocks=num_blocks, patch_size=patch_size),
         discriminator=DiscriminatorConfig(
             num_blocks=num_blocks, patch_size=patch_size, patch_overlap=patch_size // 2
@@ -35,7 +46,7 @@ def _paper(dataset: str, image_size: int, num_channels: int, num_blocks: int, pa
 
 def cifar10() -> ExperimentConfig:
     """CIFAR-10, 32 x 32, 50,000 training images. The length is ours; the paper gives none."""
-    return _paper("cifar10", image_size=32, num_channels=3, num_blocks=4, patch_size=4, total_kimg=25_000)
+    return _paper("cifar10", image_size=32, num_channels=3, num_blocks=4, patch_size=4, total_kimg=25_000, flip=True)
 
 
 def mnist() -> ExperimentConfig:
@@ -45,7 +56,7 @@ def mnist() -> ExperimentConfig:
 
 def celeba64() -> ExperimentConfig:
     """CelebA, aligned, centre crop 140, 64 x 64, 162,770 training images. The length is ours."""
-    return _paper("celeba64", image_size=64, num_channels=3, num_blocks=6, patch_size=8, total_kimg=25_000)
+    return _paper("celeba64", image_size=64, num_channels=3, num_blocks=6, patch_size=8, total_kimg=25_000, flip=True)
 
 
 def lsun_bedroom64() -> ExperimentConfig:
@@ -104,9 +115,34 @@ def _longer_discriminator_sequence(config: ExperimentConfig, dataset: str) -> Ex
     )
 
 
+def folder(image_size: int = 64) -> ExperimentConfig:
+    """Your own images, from --data_dir: any files, cropped to squares and resized to --resolution, by default 64.
+
+    The generator has 8 x 8 tokens at every resolution, the discriminator patches of at most 8 pixels.
+
+    Args:
+      image_size: edge in pixels, a multiple of 8; the networks are those of the paper's 32 x 32 model up to 32, and
+        those of its 64 x 64 model above.
+
+    Raises:
+      ConfigError: not a multiple of 8.
+    """
+    if image_size < 8 or image_size % 8:
+        raise ConfigError(f"--resolution must be a multiple of 8, so that there are 8 x 8 patches, got {image_size}")
+    patch_size = image_size // 8
+    config = _paper(
+        "folder", image_size, 3, num_blocks=4 if image_size <= 32 else 6, patch_size=patch_size, total_kimg=25_000
+    )
+    if patch_size <= 8:
+        return config
+    return dataclasses.replace(
+        config, discriminator=dataclasses.replace(config.discriminator, patch_size=8, patch_overlap=4)
+    )
+
+
 PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
     function.__name__: function
-    for function in (digits, mnist, cifar10, celeba64, lsun_bedroom64, celeba128, lsun_bedroom128, tiny)
+    for function in (digits, mnist, cifar10, celeba64, lsun_bedroom64, celeba128, lsun_bedroom128, folder, tiny)
 }
 
 
@@ -159,13 +195,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset(name: str, variant: str = "vitgan") -> ExperimentConfig:
+def preset(name: str, variant: str = "vitgan", image_size: int | None = None) -> ExperimentConfig:
     """The configuration of a name in `PRESETS`, changed as a name in `VARIANTS` says.
 
+    Args:
+      name: of the preset.
+      variant: row of the paper's tables.
+      image_size: edge of the images in pixels, for "folder", whose networks suit it; the other presets have one size.
+
     Raises:
-      ConfigError: there is no such preset or variant; the nearest name is suggested.
+      ConfigError: there is no such preset or variant, the nearest name is suggested; or "folder" has no such size.
     """
     for kind, given, names in (("dataset", name, PRESETS), ("variant", variant, VARIANTS)):
         if given not in names:
             raise ConfigError(f"unknown {kind} {given!r}{did_you_mean(given, names)} (there are: {', '.join(names)})")
-    return override(PRESETS[name](), VARIANTS[variant])
+    config = PRESETS[name]() if image_size is None else folder(image_size)
+    return override(config, VARIANTS[variant])

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from vitgan_tf.config import override
-from vitgan_tf.data.pipeline import load_images, training_dataset
+from vitgan_tf.data.loading import load_images
+from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.images import to_float, to_uint8
 from vitgan_tf.models.discriminator import build_discriminator
 from vitgan_tf.models.generator import build_generator
@@ -55,7 +56,7 @@ def _expected_norms(layer):
 
 
 def _real_images(count=3):
-    return to_float(load_images(TINY.data)[0][:count])
+    return to_float(load_images(TINY.data)[:count])
 
 
 def _values(gan):
@@ -255,7 +256,7 @@ def test_a_resumed_run_and_one_without_spectral_norms(tmp_path):
 
 
 def _fit(tmp_path, scalars_period, with_diagnostics):
-    gan, images = build_gan(TINY), load_images(TINY.data)[0]
+    gan, images = build_gan(TINY), load_images(TINY.data)
     writer = tf.summary.create_file_writer(str(tmp_path))
     run = {"first_step": 0, "total_steps": 5}
     callbacks = [ScalarWriter(writer, 8, period=scalars_period, **run)]
@@ -293,7 +294,7 @@ def test_spike_is_largest_over_mean_and_left_out_where_all_is_zero(tmp_path):
 
 def _callbacks_of(config, path):
     evaluator = types.SimpleNamespace(evaluate=None)
-    return _callbacks(config, load_images(config.data)[0], RunDirectory(str(path), config), None, evaluator, 3)
+    return _callbacks(config, load_images(config.data), RunDirectory(str(path), config), None, evaluator, 3)
 
 
 def test_a_run_has_diagnostics_at_the_configured_interval(tmp_path):

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from vitgan_tf.augment import diff_augment
 from vitgan_tf.config import override
-from vitgan_tf.data.pipeline import load_images, training_dataset
+from vitgan_tf.data.loading import load_images
+from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import build_gan
@@ -16,7 +17,7 @@ CONFIG = override(preset("tiny"), {"train.xla": "off", "train.adam_epsilon": 1e-
 
 
 def _batches(config, first_step=0):
-    images, _ = load_images(config.data)
+    images = load_images(config.data)
     return training_dataset(images, config.train.batch_size, config.train.seed, first_step)
 
 

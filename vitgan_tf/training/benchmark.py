@@ -114,14 +114,14 @@ def measure_training(config: ExperimentConfig, num_steps: int) -> dict[str, Any]
         "batch_size": batch_size,
         "xla": resolve_xla(config.train.xla),
         "steps": num_steps,
-        "images_per_second": _rounded(batch_size / step_seconds),
-        "step_seconds": _rounded(step_seconds),
-        "step_seconds_min": _rounded(min(steps)),
-        "gflops_per_step": _rounded(flops / 1e9),
-        "matmul_peak_gflops": _rounded(product_flops / statistics.median(products) / 1e9),
-        "fraction_of_matmul_peak": _rounded(flops / product_flops / products_per_step),
-        "peak_memory_gb": _rounded(peak_memory / 1e9),
-        "seconds_to_first_step": _rounded(seconds_to_first_step),
+        "images_per_second": rounded(batch_size / step_seconds),
+        "step_seconds": rounded(step_seconds),
+        "step_seconds_min": rounded(min(steps)),
+        "gflops_per_step": rounded(flops / 1e9),
+        "matmul_peak_gflops": rounded(product_flops / statistics.median(products) / 1e9),
+        "fraction_of_matmul_peak": rounded(flops / product_flops / products_per_step),
+        "peak_memory_gb": rounded(peak_memory / 1e9),
+        "seconds_to_first_step": rounded(seconds_to_first_step),
     }
 
 
@@ -166,15 +166,15 @@ def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> di
         "scales": [
             {
                 "scale": scale,
-                "milliseconds_per_image": _rounded(1000 * medians[scale] / num_images),
-                "relative_cost_per_pixel": _rounded(medians[scale] / medians[1.0] / scale**2),
-                "difference_from_native": None if differences[scale] is None else _rounded(differences[scale]),
+                "milliseconds_per_image": rounded(1000 * medians[scale] / num_images),
+                "relative_cost_per_pixel": rounded(medians[scale] / medians[1.0] / scale**2),
+                "difference_from_native": None if differences[scale] is None else rounded(differences[scale]),
             }
             for scale in RENDER_SCALES
         ],
     }
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """To four significant digits."""
     return round(value, 3 - math.floor(math.log10(abs(value)))) if value else 0.0

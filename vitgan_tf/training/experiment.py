@@ -8,8 +8,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from vitgan_tf.config import ExperimentConfig
-from vitgan_tf.data.pipeline import load_images, training_dataset
+from vitgan_tf.config import DataLocation, ExperimentConfig
+from vitgan_tf.data.digits import load_digits
+from vitgan_tf.data.loading import fingerprint, load_images
+from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.digits import DigitsEvaluator
 from vitgan_tf.export import export_generator
@@ -61,19 +63,26 @@ def restore(gan: GAN, manager: tf.train.CheckpointManager) -> int:
     return int(gan.step.numpy())
 
 
-def run_experiment(config: ExperimentConfig, model_dir: str, provenance: dict[str, Any] | None = None) -> None:
+def run_experiment(
+    config: ExperimentConfig,
+    model_dir: str,
+    provenance: dict[str, Any] | None = None,
+    location: DataLocation | None = None,
+) -> None:
     """Trains to the configured length, going on from the newest checkpoint in model_dir, and exports.
 
     Args:
       config: the experiment.
       model_dir: the run directory.
       provenance: further entries of config.json.
+      location: of the data on this machine; by default that of tensorflow-datasets.
 
     Raises:
       UserError: data or directory cannot be used, or the training diverged.
     """
-    images, labels = load_images(config.data)
-    directory = RunDirectory(model_dir, config, provenance)
+    images = load_images(config.data, location or DataLocation())
+    identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
+    directory = RunDirectory(model_dir, config, provenance, identity)
     gan = build_gan(config)
     manager = tf.train.CheckpointManager(
         gan.checkpoint(), directory.checkpoints, max_to_keep=config.log.keep_checkpoints
@@ -91,8 +100,11 @@ def run_experiment(config: ExperimentConfig, model_dir: str, provenance: dict[st
     )
     if first_step < total_steps:
         directory.drop_metrics_after(first_step)
-        dataset = training_dataset(images, config.train.batch_size, config.train.seed, first_step)
-        evaluator = DigitsEvaluator(images, labels, directory.classifier)
+        train = config.train
+        dataset = training_dataset(images, train.batch_size, train.seed, first_step, config.data.flip)
+        evaluator = None
+        if config.data.dataset == "digits":
+            evaluator = DigitsEvaluator(*load_digits(config.data.image_size), directory.classifier)
         progress = ProgressBar(first_step, total_steps)
         callbacks = [*_callbacks(config, images, directory, manager, evaluator, first_step), progress]
         try:
@@ -100,7 +112,7 @@ def run_experiment(config: ExperimentConfig, model_dir: str, provenance: dict[st
         finally:
             progress.close()
     export_generator(gan.ema_generator, directory.saved_model)
-    logging.info("run complete: %s holds samples/, metrics.jsonl and saved_model/", model_dir)
+    logging.info("run complete: %s holds samples/ and saved_model/", model_dir)
 
 
 def _callbacks(
@@ -108,14 +120,27 @@ def _callbacks(
     images: np.ndarray,
     directory: RunDirectory,
     manager: tf.train.CheckpointManager,
-    evaluator: DigitsEvaluator,
+    evaluator: DigitsEvaluator | None,
     first_step: int,
 ) -> list[tf.keras.callbacks.Callback]:
     """In the order in which they act at a step: a checkpoint comes after all that belongs to its step."""
     log, train = config.log, config.train
     writer = tf.summary.create_file_writer(directory.path)
     run = {"first_step": first_step, "total_steps": config.total_steps}
-    diagnostics = []
+    metrics, diagnostics = [], []
+    if evaluator is not None:
+        metrics.append(
+            MetricsWriter(
+                directory,
+                writer,
+                evaluator.evaluate,
+                log.eval_samples,
+                train.batch_size,
+                train.seed,
+                period=config.kimg_to_steps(log.eval_every_kimg),
+                **run,
+            )
+        )
     if log.diagnostics_every_kimg > 0:
         period = config.kimg_to_steps(log.diagnostics_every_kimg)
         shown = to_float(images[: DiagnosticsWriter.NUM_IMAGES])
@@ -124,16 +149,7 @@ def _callbacks(
         StopOnDivergence(**run),
         ScalarWriter(writer, train.batch_size, period=log.scalars_every_steps, **run),
         SampleWriter(directory, writer, train.seed, period=config.kimg_to_steps(log.samples_every_kimg), **run),
-        MetricsWriter(
-            directory,
-            writer,
-            evaluator.evaluate,
-            log.eval_samples,
-            train.batch_size,
-            train.seed,
-            period=config.kimg_to_steps(log.eval_every_kimg),
-            **run,
-        ),
+        *metrics,
         *diagnostics,
         CheckpointWriter(manager, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),
     ]

@@ -13,7 +13,7 @@ import tensorflow as tf
 import vitgan_tf
 from vitgan_tf.config import ExperimentConfig, differences, from_dict
 from vitgan_tf.errors import UserError
-from vitgan_tf.images import write_atomically
+from vitgan_tf.files import write_atomically
 
 # These may change when a run goes on: they do not alter what its steps compute.
 _FREE_TO_CHANGE = ("train.total_kimg", "train.xla", "log.")
@@ -26,18 +26,25 @@ class RunDirectory:
       path: made, with its parents, if it is missing.
       config: of the run.
       provenance: further entries of config.json, for example the command line.
+      data: what identifies the training images; an entry of config.json.
 
     Raises:
-      UserError: the directory cannot be made or written, or holds a run of another configuration.
+      UserError: the directory cannot be made or written, or holds a run of another configuration or on other images.
     """
 
-    def __init__(self, path: str, config: ExperimentConfig, provenance: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        path: str,
+        config: ExperimentConfig,
+        provenance: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+    ):
         self.path = path
         try:
             for folder in (self.samples, self.checkpoints):
                 os.makedirs(folder, exist_ok=True)
-            self._check_same_run(config)
-            self._write_config(config, provenance or {})
+            self._check_same_run(config, data or {})
+            self._write_config(config, {"data": data or {}, **(provenance or {})})
         except OSError as error:
             raise UserError(
                 f"cannot write the run directory {path!r} ({error.strerror or error}): "
@@ -68,12 +75,13 @@ class RunDirectory:
     def _metrics_path(self) -> str:
         return os.path.join(self.path, "metrics.jsonl")
 
-    def _check_same_run(self, config: ExperimentConfig) -> None:
+    def _check_same_run(self, config: ExperimentConfig, data: dict[str, Any]) -> None:
         if not os.path.exists(self._config_path):
             return
         try:
             with open(self._config_path, encoding="utf-8") as file:
-                old = from_dict(json.load(file)["config"])
+                content = json.load(file)
+            old, old_data = from_dict(content["config"]), dict(content.get("data", {}))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{self._config_path} is not the configuration of a run ({error})") from error
         changed = [line for line in differences(old, config) if not line.startswith(_FREE_TO_CHANGE)]
@@ -81,6 +89,11 @@ class RunDirectory:
             raise UserError(
                 f"{self.path!r} holds a run of another configuration ({'; '.join(changed)}): "
                 "choose another --model_dir, or the same fields"
+            )
+        if old_data and old_data != data:
+            raise UserError(
+                f"{self.path!r} holds a run on other images (then {_listed(old_data)}, now {_listed(data)}): "
+                "choose another --model_dir, or the same images"
             )
 
     def _write_config(self, config: ExperimentConfig, provenance: dict[str, Any]) -> None:
@@ -109,6 +122,10 @@ class RunDirectory:
         kept = [line for line in lines if _step_of(line) <= step]
         if len(kept) < len(lines):
             write_atomically(self._metrics_path, "".join(kept).encode())
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _step_of(line: str) -> float:

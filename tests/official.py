@@ -123,5 +123,6 @@ def write_lsun(folder, training=40, evaluation=10):
         with lmdb.open(path, map_size=2**26) as environment, environment.begin(write=True) as transaction:
             for key, content in keyed.items():
                 transaction.put(key, content)
+        os.remove(os.path.join(path, "lock.mdb"))
         by_key.append([keyed[key] for key in sorted(keyed)])
     return tuple(by_key)

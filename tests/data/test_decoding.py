@@ -1,6 +1,8 @@
 """From encoded images of every kind to uint8 at the size of the training."""
 
 import io
+import subprocess
+import sys
 import threading
 import time
 
@@ -112,21 +114,10 @@ def test_cmyk_is_what_pillow_shows():
     assert np.abs(back - np.asarray(photo, float)).mean() < 2
 
 
-@pytest.mark.parametrize(
-    "mode, file_format, tolerance",
-    [
-        ("1", "png", 90),  # dithered
-        ("L", "png", 25),
-        ("LA", "png", 25),
-        ("P", "png", 25),
-        ("RGB", "png", 0),
-        ("RGBA", "png", 0),
-        ("YCbCr", "tiff", 2),
-    ],
-)
-def test_every_mode_gives_8_bits_of_rgb(mode, file_format, tolerance):
+@pytest.mark.parametrize("mode, tolerance", [("1", 90), ("L", 25), ("LA", 25), ("P", 25), ("RGB", 0), ("RGBA", 0)])
+def test_every_mode_gives_8_bits_of_rgb(mode, tolerance):
     photo = Image.fromarray(photos(1, 16, 16)[0])
-    result = Preprocessing(16, 3)(_file(photo.convert(mode), file_format))
+    result = Preprocessing(16, 3)(_file(photo.convert(mode)))
     assert result.shape == (16, 16, 3) and result.dtype == np.uint8
     assert np.abs(result - np.asarray(photo, float)).mean() <= tolerance
 
@@ -161,6 +152,18 @@ def test_bad_images_are_refused_with_the_reason(content, reason):
         Preprocessing(8, 3)(content)
 
 
+def test_a_bomb_is_refused_and_not_warned_of():
+    """In a process of its own: pytest turns every warning into an error."""
+    code = (
+        "import io; from PIL import Image; from vitgan_tf.data.decoding import *\n"
+        "file = io.BytesIO(); Image.new('1', (10000, 10000)).save(file, 'png')\n"
+        "try: Preprocessing(8, 3)(file.getvalue())\n"
+        "except BadImageError as error: print(error)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("more than 89 million pixels\n", "")
+
+
 def test_an_image_smaller_than_the_crop_is_refused():
     with pytest.raises(BadImageError, match="only 178 x 139 pixels, less than the crop of 140 x 140"):
         _preprocessing("celeba64", 64)(photos(1, 139, 178)[0])
@@ -184,7 +187,7 @@ def test_every_cut_of_a_file_is_an_image_or_a_bad_image():
 
 def test_parallel_decoding_keeps_the_order_and_names_the_bad():
     random = np.random.RandomState(0)
-    delays = random.uniform(0, 0.02, 60)
+    delays = random.uniform(0, 0.005, 400)
     threads = set()
 
     def reader(number):
@@ -202,9 +205,9 @@ def test_parallel_decoding_keeps_the_order_and_names_the_bad():
             raise BadImageError("three")
         return -number
 
-    items = [(f"image {number}", reader(number)) for number in range(60)]
+    items = [(f"image {number}", reader(number)) for number in range(400)]
     results = list(decode_all(items, decode, num_threads=4))
-    assert [name for name, _ in results] == [f"image {number}" for number in range(60)]
+    assert [name for name, _ in results] == [f"image {number}" for number in range(400)]
     assert len(threads) == 4
     for number, (_, result) in enumerate(results):
         if number == 7:
@@ -221,6 +224,7 @@ def test_decoding_does_not_run_ahead():
     results = decode_all(((str(n), lambda n=n: started.append(n)) for n in range(1000)), lambda raw: raw, 2)
     for _ in range(10):
         next(results)
+    time.sleep(0.3)  # long enough to decode them all
     ahead = 6 * 16  # four handfuls wait, one is taken from, and one may have been asked for
     assert len(started) <= ahead
     results.close()

@@ -1,5 +1,6 @@
 """All images of a data set as one array: where it is looked for, what it holds, what is said if it is not there."""
 
+import contextlib
 import gzip
 import importlib
 import io
@@ -180,6 +181,8 @@ def _on_disk(folder, cache):
 
 def test_what_is_on_disk_is_decoded_once_and_again_when_the_images_change(tmp_path, monkeypatch):
     _write_folder(tmp_path / "images")
+    path = tmp_path / "images" / "03.png"
+    path.write_bytes(path.read_bytes().ljust(20_000, b"\0"))
     cache = tmp_path / "cache"
     first = load_images(FOLDER, _on_disk(tmp_path / "images", cache))
     decodings = []
@@ -188,7 +191,7 @@ def test_what_is_on_disk_is_decoded_once_and_again_when_the_images_change(tmp_pa
     np.testing.assert_array_equal(load_images(FOLDER, _on_disk(tmp_path / "images", cache)), first)
     assert not decodings
     changed = official.encoded(official.photos(20, 24, 32)[-1], "png")
-    (tmp_path / "images" / "03.png").write_bytes(changed)
+    path.write_bytes(changed.ljust(20_000, b"\0"))  # no longer than before
     second = load_images(FOLDER, _on_disk(tmp_path / "images", cache))
     assert len(decodings) == 1
     assert [index for index in range(12) if (first[index] != second[index]).any()] == [3]
@@ -235,6 +238,25 @@ def test_processes_that_start_together_decode_once(tmp_path):
     outputs = sorted(process.communicate(timeout=120)[0].split() for process in processes)
     expected = fingerprint(np.array([DATASETS["folder"].preprocessing(FOLDER)(photo) for photo in photos]))
     assert outputs == [["0", expected], ["0", expected], ["1", expected]]
+
+
+def test_a_process_that_had_to_wait_takes_what_the_other_made(tmp_path, monkeypatch):
+    _write_folder(tmp_path / "images")
+    location = _on_disk(tmp_path / "images", tmp_path / "cache")
+    expected = load_images(FOLDER, location)
+    made = next((tmp_path / "cache").glob("*.uint8"))
+    content = made.read_bytes()
+    made.unlink()
+
+    @contextlib.contextmanager
+    def after_another(directory, wait):
+        assert wait
+        made.write_bytes(content)
+        yield
+
+    monkeypatch.setattr(loading, "only_one", after_another)
+    monkeypatch.setattr(loading, "decode_all", lambda *args: pytest.fail("decoded again"))
+    np.testing.assert_array_equal(load_images(FOLDER, location), expected)
 
 
 def test_a_disk_that_is_too_small_for_the_cache(tmp_path, monkeypatch):

@@ -152,11 +152,17 @@ def test_celeba_that_is_not_whole(tmp_path):
         sources.celeba(str(tmp_path), "training")
 
 
+def _tree(folder):
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
 def test_lsun_lmdb(tmp_path):
     training, evaluation = official.write_lsun(tmp_path)
+    before = _tree(tmp_path)
     assert _all(sources.lsun(str(tmp_path), "training")) == training
     assert _all(sources.lsun(str(tmp_path), "evaluation")) == evaluation
     assert _all(sources.lsun(str(tmp_path / "bedroom_val_lmdb"), "evaluation")) == evaluation
+    assert _tree(tmp_path) == before  # nothing is written beside the data, which may be on a medium that is read-only
 
 
 def test_lsun_exported_to_folders(tmp_path):

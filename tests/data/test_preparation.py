@@ -221,6 +221,18 @@ def test_a_file_mended_between_two_calls_is_taken(tmp_path, monkeypatch):
     with pytest.raises(_InterruptedError):
         prepare(DATASETS["folder"], FOLDER, str(tmp_path / "images"), str(tmp_path), **options)
     (tmp_path / "images" / "07a.jpg").write_bytes(files[7])
+    # Stopped at the worst place: what is known of the new shard is written, and the old shard is still there.
+    replace = os.replace
+
+    def until_the_shard(source, target):
+        if str(target).endswith("tfrecord-00002-of-00006"):
+            raise _InterruptedError
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", until_the_shard)
+    with pytest.raises(_InterruptedError):
+        prepare(DATASETS["folder"], FOLDER, str(tmp_path / "images"), str(tmp_path), **options)
+    monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(preparation, "_finish", finish)
     prepared = prepare(DATASETS["folder"], FOLDER, str(tmp_path / "images"), str(tmp_path), **options)
     assert prepared.num_images == {"training": 21} and len(prepared.skipped) == 4

@@ -30,12 +30,32 @@ def test_every_image_once_per_epoch_in_a_new_order():
     assert not np.array_equal(epochs[0], np.arange(NUM_IMAGES))
 
 
-def test_the_order_is_that_of_tensorflows_index_shuffle():
-    expected = [
-        int(tf.random.experimental.index_shuffle(place % NUM_IMAGES, [3, place // NUM_IMAGES], NUM_IMAGES - 1))
-        for place in range(60)
-    ]
-    np.testing.assert_array_equal(_numbers(seed=3, batches=12), expected)
+def test_no_two_epochs_are_alike():
+    """Also after 256 of them, and under seeds that agree in their last byte."""
+    epochs = _numbers(seed=3, batches=NUM_IMAGES * 600 // BATCH).reshape(600, NUM_IMAGES)
+    assert len({tuple(epoch) for epoch in epochs}) == 600
+    others = _numbers(seed=3 + 256, batches=NUM_IMAGES).reshape(-1, NUM_IMAGES)
+    assert not {tuple(epoch) for epoch in others} & {tuple(epoch) for epoch in epochs}
+
+
+def test_pairs_meet_in_a_batch_as_often_as_chance_has_it():
+    """Over 2,000 epochs: the mean of the counts, and their variance, as for independent draws."""
+    numbers = _numbers(batches=NUM_IMAGES * 2000 // BATCH).reshape(-1, BATCH)
+    present = np.zeros((len(numbers), NUM_IMAGES))
+    np.put_along_axis(present, numbers, 1, axis=1)
+    meetings = (present.T @ present)[np.triu_indices(NUM_IMAGES, 1)]
+    chance = BATCH * (BATCH - 1) / (NUM_IMAGES * (NUM_IMAGES - 1))
+    # A little less often: a batch that reaches into the next epoch may hold an image twice.
+    np.testing.assert_allclose(meetings.mean(), len(numbers) * chance, rtol=0.03)
+    np.testing.assert_allclose(meetings.var(), len(numbers) * chance * (1 - chance), rtol=0.35)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 255, 256, 257, 65_537, 262_145])
+def test_an_epoch_of_any_size_has_every_image_once(size):
+    images = np.arange(size, dtype=np.uint32).view(np.uint8).reshape(size, 1, 4, 1)
+    batch = next(iter(training_dataset(images, size, seed=1, first_step=2)))
+    numbers = np.rint((batch.numpy().reshape(size, 4) + 1) * 127.5).astype(np.uint8).view(np.uint32)
+    np.testing.assert_array_equal(np.sort(numbers[:, 0]), np.arange(size))
 
 
 def test_starting_later_continues_the_same_order():
@@ -146,6 +166,7 @@ def test_images_mapped_from_a_file_come_in_the_same_order(tmp_path):
     IMAGES.tofile(path)
     mapped = np.memmap(path, np.uint8, mode="r", shape=IMAGES.shape)
     np.testing.assert_array_equal(_numbers(images=mapped), _numbers())
+    np.testing.assert_array_equal(_numbers(images=mapped[3:]), _numbers(images=IMAGES[3:]))  # a part of it
 
 
 @pytest.mark.parametrize("kind", ["aligned", "unaligned", "read_only", "strided", "dropped"])

@@ -86,7 +86,7 @@ def test_the_number_of_threads_does_not_matter(tmp_path):
 
 
 def _folder_with_faults(folder):
-    """20 good images and 5 files that are none."""
+    """20 good images and 6 files that are none."""
     folder.mkdir()
     files = [official.encoded(photo, "jpeg") for photo in official.photos(20, 30, 40)]
     for index, content in enumerate(files):
@@ -96,6 +96,9 @@ def _folder_with_faults(folder):
     (folder / "11a.png").write_bytes(official.encoded(np.zeros((1, 1, 3), np.uint8), "png"))
     (folder / "15a.png").write_bytes(b"")
     (folder / "README.md").write_text("# faces")
+    # A name that is not in UTF-8, as old archives have them.
+    with open(os.fsencode(folder) + b"/\xe9t\xe9.jpg", "wb") as file:
+        file.write(b"no image")
     return files
 
 
@@ -111,9 +114,11 @@ def test_files_that_cannot_be_used_are_listed_and_left_out(tmp_path):
     preprocess = DATASETS["folder"].preprocessing(FOLDER)
     np.testing.assert_array_equal(_read(prepared.directory, "train"), [preprocess(file) for file in files])
     assert prepared.num_images == {"training": 20}
-    assert [name for name, _ in prepared.skipped] == ["README.md", "03a.jpg", "07a.jpg", "11a.png", "15a.png"]
+    names = ["README.md", "03a.jpg", "07a.jpg", "11a.png", "15a.png", "\udce9t\udce9.jpg"]
+    assert [name for name, _ in prepared.skipped] == names
     lines = (pathlib.Path(prepared.directory) / "skipped.txt").read_text().splitlines()
-    assert lines == [f"{name}: {reason}" for name, reason in prepared.skipped]
+    assert lines[:-1] == [f"{name}: {reason}" for name, reason in prepared.skipped[:-1]]
+    assert lines[-1] == r"\udce9t\udce9.jpg: not an image that can be read"
     assert (
         "03a.jpg: not an image that can be read" in lines and "11a.png: only 1 x 1 pixels, less than 8 x 8" in lines
     )
@@ -235,7 +240,7 @@ def test_a_file_mended_between_two_calls_is_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", replace)
     monkeypatch.setattr(preparation, "_finish", finish)
     prepared = prepare(DATASETS["folder"], FOLDER, str(tmp_path / "images"), str(tmp_path), **options)
-    assert prepared.num_images == {"training": 21} and len(prepared.skipped) == 4
+    assert prepared.num_images == {"training": 21} and len(prepared.skipped) == 5
     images = _read(prepared.directory, "train")
     np.testing.assert_array_equal(images[8], images[7])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 import numpy as np
@@ -9,16 +10,14 @@ import tensorflow as tf
 
 from vitgan_tf.images import to_float
 
-_FLIP_STREAM = 0x666C6970  # keeps the flips' random numbers apart from others of the same seed and step
-_SHUFFLE_STREAM = 498247692  # what tf.random.experimental.index_shuffle puts before a seed of two numbers
-
-
+# Keep the random numbers of the order and of the flips apart from each other and from those of the training step.
+_ORDER_STREAM, _FLIP_STREAM = 0x6F726465, 0x666C6970
 _ALIGNMENT = 64  # bytes; TensorFlow's
 
 
 def _as_tensor(images: np.ndarray) -> tf.Tensor:
     """The images as a tensor on the CPU, without a copy if they come from `loading.load_images`."""
-    if isinstance(images, np.memmap):
+    if isinstance(images.base, mmap.mmap) and isinstance(images, np.memmap):  # the whole file, not a part of it
         return tf.raw_ops.ImmutableConst(
             dtype=images.dtype, shape=images.shape, memory_region_name=os.fspath(images.filename)
         )
@@ -67,28 +66,29 @@ def training_dataset(
     num_images, share = images.shape[0], batch_size // num_workers
     source = _as_tensor(images)
 
-    def batch_at(step: tf.Tensor) -> tf.Tensor:
-        mine = worker * share + tf.range(share, dtype=tf.int64)
-        place = step * batch_size + mine
-        zeros = tf.zeros_like(place)
-        # index_shuffle for several indices: that function of TensorFlow 2.15 pads several seeds along the wrong axis.
-        indices = tf.raw_ops.RandomIndexShuffle(
-            index=place % num_images,
-            seed=tf.stack([zeros + _SHUFFLE_STREAM, zeros + seed, place // num_images], axis=1),
-            max_index=zeros + num_images - 1,
-            rounds=4,
-        )
-        batch = tf.gather(source, indices)
+    def random_state(number: tf.Tensor, stream: int) -> tf.Tensor:
+        return tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(seed, tf.int64), number]), stream)
+
+    def order_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        # Not index_shuffle: of each part of its seed it uses one byte, and for some sizes it repeats an image.
+        state = random_state(epoch, _ORDER_STREAM)
+        order = tf.random.experimental.stateless_shuffle(tf.range(num_images, dtype=tf.int64), state, alg="philox")
+        return tf.data.Dataset.from_tensor_slices(order)
+
+    def batch_at(step: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+        batch = tf.gather(source, indices[worker * share : (worker + 1) * share])
         if flip:
-            state = tf.random.experimental.stateless_fold_in(
-                tf.stack([tf.constant(seed, tf.int64), step]), _FLIP_STREAM
-            )
-            drawn = tf.random.stateless_uniform([batch_size], state)[worker * share : (worker + 1) * share]
+            drawn = tf.random.stateless_uniform([batch_size], random_state(step, _FLIP_STREAM), alg="philox")
+            flipped = drawn[worker * share : (worker + 1) * share] < 0.5
             # Rows reversed as one list of them, and whole images chosen: ten times as fast as the plain tf.where.
             rows = tf.reshape(batch, [-1, *images.shape[2:]])
             both = tf.concat([batch, tf.reshape(tf.reverse(rows, axis=[1]), batch.shape)], axis=0)
-            batch = tf.gather(both, tf.range(share) + share * tf.cast(drawn < 0.5, tf.int32))
+            batch = tf.gather(both, tf.range(share) + share * tf.cast(flipped, tf.int32))
         return to_float(batch)
 
-    steps = tf.data.Dataset.range(first_step, np.iinfo(np.int64).max // batch_size)
-    return steps.map(batch_at, num_parallel_calls, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    first_epoch, place = divmod(first_step * batch_size, num_images)
+    endless = np.iinfo(np.int64).max
+    indices = tf.data.Dataset.range(first_epoch, endless).flat_map(order_of).skip(place)
+    indices = indices.batch(batch_size, drop_remainder=True)
+    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(first_step, endless), indices))
+    return numbered.map(batch_at, num_parallel_calls, deterministic=True).prefetch(tf.data.AUTOTUNE)

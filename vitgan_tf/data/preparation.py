@@ -128,7 +128,10 @@ def _plan(
     sources: dict[str, ImageSource], preprocessing: Preprocessing, shard_images: int, partial: str, set_name: str
 ) -> list[_Shard]:
     """All shards. What an earlier call left in the folder stays only if it was made by the same plan."""
-    names = {split: hashlib.sha256("\n".join(source.names).encode()).hexdigest() for split, source in sources.items()}
+    names = {
+        split: hashlib.sha256(json.dumps(list(source.names)).encode()).hexdigest()
+        for split, source in sources.items()
+    }
     plan = {"names": names, "preprocessing": dataclasses.asdict(preprocessing), "shard_images": shard_images}
     content = json.dumps(plan, sort_keys=True).encode()
     plan_path = os.path.join(partial, _PLAN_FILE)

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_official_files_are_prepared_and_trained_on(tmp_path, name):
     assert lines[-2].startswith(
         f"prepared {num_images} training and 10 evaluation images in {data_dir}/vitgan_{family}_"
     )
-    command = lines[-1].split("train with: ")[1].split()
+    command = shlex.split(lines[-1].split("train with: ")[1])
     assert command == ["experiments/run.py", f"--dataset={name}", f"--data_dir={data_dir}"]
     model_dir = tmp_path / "run"
     lines = _succeeds(*command[:2], *place, *SMALL, f"--model_dir={model_dir}", env=env)
@@ -133,11 +134,12 @@ def test_ones_own_images_need_no_preparation(tmp_path):
 
 def test_a_folder_is_prepared(tmp_path):
     _write_images(tmp_path / "My Faces!")
-    options = ["--dataset=folder", f"--source={tmp_path / 'My Faces!'}", f"--data_dir={tmp_path}", "--resolution=16"]
+    out = tmp_path / "two  words"
+    options = ["--dataset=folder", f"--source={tmp_path / 'My Faces!'}", f"--data_dir={out}", "--resolution=16"]
     lines = _succeeds("tools/prepare_data.py", *options)
-    assert str(tmp_path / "vitgan_my_faces_16x16x3" / "1.0.0") in lines[-2]
-    directory = tmp_path / "vitgan_my_faces_16x16x3" / "1.0.0"
-    assert lines[-1] == f"train with: experiments/run.py --dataset=folder --data_dir={directory} --resolution=16"
+    directory = out / "vitgan_my_faces_16x16x3" / "1.0.0"
+    assert str(directory) in lines[-2]
+    assert lines[-1] == f"train with: experiments/run.py --dataset=folder '--data_dir={directory}' --resolution=16"
     config = DataConfig("folder", 16, 3)
     images = load_images(config, DataLocation(str(directory)))
     np.testing.assert_array_equal(images, load_images(config, DataLocation(str(tmp_path / "My Faces!"))))
@@ -151,7 +153,7 @@ def _kill_during_preparation(tmp_path, sent):
     options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "env": OFFLINE}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
         deadline = time.monotonic() + 120
-        while not list(partial.glob("*00000-of-0000?")) and time.monotonic() < deadline and process.poll() is None:
+        while not list(partial.glob("train-00000")) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(sent)
         return process.communicate(timeout=60)[1], process.returncode
@@ -172,7 +174,7 @@ def test_a_preparation_that_was_stopped_goes_on(tmp_path, sent):
     with pytest.raises(UserError, match="no images of mnist"):
         load_images(config, DataLocation(str(tmp_path)))
     lines = _succeeds("tools/prepare_data.py", "--dataset=mnist", f"--data_dir={tmp_path}")
-    assert re.fullmatch("[123] of 5 shards were finished before", lines[0])
+    assert re.fullmatch("25510 images in 5 shards, [123] finished before", lines[0])
     assert lines[-2].startswith("prepared 25500 training and 10 evaluation images in")
     prepared = load_images(config, DataLocation(str(tmp_path)))
     np.testing.assert_array_equal(prepared[:, 2:30, 2:30, 0], images)
@@ -193,6 +195,10 @@ def test_mistakes_end_in_one_line(tmp_path):
     assert "--resolution must be a multiple of 8" in line
     line = _fails("tools/prepare_data.py", "--dataset=cifar10", f"--data_dir={tmp_path}")
     assert "neither cifar-10-binary.tar.gz nor cifar-10-batches-bin/ is in" in line
+    line = _fails("tools/prepare_data.py", "--dataset=folder", f"--source={tmp_path}", "--resolution=20")
+    assert "--resolution must be a multiple of 8" in line
+    line = _fails("tools/prepare_data.py", "--dataset=mnist", "--name=digits", f"--data_dir={tmp_path}")
+    assert "--name is for --dataset=folder" in line
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "vitgan_cifar10_32x32x3").exists()
     result = _run("tools/prepare_data.py", "--dataset=cifar100")

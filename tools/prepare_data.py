@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shlex
 
 from absl import flags, logging
 
 from vitgan_tf import command_line
 from vitgan_tf.data.registry import DATASETS
-from vitgan_tf.presets import PRESETS
+from vitgan_tf.errors import UserError
+from vitgan_tf.presets import PRESETS, preset
 
 flags.DEFINE_enum("dataset", None, sorted(DATASETS), "Data set to prepare.", required=True)
 flags.DEFINE_integer("resolution", None, "Edge of the images in pixels; default: the preset's.")
@@ -39,7 +41,7 @@ def main(_):
     changes = {name: value for name, value in given.items() if value is not None}
     config = dataclasses.replace(PRESETS[FLAGS.dataset]().data, **changes)
     command_line.import_tensorflow()
-    from vitgan_tf.data.loading import skipped_lines
+    from vitgan_tf.data.loading import command_options, skipped_lines
     from vitgan_tf.data.preparation import SKIPPED_FILE, prepare
     from vitgan_tf.data.tfds_sets import default_data_dir
 
@@ -48,7 +50,10 @@ def main(_):
     data_dir = os.path.expanduser(FLAGS.data_dir or default_data_dir())
     source = os.path.expanduser(FLAGS.source or spec.raw_dir(data_dir))
     name = FLAGS.name
+    if config.dataset != "folder" and name is not None:
+        raise UserError("--name is for --dataset=folder: the other sets have their names")
     if config.dataset == "folder":
+        preset("folder", image_size=config.image_size)  # refuses sizes that no run could use
         name = re.sub(r"\W+", "_", name or os.path.basename(os.path.abspath(source))).strip("_").lower() or "images"
     prepared = prepare(spec, config, source, data_dir, name, FLAGS.strict, FLAGS.num_threads)
     for line in skipped_lines(prepared.skipped):
@@ -58,8 +63,7 @@ def main(_):
     counts = " and ".join(f"{count} {split}" for split, count in prepared.num_images.items())
     logging.info("prepared %s images in %s", counts, prepared.directory)
     place = prepared.directory if config.dataset == "folder" else data_dir
-    resolution = f" --resolution={config.image_size}" if config.dataset == "folder" else ""
-    logging.info("train with: experiments/run.py --dataset=%s --data_dir=%s%s", config.dataset, place, resolution)
+    logging.info("train with: experiments/run.py %s", shlex.join(command_options(config, place)))
 
 
 if __name__ == "__main__":

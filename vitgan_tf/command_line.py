@@ -146,7 +146,7 @@ def _is_ours_or_serious(record: standard_logging.LogRecord) -> bool:
 
 def _fail(message: str, code: int = 1) -> typing.NoReturn:
     name = os.path.basename(sys.argv[0])
-    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{name}: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -104,6 +104,10 @@ def test_16_bits_are_scaled_and_not_clipped(file_format):
     result = Preprocessing(16, 1)(_file(Image.fromarray(values), file_format))
     np.testing.assert_allclose(result[..., 0], reference.from_16_bits(values), atol=0.51)
     assert list(result[0, :4, 0]) == [0, 1, 1, 255]
+    if file_format == "png":
+        result = Preprocessing(16, 1)(_file(Image.fromarray(values), transparency=int(values[5, 5])))
+        expected = np.where(values == values[5, 5], 255, reference.from_16_bits(values))
+        np.testing.assert_allclose(result[..., 0], expected, atol=0.51)
 
 
 def test_cmyk_is_what_pillow_shows():
@@ -135,6 +139,7 @@ def test_photographs_are_turned_upright():
     [
         (b"", "not an image"),
         (b"Dear reader, this is a letter.\n" * 100, "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n", "not an image"),
         (encoded(photos(1, 64, 64)[0], "jpeg")[:700], "damaged|not an image"),
         (encoded(photos(1, 64, 64)[0], "png")[:2000], "damaged"),
         (encoded(photos(1, 64, 64)[0], "webp")[:700], "damaged|not an image"),
@@ -145,7 +150,20 @@ def test_photographs_are_turned_upright():
         (_file(Image.new("1", (20000, 10000))), "more than 89 million pixels"),
         (_file(Image.new("1", (10000, 10000))), "more than 89 million pixels"),
     ],
-    ids=["empty", "text", "jpeg", "png", "webp", "one_pixel", "narrow", "float", "32_bits", "bomb", "warned_bomb"],
+    ids=[
+        "empty",
+        "text",
+        "postscript",
+        "jpeg",
+        "png",
+        "webp",
+        "one_pixel",
+        "narrow",
+        "float",
+        "32_bits",
+        "bomb",
+        "warned_bomb",
+    ],
 )
 def test_bad_images_are_refused_with_the_reason(content, reason):
     with pytest.raises(BadImageError, match=reason):

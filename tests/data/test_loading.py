@@ -162,7 +162,7 @@ def test_memory_or_disk_by_the_budget_with_the_same_images(tmp_path, messages):
     assert "vitgan_mnist_32x32x1/1.0.0, train: 60 images, 6.14e-05 GB in memory" in messages and not cache.exists()
     on_disk = load_images(MNIST, DataLocation(str(tmp_path), False, (num_bytes - 1) / 1e9, str(cache)))
     assert isinstance(on_disk, np.memmap) and "on disk in" in messages[-1]
-    assert [path.stat().st_size for path in cache.iterdir()] == [num_bytes]
+    assert [path.stat().st_size for path in cache.glob("*.uint8")] == [num_bytes]
     np.testing.assert_array_equal(on_disk, in_memory)
     assert fingerprint(on_disk) == fingerprint(in_memory)
 
@@ -220,7 +220,7 @@ def test_an_interrupted_cache_is_not_taken_for_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "decode_all", decode_all)
     images = load_images(FOLDER, _on_disk(tmp_path / "images", cache))
     np.testing.assert_array_equal(images, [DATASETS["folder"].preprocessing(FOLDER)(photo) for photo in photos])
-    assert [path.suffix for path in cache.iterdir()] == [".uint8"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".uint8"]
 
 
 def test_processes_that_start_together_decode_once(tmp_path):
@@ -296,6 +296,50 @@ def test_a_folder_of_any_images(tmp_path, messages):
     ]
     grey = load_images(DataConfig("folder", 16, 1), DataLocation(str(tmp_path)))
     assert grey.shape == (4, 16, 16, 1)
+
+
+def test_what_was_left_out_is_said_at_every_start(tmp_path, messages):
+    _write_folder(tmp_path / "images", 3)
+    (tmp_path / "images" / "bad.png").write_bytes(b"")
+    for _ in range(2):
+        messages.clear()
+        load_images(FOLDER, _on_disk(tmp_path / "images", tmp_path / "cache"))
+        assert "1 files were left out:" in messages and "  bad.png: not an image that can be read" in messages
+
+
+@pytest.mark.parametrize("size", [0, 2000, 4 * 768])
+def test_a_cache_that_was_cut_is_made_again(tmp_path, size):
+    _write_folder(tmp_path / "images")
+    expected = np.array(load_images(FOLDER, _on_disk(tmp_path / "images", tmp_path / "cache")))
+    os.truncate(next((tmp_path / "cache").glob("*.uint8")), size)
+    images = load_images(FOLDER, _on_disk(tmp_path / "images", tmp_path / "cache"))
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_more_memory_than_there_is(tmp_path, monkeypatch):
+    _write_folder(tmp_path)
+
+    def refuse(*_):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(loading.mmap, "mmap", refuse)
+    with pytest.raises(UserError, match=r"no memory for 9.22e-06 GB of images: lower --memory_gb"):
+        load_images(FOLDER, DataLocation(str(tmp_path)))
+
+
+def test_a_folder_with_the_metadata_of_another_program(tmp_path):
+    photos = _write_folder(tmp_path)
+    (tmp_path / "dataset_info.json").write_text('{"builder_name": "imagefolder"}')
+    images = load_images(FOLDER, DataLocation(str(tmp_path)))
+    np.testing.assert_array_equal(images, [DATASETS["folder"].preprocessing(FOLDER)(photo) for photo in photos])
+
+
+@pytest.mark.parametrize("size, channels, options", [(64, 3, ""), (32, 1, " --resolution=32 --num_channels=1")])
+def test_the_command_that_is_named_prepares_what_is_wanted(tmp_path, size, channels, options):
+    with pytest.raises(UserError) as caught:
+        load_images(DataConfig("celeba64", size, channels), DataLocation(str(tmp_path)))
+    command = f"python tools/prepare_data.py --dataset=celeba64 --data_dir={tmp_path}{options}"
+    assert str(caught.value).endswith(f"and run: {command}")
 
 
 def test_a_long_list_is_cut(tmp_path, messages):

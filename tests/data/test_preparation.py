@@ -230,7 +230,7 @@ def test_a_file_mended_between_two_calls_is_taken(tmp_path, monkeypatch):
     replace = os.replace
 
     def until_the_shard(source, target):
-        if str(target).endswith("tfrecord-00002-of-00006"):
+        if str(target).endswith("train-00002"):
             raise _InterruptedError
         replace(source, target)
 
@@ -243,6 +243,82 @@ def test_a_file_mended_between_two_calls_is_taken(tmp_path, monkeypatch):
     assert prepared.num_images == {"training": 21} and len(prepared.skipped) == 5
     images = _read(prepared.directory, "train")
     np.testing.assert_array_equal(images[8], images[7])
+
+
+def _stopped_at_the_end(monkeypatch, *arguments, **options):
+    """A preparation that makes all its shards and is stopped before they are a set."""
+
+    def interrupted(*_):
+        raise _InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "_finish", interrupted)
+        with pytest.raises(_InterruptedError):
+            prepare(*arguments, **options)
+
+
+def test_other_images_of_the_same_names_are_not_mixed_in(tmp_path, monkeypatch):
+    photos = official.photos(20, 20, 20)
+    for folder, offset in (("a", 0), ("b", 10)):
+        (tmp_path / folder).mkdir()
+        for index in range(10):
+            photo = photos[index + offset]
+            (tmp_path / folder / f"{index}.png").write_bytes(official.encoded(photo, "png").ljust(5000, b"\0"))
+    arguments = [DATASETS["folder"], FOLDER, str(tmp_path / "a"), str(tmp_path)]
+    _stopped_at_the_end(monkeypatch, *arguments, name="x", shard_images=4)
+    arguments[2] = str(tmp_path / "b")
+    prepared = prepare(*arguments, name="x", shard_images=4)
+    preprocess = DATASETS["folder"].preprocessing(FOLDER)
+    np.testing.assert_array_equal(_read(prepared.directory, "train"), [preprocess(photo) for photo in photos[10:]])
+
+
+def test_of_a_changed_folder_the_other_shards_are_kept(tmp_path, monkeypatch):
+    _folder_with_faults(tmp_path / "images")
+    for name in ("03a.jpg", "07a.jpg", "11a.png", "15a.png", "README.md"):
+        (tmp_path / "images" / name).unlink()
+    (tmp_path / "images" / os.fsdecode(b"\xe9t\xe9.jpg")).unlink()
+    arguments = [DATASETS["folder"], FOLDER, str(tmp_path / "images"), str(tmp_path), "faces"]
+    _stopped_at_the_end(monkeypatch, *arguments, shard_images=4)
+    (tmp_path / "images" / "17.jpg").unlink()
+    decoded = []
+    decode_all = preparation.decode_all
+
+    def counting(items, *rest):
+        for name, result in decode_all(items, *rest):
+            decoded.append(name)
+            yield name, result
+
+    monkeypatch.setattr(preparation, "decode_all", counting)
+    prepared = prepare(*arguments, shard_images=4)
+    assert prepared.num_images == {"training": 19} and decoded == ["16.jpg", "18.jpg", "19.jpg"]
+    assert len(_read(prepared.directory, "train")) == 19
+
+
+def test_a_split_of_which_nothing_is_left_is_left_out(tmp_path):
+    for split, content in (("train", official.encoded(official.photos(1, 20, 20)[0], "png")), ("val", b"bad")):
+        (tmp_path / "raw" / f"bedroom_{split}").mkdir(parents=True)
+        for index in range(3):
+            (tmp_path / "raw" / f"bedroom_{split}" / f"{index}.png").write_bytes(content)
+    prepared = _prepare("lsun_bedroom64", tmp_path / "raw", tmp_path)
+    assert prepared.num_images == {"training": 3} and len(prepared.skipped) == 3
+    assert list(tfds.builder_from_directory(prepared.directory).info.splits) == ["train"]
+
+
+def test_a_late_starter_does_not_work_in_vain(tmp_path, monkeypatch):
+    """Another call ends between the first look and the lock."""
+    official.write_mnist(tmp_path / "raw")
+    first = _prepare("mnist", tmp_path / "raw", tmp_path)
+    before = _files(first.directory)
+    looks = []
+    check = preparation._check_not_there
+    monkeypatch.setattr(
+        preparation, "_check_not_there", lambda path: looks.append(path) or (len(looks) > 1 and check(path))
+    )
+    monkeypatch.setattr(preparation, "decode_all", lambda *_: pytest.fail("decoded again"))
+    with pytest.raises(UserError, match="is there already"):
+        _prepare("mnist", tmp_path / "raw", tmp_path)
+    assert _files(first.directory) == before
+    assert os.listdir(os.path.dirname(first.directory)) == ["1.0.0"]
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -282,9 +358,11 @@ def test_a_full_disk_costs_nothing_that_was_finished(tmp_path):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout.startswith("2 cannot write") and "run the same command again" in result.stdout, result
     partial = tmp_path / "vitgan_celeba_64x64x3" / "1.0.0.partial"
-    finished = {path.name: path.stat().st_mtime_ns for path in partial.glob("*-of-00005") if path.suffix != ".json"}
-    assert sorted(finished) == [f"vitgan_celeba_64x64x3-train.tfrecord-0000{i}-of-00005" for i in (0, 1)]
+    finished = {name: (partial / name).stat().st_mtime_ns for name in ("train-00000", "train-00001")}
+    assert not (partial / "train-00002").exists()
     prepared = _prepare("celeba64", tmp_path / "raw", tmp_path, shard_images=8)
     for name, changed in finished.items():
-        assert (pathlib.Path(prepared.directory) / name).stat().st_mtime_ns == changed
+        number = name.split("-")[1]
+        path = pathlib.Path(prepared.directory) / f"vitgan_celeba_64x64x3-train.tfrecord-{number}-of-00005"
+        assert path.stat().st_mtime_ns == changed
     assert len(_read(prepared.directory, "train")) == 40

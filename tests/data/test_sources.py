@@ -125,6 +125,25 @@ def test_celeba_follows_the_official_partition(tmp_path, form):
     assert source.names[0] == "000046.jpg"  # after 40 for training and 5 for validation
 
 
+def test_celeba_lists_as_other_programs_save_them(tmp_path):
+    training, _ = official.write_celeba(tmp_path)
+    partition = tmp_path / "list_eval_partition.txt"
+    text = partition.read_text()
+    partition.write_text(text, encoding="utf-8-sig")
+    assert _all(sources.celeba(str(tmp_path), "training")) == training
+    partition.unlink()
+    (tmp_path / "list_eval_partition.csv").write_text("image_id, partition\n" + text.replace(" ", ", "))
+    assert _all(sources.celeba(str(tmp_path), "training")) == training
+    archive = tmp_path / "img_align_celeba.zip"
+    with zipfile.ZipFile(archive) as opened:
+        members = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
+    with zipfile.ZipFile(archive, "w") as changed:
+        for name, content in members.items():
+            changed.writestr(name.replace(".jpg", ".JPG"), content)
+            changed.writestr(f"__MACOSX/{name}", b"resource fork")
+    assert _all(sources.celeba(str(tmp_path), "training")) == training
+
+
 def test_celeba_that_is_not_whole(tmp_path):
     with pytest.raises(sources.MissingFilesError, match=r"list_eval_partition.txt is not in"):
         sources.celeba(str(tmp_path), "training")
@@ -183,10 +202,26 @@ def test_lsun_that_is_not_there_or_packed_or_damaged(tmp_path):
     (tmp_path / "bedroom_train_lmdb.zip").write_bytes(b"PK")
     with pytest.raises(sources.MissingFilesError, match="unzip it there"):
         sources.lsun(str(tmp_path), "training")
+    (tmp_path / "bedroom_val").mkdir()
+    (tmp_path / "bedroom_val" / "a.png").write_bytes(b"")
+    for folder in (tmp_path, tmp_path / "bedroom_val"):  # images for validation are not for training
+        with pytest.raises(sources.MissingFilesError):
+            sources.lsun(str(folder), "training")
     (tmp_path / "bedroom_train_lmdb").mkdir()
     (tmp_path / "bedroom_train_lmdb" / "data.mdb").write_bytes(b"not a data base" * 1000)
     with pytest.raises(UserError, match="cannot read the LMDB environment"):
         sources.lsun(str(tmp_path), "training")
+    official.write_lsun(tmp_path / "whole")
+    path = tmp_path / "whole" / "bedroom_train_lmdb" / "data.mdb"
+    os.truncate(path, path.stat().st_size * 2 // 3)
+    with pytest.raises(UserError, match=r"data.mdb' is not all there"):
+        sources.lsun(str(tmp_path / "whole"), "training")
+
+
+def test_any_folder_of_images_can_be_lsun(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.webp").write_bytes(b"content")
+    assert _all(sources.lsun(str(tmp_path), "training")) == [b"content"]
 
 
 def test_folder_is_sorted_and_follows_links_but_no_circles(tmp_path):

@@ -21,6 +21,8 @@ warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 MIN_EDGE = 8
+# No others: some of Pillow's formats start other programs.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _HANDFUL = 16
 _CHANNEL_MODES = {1: "L", 3: "RGB"}
 
@@ -58,7 +60,9 @@ class Preprocessing:
           BadImageError: the file is no image, is damaged, too small or too large.
         """
         try:
-            image = Image.fromarray(raw) if isinstance(raw, np.ndarray) else Image.open(io.BytesIO(raw))
+            image = (
+                Image.fromarray(raw) if isinstance(raw, np.ndarray) else Image.open(io.BytesIO(raw), formats=FORMATS)
+            )
             image = _to_8_bits(ImageOps.exif_transpose(image), _CHANNEL_MODES[self.num_channels])
         except BadImageError:
             raise
@@ -94,7 +98,12 @@ def _to_8_bits(image: Image.Image, mode: str) -> Image.Image:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise BadImageError("more than 16 bits per pixel")
+        transparent = image.info.get("transparency")
         image = Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
+        if transparent is not None:
+            image = Image.merge(
+                "LA", (image, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+            )
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

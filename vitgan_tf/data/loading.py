@@ -9,6 +9,7 @@ import hashlib
 import json
 import mmap
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from typing import Callable
@@ -23,7 +24,8 @@ from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.registry import DATASETS, DatasetSpec
 from vitgan_tf.data.sources import SPLITS
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import only_one
+from vitgan_tf.files import only_one, write_atomically
+from vitgan_tf.presets import PRESETS
 from vitgan_tf.progress import progress
 
 _LISTED = 10
@@ -38,7 +40,7 @@ class _Reading:
     num_images: int
     items: Callable[[], Iterator]
     preprocessing: Preprocessing
-    identity: Callable[[], bytes]
+    identity: Callable[[], str]
     not_images: tuple[str, ...] = ()
 
 
@@ -96,17 +98,13 @@ def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split
         return _prepared(builder, config, split)
     source = spec.source(location.data_dir, split)
 
-    def identity() -> bytes:
-        listing = []
-        for name in source.names:
-            path = os.path.join(location.data_dir, name)
-            status = os.stat(path) if os.path.exists(path) else None
-            # Of the content and of the permissions: what could not be read may be readable now.
-            listing.append((name, status and (status.st_size, status.st_ctime_ns)))
-        return json.dumps(listing).encode()
-
     return _Reading(
-        location.data_dir, len(source), source.items, spec.preprocessing(config), identity, tuple(source.not_images)
+        location.data_dir,
+        len(source),
+        source.items,
+        spec.preprocessing(config),
+        source.identity,
+        tuple(source.not_images),
     )
 
 
@@ -130,18 +128,32 @@ def _set(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: s
 
 
 def _instructions(spec: DatasetSpec, config: DataConfig, data_dir: str, reason: str) -> str:
+    options = shlex.join(command_options(config, data_dir))
     return (
         f"no images of {config.dataset} in {data_dir!r}, neither {spec.prepared_name(config)} nor {spec.tfds_name} "
         f"({reason}): fetch {' and '.join(spec.files)} from {spec.url}, put "
-        f"{'it' if len(spec.files) == 1 else 'them'} into {spec.raw_dir(data_dir)!r} and run: "
-        f"python tools/prepare_data.py --dataset={config.dataset} --data_dir={data_dir}"
+        f"{'it' if len(spec.files) == 1 else 'them'}{', unzipped,' if spec.unpack else ''} into {spec.raw_dir(data_dir)!r} and run: "
+        f"python tools/prepare_data.py {options}"
     )
+
+
+def command_options(config: DataConfig, data_dir: str) -> list[str]:
+    """The options that name these images to tools/prepare_data.py and experiments/run.py."""
+    options = [f"--dataset={config.dataset}", f"--data_dir={data_dir}"]
+    usual = PRESETS[config.dataset]().data
+    if config.image_size != usual.image_size:
+        options.append(f"--resolution={config.image_size}")
+    if config.num_channels != usual.num_channels:
+        options.append(f"--num_channels={config.num_channels}")
+    return options
 
 
 def _prepared(builder, config: DataConfig, split: str) -> _Reading:
     name = tfds_sets.PREPARED_SPLITS[split]
     if name not in builder.info.splits:
         raise UserError(f"the prepared set in {os.fspath(builder.data_path)!r} has no {split} images")
+    if "image" not in builder.info.features:
+        raise UserError(f"the data set in {os.fspath(builder.data_path)!r} has no images")
     shape = builder.info.features["image"].shape
     wanted = (config.image_size, config.image_size, config.num_channels)
     if shape != wanted:
@@ -153,9 +165,9 @@ def _prepared(builder, config: DataConfig, split: str) -> _Reading:
 
 
 def _reading(builder, split: str, preprocessing: Preprocessing) -> _Reading:
-    def identity() -> bytes:
+    def identity() -> str:
         info = builder.data_path / "dataset_info.json"
-        return info.read_bytes() + repr((split, info.stat().mtime)).encode()
+        return repr((split, info.read_text(), info.stat().mtime))
 
     return _Reading(
         f"{builder.info.full_name}, {split}",
@@ -166,9 +178,12 @@ def _reading(builder, split: str, preprocessing: Preprocessing) -> _Reading:
     )
 
 
-def _decoded(reading: _Reading) -> Iterator[np.ndarray]:
-    """The images that can be read. Raises UserError if none can; those left out are listed in the log."""
-    bad = [(name, "not an image by its name") for name in reading.not_images]
+def _decoded(reading: _Reading, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
+    """The images that can be read; the names of the others, with the reason, are added to bad.
+
+    Raises UserError if none can be read.
+    """
+    bad += [(name, "not an image by its name") for name in reading.not_images]
     items = decode_all(reading.items(), reading.preprocessing)
     good = 0
     for name, image in progress(items, "decoding", reading.num_images, "image"):
@@ -177,9 +192,8 @@ def _decoded(reading: _Reading) -> Iterator[np.ndarray]:
         else:
             good += 1
             yield image
-    for line in skipped_lines(bad):
-        logging.warning("%s", line)
     if not good:
+        _warn(bad)
         raise UserError(f"none of the {reading.num_images} images of {reading.description} can be used")
 
 
@@ -190,50 +204,78 @@ def skipped_lines(bad: list[tuple[str, str]]) -> list[str]:
     return lines + ([f"  and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else [])
 
 
+def _warn(bad: list[tuple[str, str]]) -> None:
+    for line in skipped_lines(bad):
+        logging.warning("%s", line)
+
+
 def _in_memory(reading: _Reading, shape: tuple[int, int, int]) -> np.ndarray:
     # Begins at a page, as TensorFlow wants it that would otherwise copy it; what is not filled takes no memory.
-    memory = mmap.mmap(-1, reading.num_images * int(np.prod(shape)), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    num_bytes = reading.num_images * int(np.prod(shape))
+    try:
+        memory = mmap.mmap(-1, num_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise UserError(f"there is no memory for {num_bytes / 1e9:.3g} GB of images: lower --memory_gb") from error
     images = np.frombuffer(memory, np.uint8).reshape(-1, *shape)
-    count = 0
-    for image in _decoded(reading):
+    count, bad = 0, []
+    for image in _decoded(reading, bad):
         images[count] = image
         count += 1
+    _warn(bad)
     return images[:count]
 
 
 def _on_disk(reading: _Reading, shape: tuple[int, int, int], num_bytes: int, cache_dir: str) -> np.ndarray:
     try:
-        key = hashlib.sha256(repr((reading.description, reading.preprocessing)).encode() + reading.identity())
-        path = os.path.join(cache_dir, f"{key.hexdigest()[:32]}.uint8")
-        if not os.path.isfile(path):
-            _write_cache(reading, num_bytes, path)
-        num_images = os.path.getsize(path) // int(np.prod(shape))
-        images = np.memmap(path, np.uint8, mode="r", shape=(num_images, *shape))
+        identity = repr((reading.description, reading.preprocessing, reading.identity()))
+        path = os.path.join(cache_dir, f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.uint8")
+        record = _cache_record(path, shape)
+        if record is None:
+            record = _write_cache(reading, shape, num_bytes, path)
+        images = np.memmap(path, np.uint8, mode="r", shape=(record["count"], *shape))
     except OSError as error:
         raise UserError(
             f"cannot keep the decoded images in {cache_dir!r} ({error.strerror or error}): they take "
             f"{num_bytes / 1e9:.3g} GB; choose another folder with --cache_dir, or raise --memory_gb"
         ) from error
+    _warn(record["skipped"])
     logging.info("%s: %d images, %.3g GB on disk in %s", reading.description, len(images), images.nbytes / 1e9, path)
     return images
 
 
-def _write_cache(reading: _Reading, num_bytes: int, path: str) -> None:
+def _cache_record(path: str, shape: tuple[int, int, int]) -> dict | None:
+    """What is known of a cached file: count of images, and what was left out; None if it is not there and whole."""
+    try:
+        with open(path + ".json", encoding="utf-8") as file:
+            record = json.load(file)
+        return record if os.path.getsize(path) == record["count"] * int(np.prod(shape)) else None
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def _write_cache(reading: _Reading, shape: tuple[int, int, int], num_bytes: int, path: str) -> dict:
     with only_one(path + ".partial", wait=True):
-        if os.path.isfile(path):  # another process was quicker
-            return
+        record = _cache_record(path, shape)
+        if record is not None:  # another process was quicker
+            return record
+        logging.info("%s: decoding %d images to %s", reading.description, reading.num_images, path)
         partial_path = os.path.join(path + ".partial", "images.uint8")
+        count, bad = 0, []
         try:
             with open(partial_path, "wb") as file:
                 if shutil.disk_usage(os.path.dirname(path)).free < num_bytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                for image in _decoded(reading):
+                for image in _decoded(reading, bad):
                     file.write(image.tobytes())
+                    count += 1
                 file.flush()
                 os.fsync(file.fileno())
+            record = {"count": count, "skipped": bad}
+            write_atomically(path + ".json", json.dumps(record).encode())
             os.replace(partial_path, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.remove(partial_path)
             raise
     shutil.rmtree(path + ".partial", ignore_errors=True)
+    return record

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
@@ -25,7 +26,6 @@ from vitgan_tf.progress import progress
 
 SHARD_IMAGES = 8192
 SKIPPED_FILE = "skipped.txt"
-_PLAN_FILE = "plan.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,24 +45,33 @@ class PreparedSet:
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
-    """A range of a split's images, and the files that hold them: the images, and beside it what was left out."""
+    """A range of a split's images, and the files that hold them: the images, and beside it a record of them.
+
+    Attributes:
+      identity: of the images and of what is done with them; a shard made under another one is made again.
+      path: while the work goes on.
+      final_name: when it is complete.
+    """
 
     split: str
     source: ImageSource
     start: int
     stop: int
+    identity: str
     path: str
+    final_name: str
 
     @property
     def record_path(self) -> str:
         return self.path + ".json"
 
     def record(self) -> dict | None:
-        """Count of images, and (name, reason) of files left out, if the shard is finished."""
+        """Identity, count of images, and (name, reason) of files left out, if the shard is finished."""
         if not (os.path.isfile(self.path) and os.path.isfile(self.record_path)):
             return None
         with open(self.record_path, encoding="utf-8") as file:
-            return json.load(file)
+            record = json.load(file)
+        return record if record["identity"] == self.identity else None
 
 
 def prepare(
@@ -78,7 +87,7 @@ def prepare(
     """Decodes, crops and resizes all images once, and writes them as PNG into TFRecord shards.
 
     Work goes on in `<version>.partial` beside the place of the set, which gets its name when it is complete. An
-    interrupted call keeps the shards that were finished: the same call makes the others.
+    interrupted call keeps the shards that were finished: the next makes the others, and those whose images changed.
 
     Args:
       spec: of the data set.
@@ -98,8 +107,7 @@ def prepare(
         raise UserError(f"prepare into a local folder, and copy it to {data_dir!r} when it is complete")
     set_name = spec.prepared_name(config, name)
     directory = os.path.join(data_dir, set_name, PREPARED_VERSION)
-    if os.path.exists(directory):
-        raise UserError(f"{directory!r} is there already: delete it to prepare it again")
+    _check_not_there(directory)
     sources = {"training": spec.source(source_dir, "training")}
     try:
         sources["evaluation"] = spec.source(source_dir, "evaluation")
@@ -109,44 +117,49 @@ def prepare(
     if strict and not_images:
         raise UserError(f"{not_images[0][0]}: {not_images[0][1]} (--strict)")
     partial = directory + ".partial"
+    preprocessing = spec.preprocessing(config)
     try:
         with only_one(partial):
-            shards = _plan(sources, spec.preprocessing(config), shard_images, partial, set_name)
-            _write_shards(shards, spec.preprocessing(config), strict, num_threads)
-            finished = _finish(shards, config, partial, directory, not_images)
+            try:
+                _check_not_there(directory)  # another call may have ended in the meantime
+            except UserError:
+                shutil.rmtree(partial)
+                raise
+            shards = _shards(sources, preprocessing, shard_images, partial, set_name)
+            _write_shards(shards, preprocessing, strict, num_threads)
+            return _finish(shards, preprocessing, partial, directory, not_images)
     except BlockingIOError as error:
         raise UserError(f"another process is preparing {directory!r}") from error
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", str(error)).splitlines()[0]
         raise UserError(
-            f"cannot write {directory!r} ({reason}): what is finished is kept, run the same command again"
+            f"cannot write {directory!r} ({reason}): when that is mended, run the same command again, "
+            "what is finished is kept"
         ) from error
-    return finished
 
 
-def _plan(
+def _check_not_there(directory: str) -> None:
+    if os.path.exists(directory):
+        raise UserError(f"{directory!r} is there already: delete it to prepare it again")
+
+
+def _shards(
     sources: dict[str, ImageSource], preprocessing: Preprocessing, shard_images: int, partial: str, set_name: str
 ) -> list[_Shard]:
-    """All shards. What an earlier call left in the folder stays only if it was made by the same plan."""
-    names = {
-        split: hashlib.sha256(json.dumps(list(source.names)).encode()).hexdigest()
-        for split, source in sources.items()
-    }
-    plan = {"names": names, "preprocessing": dataclasses.asdict(preprocessing), "shard_images": shard_images}
-    content = json.dumps(plan, sort_keys=True).encode()
-    plan_path = os.path.join(partial, _PLAN_FILE)
-    if not (os.path.isfile(plan_path) and _content(plan_path) == content):
-        for entry in os.scandir(partial):
-            if entry.name != ".lock":
-                os.remove(entry.path)
-        write_atomically(plan_path, content)
+    """All shards. Of what an earlier call left in the folder, only their files stay."""
     shards = []
     for split, source in sources.items():
         count = math.ceil(len(source) / shard_images)
         for index in range(count):
-            file_name = f"{set_name}-{PREPARED_SPLITS[split]}.tfrecord-{index:05d}-of-{count:05d}"
-            stop = min(len(source), (index + 1) * shard_images)
-            shards.append(_Shard(split, source, index * shard_images, stop, os.path.join(partial, file_name)))
+            start, stop = index * shard_images, min(len(source), (index + 1) * shard_images)
+            identity = hashlib.sha256(f"{preprocessing} {source.identity(start, stop)}".encode()).hexdigest()
+            path = os.path.join(partial, f"{PREPARED_SPLITS[split]}-{index:05d}")
+            final_name = f"{set_name}-{PREPARED_SPLITS[split]}.tfrecord-{index:05d}-of-{count:05d}"
+            shards.append(_Shard(split, source, start, stop, identity, path, final_name))
+    kept = {".lock", *(os.path.basename(path) for shard in shards for path in (shard.path, shard.record_path))}
+    for entry in os.scandir(partial):
+        if entry.name not in kept:
+            os.remove(entry.path)
     return shards
 
 
@@ -155,8 +168,7 @@ def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bo
     pending = [shard for shard in shards if (record := shard.record()) is None or record["skipped"]]
     total = sum(shard.stop - shard.start for shard in shards)
     todo = sum(shard.stop - shard.start for shard in pending)
-    if todo < total:
-        logging.info("%d of %d shards were finished before", len(shards) - len(pending), len(shards))
+    logging.info("%d images in %d shards, %d finished before", total, len(shards), len(shards) - len(pending))
 
     def png(raw: RawImage) -> bytes:
         return encode_png(preprocessing(raw))
@@ -194,12 +206,17 @@ def _write_shard(shard: _Shard, results: Iterable[tuple[str, object]], features)
                 count += 1
     with open(partial_path, "rb") as file:
         os.fsync(file.fileno())
-    write_atomically(shard.record_path, json.dumps({"count": count, "skipped": skipped}).encode())
+    record = {"identity": shard.identity, "count": count, "skipped": skipped}
+    write_atomically(shard.record_path, json.dumps(record).encode())
     os.replace(partial_path, shard.path)
 
 
 def _finish(
-    shards: list[_Shard], config: DataConfig, partial: str, directory: str, not_images: list[tuple[str, str]]
+    shards: list[_Shard],
+    preprocessing: Preprocessing,
+    partial: str,
+    directory: str,
+    not_images: list[tuple[str, str]],
 ) -> PreparedSet:
     """Adds the metadata, takes away what only the work needed, and gives the folder its name."""
     import tensorflow_datasets as tfds
@@ -211,6 +228,7 @@ def _finish(
         num_images[shard.split] += record["count"]
     if not num_images["training"]:
         raise UserError(f"no image can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
+    num_images = {split: count for split, count in num_images.items() if count}
     template = tfds.core.ShardedFileTemplate(
         dataset_name=os.path.basename(os.path.dirname(directory)),
         data_dir=partial,
@@ -227,9 +245,15 @@ def _finish(
                 filename_template=template.replace(split=PREPARED_SPLITS[split]),
             )
         )
+    for shard in shards:
+        if shard.split in num_images:
+            os.replace(shard.path, os.path.join(partial, shard.final_name))
+        else:
+            os.remove(shard.path)
+        os.remove(shard.record_path)
     tfds.folder_dataset.write_metadata(
         data_dir=partial,
-        features=_features(Preprocessing(config.image_size, config.num_channels)),
+        features=_features(preprocessing),
         split_infos=infos,
         version=PREPARED_VERSION,
         filename_template=template,
@@ -238,13 +262,6 @@ def _finish(
     if skipped:
         lines = "".join(f"{name}: {reason}\n" for name, reason in skipped)
         write_atomically(os.path.join(partial, SKIPPED_FILE), lines.encode("utf-8", "backslashreplace"))
-    for path in [shard.record_path for shard in shards] + [os.path.join(partial, _PLAN_FILE)]:
-        os.remove(path)
-    os.remove(os.path.join(partial, ".lock"))
     os.rename(partial, directory)
+    os.remove(os.path.join(directory, ".lock"))
     return PreparedSet(directory, num_images, skipped)
-
-
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()

@@ -24,6 +24,7 @@ class DatasetSpec:
       tfds_splits: name there of each split.
       files: the official files to fetch.
       url: where they are.
+      unpack: whether they have to be unpacked.
     """
 
     family: str
@@ -34,6 +35,7 @@ class DatasetSpec:
     tfds_splits: tuple[tuple[str, str], ...] = (("training", "train"), ("evaluation", "test"))
     files: tuple[str, ...] = ()
     url: str = ""
+    unpack: bool = False
 
     def preprocessing(self, config: DataConfig) -> Preprocessing:
         """At the configured size and number of channels."""
@@ -61,7 +63,8 @@ _LSUN_BEDROOM = DatasetSpec(
     source=sources.lsun,
     tfds_name="lsun/bedroom",
     tfds_splits=(("training", "train"), ("evaluation", "validation")),
-    files=("bedroom_train_lmdb.zip (unzipped)", "bedroom_val_lmdb.zip (unzipped)"),
+    files=("bedroom_train_lmdb.zip", "bedroom_val_lmdb.zip"),
+    unpack=True,
     url="http://dl.yf.io/lsun/scenes/",
 )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import functools
 import gzip
+import hashlib
+import json
 import math
 import os
 import re
@@ -14,7 +16,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Sequence
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
@@ -47,11 +49,13 @@ class ImageSource:
     Attributes:
       names: of the images, for messages.
       read: index -> the encoded file or its pixels. Safe in several threads. Raises OSError or BadImageError.
+      stamp: index -> something that changes with the image, found without reading it where that takes long.
       not_images: names of files beside the images that are none by their name.
     """
 
     names: Sequence[str]
     read: Callable[[int], RawImage]
+    stamp: Callable[[int], Any]
     not_images: Sequence[str] = ()
 
     def __len__(self) -> int:
@@ -61,6 +65,13 @@ class ImageSource:
         """Name and reader of the images from start to stop, as `decoding.decode_all` takes them."""
         for index in range(len(self))[start:stop]:
             yield self.names[index], functools.partial(self.read, index)
+
+    def identity(self, start: int = 0, stop: int | None = None) -> str:
+        """A hash that changes with the images from start to stop, or their names."""
+        digest = hashlib.sha256()
+        for index in range(len(self))[start:stop]:
+            digest.update(json.dumps([self.names[index], self.stamp(index)]).encode())
+        return digest.hexdigest()
 
 
 def image_folder(path: str, split: str = "training") -> ImageSource:
@@ -96,7 +107,19 @@ def image_folder(path: str, split: str = "training") -> ImageSource:
             f"are looked for, and there are {len(others)} others"
         )
     images.sort()
-    return ImageSource(images, lambda index: _read_image(os.path.join(path, images[index])), sorted(others))
+    paths = [os.path.join(path, name) for name in images]
+    return ImageSource(
+        images, lambda index: _read_image(paths[index]), lambda index: _file_stamp(paths[index]), sorted(others)
+    )
+
+
+def _file_stamp(path: str) -> list[int] | None:
+    """Size, and the time of the last change of content or permissions: what could not be read may be readable now."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_ctime_ns]
 
 
 def _read_image(path: str) -> bytes:
@@ -133,15 +156,17 @@ def cifar10(path: str, split: str) -> ImageSource:
             raise MissingFilesError(f"neither cifar-10-binary.tar.gz nor {_CIFAR10_FOLDER}/ is in {path!r}")
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise UserError(f"cannot read CIFAR-10 from {folder or archive!r}: {error}") from error
-    content = b"".join(contents)
-    if not content or len(content) % _CIFAR10_RECORD:
-        raise UserError(
-            f"CIFAR-10's {split} files hold {len(content)} bytes, not images of {_CIFAR10_RECORD}: fetch them again"
-        )
-    records = np.frombuffer(content, np.uint8).reshape(-1, _CIFAR10_RECORD)
+    for name, content in zip(_CIFAR10_MEMBERS[split], contents):
+        if not content or len(content) % _CIFAR10_RECORD:
+            raise UserError(
+                f"CIFAR-10's {name} holds {len(content)} bytes, not images of {_CIFAR10_RECORD}: fetch it again"
+            )
+    records = np.frombuffer(b"".join(contents), np.uint8).reshape(-1, _CIFAR10_RECORD)
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
     names = [f"{split} image {index}" for index in range(len(planes))]
-    return ImageSource(names, lambda index: planes[index].transpose(1, 2, 0).copy())
+    return ImageSource(
+        names, lambda index: planes[index].transpose(1, 2, 0).copy(), lambda index: zlib.crc32(planes[index])
+    )
 
 
 def _has_cifar10(folder: str) -> bool:
@@ -192,7 +217,8 @@ def mnist(path: str, split: str) -> ImageSource:
     if header[0] != 0x0803 or min(shape) < 1 or len(content) != 16 + math.prod(shape):
         raise UserError(f"{file_path!r} is not an idx file of images, or not all of it: fetch it again")
     images = np.frombuffer(content, np.uint8, offset=16).reshape(shape)
-    return ImageSource([f"{split} image {index}" for index in range(len(images))], lambda index: images[index])
+    names = [f"{split} image {index}" for index in range(len(images))]
+    return ImageSource(names, lambda index: images[index], lambda index: zlib.crc32(images[index]))
 
 
 def celeba(path: str, split: str) -> ImageSource:
@@ -213,12 +239,13 @@ def celeba(path: str, split: str) -> ImageSource:
         raise MissingFilesError(f"list_eval_partition.txt is not in {path!r}")
     zip_path, folder = os.path.join(path, "img_align_celeba.zip"), os.path.join(path, "img_align_celeba")
     if os.path.isfile(zip_path):
-        available, read = _zip_members(zip_path)
+        source = _image_zip(zip_path)
     elif os.path.isdir(folder):
         source = image_folder(folder)
-        available, read = {os.path.basename(name): i for i, name in enumerate(source.names)}, source.read
     else:
         raise MissingFilesError(f"neither img_align_celeba.zip nor img_align_celeba/ is in {path!r}")
+    # The lists may differ from the files in upper and lower case.
+    available = {os.path.basename(name).lower(): index for index, name in enumerate(source.names)}
     partition = _table(partition_path)
     named = partition
     landmarks_path = _first_file(path, "list_landmarks_align_celeba.txt", "list_landmarks_align_celeba.csv")
@@ -233,26 +260,34 @@ def celeba(path: str, split: str) -> ImageSource:
     names = sorted(name for name, columns in partition.items() if columns == [_CELEBA_PARTITIONS[split]])
     if not names:
         raise MissingFilesError(f"{partition_path!r} names no image of the {split} split")
-    return ImageSource(names, lambda index: read(available[names[index]]))
+    return ImageSource(
+        names,
+        lambda index: source.read(available[names[index]]),
+        lambda index: source.stamp(available[names[index]]),
+    )
 
 
 def _table(path: str) -> dict[str, list[str]]:
-    """Rows of a CelebA list, by file name: separated by spaces (.txt) or commas (.csv), headers left out."""
+    """Rows of a CelebA list, by lower-case file name: separated by spaces or commas, headers left out."""
     try:
-        with open(path, encoding="utf-8") as file:
-            rows = list(csv.reader(file)) if path.endswith(".csv") else [line.split() for line in file]
+        with open(path, encoding="utf-8-sig") as file:  # a mark at the beginning is not part of the first name
+            rows = [line.replace(",", " ").split() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path!r}: {error}") from error
-    return {row[0]: row[1:] for row in rows if row and re.fullmatch(r"\w+\.(jpg|png)", row[0])}
+    return {row[0].lower(): row[1:] for row in rows if row and re.fullmatch(r"(?i)\w+\.(jpe?g|png)", row[0])}
 
 
-def _zip_members(path: str) -> tuple[dict[str, int], Callable[[int], bytes]]:
-    """Index of the members that are images by base name, and a reader by index."""
+def _image_zip(path: str) -> ImageSource:
+    """The images in a zip archive, without what macOS adds."""
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read {path!r}: {error}") from error
-    members = [member for member in archive.infolist() if member.filename.lower().endswith(IMAGE_SUFFIXES)]
+    members = [
+        member
+        for member in archive.infolist()
+        if member.filename.lower().endswith(IMAGE_SUFFIXES) and not member.filename.startswith("__MACOSX/")
+    ]
 
     def read(index: int) -> bytes:
         _check_size(members[index].file_size)
@@ -261,7 +296,8 @@ def _zip_members(path: str) -> tuple[dict[str, int], Callable[[int], bytes]]:
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise BadImageError(f"damaged in the archive: {error}") from error
 
-    return {os.path.basename(member.filename): index for index, member in enumerate(members)}, read
+    names = [member.filename for member in members]
+    return ImageSource(names, read, lambda index: [members[index].file_size, members[index].CRC])
 
 
 def lsun(path: str, split: str, category: str = "bedroom") -> ImageSource:
@@ -286,19 +322,22 @@ def lsun(path: str, split: str, category: str = "bedroom") -> ImageSource:
             return image_folder(folder)
     if os.path.isfile(os.path.join(path, f"{name}_lmdb.zip")):
         raise MissingFilesError(f"{name}_lmdb.zip in {path!r} is packed: unzip it there, it is read by position")
-    if split == "training" and os.path.isdir(path):
-        try:
+    parts = [own_name, *(os.listdir(path) if os.path.isdir(path) else [])]
+    if split == "training" and not any(part.startswith(f"{category}_") for part in parts):
+        with contextlib.suppress(MissingFilesError):
             return image_folder(path)
-        except MissingFilesError:
-            pass
     raise MissingFilesError(f"neither {name}_lmdb/data.mdb nor a folder {name}/ of images is in {path!r}")
 
 
 def _lmdb(folder: str) -> ImageSource:
     import lmdb  # needed for this format alone
 
+    data_path = os.path.join(folder, "data.mdb")
     try:
         environment = lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
+        num_bytes = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
+        if os.path.getsize(data_path) < num_bytes:  # reading beyond the end would kill the process
+            raise UserError(f"{data_path!r} is not all there, {num_bytes} bytes are wanted: fetch or unzip it again")
         with environment.begin() as transaction, transaction.cursor() as cursor:
             keys = list(cursor.iternext(keys=True, values=False))
     except lmdb.Error as error:
@@ -313,7 +352,8 @@ def _lmdb(folder: str) -> ImageSource:
         except lmdb.Error as error:
             raise BadImageError(f"damaged in the LMDB environment: {error}") from error
 
-    return ImageSource([key.decode("ascii", "replace") for key in keys], read)
+    stamp = _file_stamp(data_path)
+    return ImageSource([key.decode("ascii", "replace") for key in keys], read, lambda index: stamp)
 
 
 def _first_file(folder: str, *names: str) -> str | None:

@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import importlib.util
 import os
+import re
 import sys
 import urllib.error
 import urllib.request
@@ -57,7 +58,8 @@ def find_in(directory: str) -> Any | None:
     import tensorflow_datasets as tfds
 
     for path in (directory, os.path.join(directory, PREPARED_VERSION)):
-        if os.path.isfile(os.path.join(path, "dataset_info.json")):
+        # Both: other programs write a dataset_info.json too.
+        if all(tf.io.gfile.exists(os.path.join(path, name)) for name in ("dataset_info.json", "features.json")):
             try:
                 return tfds.builder_from_directory(path)
             except Exception as error:  # of many types: permissions, damaged metadata
@@ -118,7 +120,7 @@ def download(spec: DatasetSpec, data_dir: str) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(getattr(error, "message", error)).strip()
+    text = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())  # TensorFlow's own place
     return text.splitlines()[0] if text else type(error).__name__
 
 

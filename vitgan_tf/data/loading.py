@@ -129,11 +129,11 @@ def _set(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: s
 
 def _instructions(spec: DatasetSpec, config: DataConfig, data_dir: str, reason: str) -> str:
     options = shlex.join(command_options(config, data_dir))
+    them = ("it" if len(spec.files) == 1 else "them") + (", unzipped," if spec.unpack else "")
     return (
         f"no images of {config.dataset} in {data_dir!r}, neither {spec.prepared_name(config)} nor {spec.tfds_name} "
-        f"({reason}): fetch {' and '.join(spec.files)} from {spec.url}, put "
-        f"{'it' if len(spec.files) == 1 else 'them'}{', unzipped,' if spec.unpack else ''} into {spec.raw_dir(data_dir)!r} and run: "
-        f"python tools/prepare_data.py {options}"
+        f"({reason}): fetch {' and '.join(spec.files)} from {spec.url}, put {them} into {spec.raw_dir(data_dir)!r} "
+        f"and run: python tools/prepare_data.py {options}"
     )
 
 

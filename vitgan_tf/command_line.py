@@ -86,10 +86,8 @@ def define_data_location_flags() -> None:
 def data_location_from_flags() -> config_lib.DataLocation:
     """Where the data is, from the flags of define_data_location_flags."""
     given = flags.FLAGS
-    # A shell does not expand the ~ of --data_dir=~/images.
-    data_dir = None if given.data_dir is None else os.path.expanduser(given.data_dir)
     download = sys.stderr.isatty() if given.download is None else given.download
-    return config_lib.DataLocation(data_dir, download, given.memory_gb, os.path.expanduser(given.cache_dir))
+    return config_lib.DataLocation(given.data_dir, download, given.memory_gb, given.cache_dir)
 
 
 def config_from_flags() -> config_lib.ExperimentConfig:

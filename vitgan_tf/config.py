@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import operator
+import os
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -324,6 +325,12 @@ class DataLocation:
     download: bool = False
     memory_gb: float = 4.0
     cache_dir: str = "~/.cache/vitgan_tf"
+
+    def __post_init__(self):
+        # A shell does not expand the ~ of --data_dir=~/images.
+        for name in ("data_dir", "cache_dir"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
 
 
 def field_paths() -> Iterator[tuple[str, dataclasses.Field, Any]]:

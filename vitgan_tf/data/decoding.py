@@ -53,6 +53,11 @@ class Preprocessing:
     center_crop: int | None = None
     pad_to: int | None = None
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the result: (image_size, image_size, num_channels)."""
+        return self.image_size, self.image_size, self.num_channels
+
     def __call__(self, raw: RawImage) -> np.ndarray:
         """The image as (image_size, image_size, num_channels) uint8.
 
@@ -86,7 +91,7 @@ class Preprocessing:
         image = image.crop((left, top, left + edge, top + edge))
         if edge != self.image_size:
             image = image.resize((self.image_size, self.image_size), Image.Resampling.LANCZOS)
-        return np.asarray(image).reshape(self.image_size, self.image_size, self.num_channels)
+        return np.asarray(image).reshape(self.shape)
 
 
 def _to_8_bits(image: Image.Image, mode: str) -> Image.Image:

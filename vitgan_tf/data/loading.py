@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import mmap
 import os
 import shlex
@@ -43,6 +44,11 @@ class _Reading:
     identity: Callable[[], str]
     not_images: tuple[str, ...] = ()
 
+    @property
+    def num_bytes(self) -> int:
+        """Of all of them, decoded."""
+        return self.num_images * math.prod(self.preprocessing.shape)
+
 
 def load_images(
     config: DataConfig, location: DataLocation = _DEFAULT_LOCATION, split: str = "training"
@@ -72,15 +78,11 @@ def load_images(
     if config.dataset not in DATASETS:
         raise UserError(f"there is no data set {config.dataset!r}, only digits, {', '.join(DATASETS)}")
     spec = DATASETS[config.dataset]
-    reading = (
-        _folder(spec, config, location, split) if spec.family == "folder" else _set(spec, config, location, split)
-    )
-    shape = (config.image_size, config.image_size, config.num_channels)
-    num_bytes = reading.num_images * int(np.prod(shape))
-    if num_bytes <= location.memory_gb * 1e9:
-        logging.info("%s: %d images, %.3g GB in memory", reading.description, reading.num_images, num_bytes / 1e9)
-        return _in_memory(reading, shape)
-    return _on_disk(reading, shape, num_bytes, os.path.expanduser(location.cache_dir))
+    find = _folder if config.dataset == "folder" else _set
+    reading = find(spec, config, location, split)
+    if reading.num_bytes <= location.memory_gb * 1e9:
+        return _in_memory(reading)
+    return _on_disk(reading, location.cache_dir)
 
 
 def fingerprint(images: np.ndarray) -> str:
@@ -97,7 +99,6 @@ def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split
     if builder is not None:
         return _prepared(builder, config, split)
     source = spec.source(location.data_dir, split)
-
     return _Reading(
         location.data_dir,
         len(source),
@@ -155,13 +156,14 @@ def _prepared(builder, config: DataConfig, split: str) -> _Reading:
     if "image" not in builder.info.features:
         raise UserError(f"the data set in {os.fspath(builder.data_path)!r} has no images")
     shape = builder.info.features["image"].shape
-    wanted = (config.image_size, config.image_size, config.num_channels)
-    if shape != wanted:
+    unchanged = Preprocessing(config.image_size, config.num_channels)
+    if shape != unchanged.shape:
         raise UserError(
-            f"the prepared set in {os.fspath(builder.data_path)!r} has images of {' x '.join(map(str, shape))}, not "
-            f"{' x '.join(map(str, wanted))}: set --resolution={shape[0]} --num_channels={shape[2]}, or make another"
+            f"the prepared set in {os.fspath(builder.data_path)!r} has images of {' x '.join(map(str, shape))}, "
+            f"not {' x '.join(map(str, unchanged.shape))}: set --resolution={shape[0]} "
+            f"--num_channels={shape[2]}, or make another"
         )
-    return _reading(builder, name, Preprocessing(config.image_size, config.num_channels))
+    return _reading(builder, name, unchanged)
 
 
 def _reading(builder, split: str, preprocessing: Preprocessing) -> _Reading:
@@ -209,14 +211,15 @@ def _warn(bad: list[tuple[str, str]]) -> None:
         logging.warning("%s", line)
 
 
-def _in_memory(reading: _Reading, shape: tuple[int, int, int]) -> np.ndarray:
+def _in_memory(reading: _Reading) -> np.ndarray:
+    size = f"{reading.num_bytes / 1e9:.3g} GB"
+    logging.info("%s: %d images, %s in memory", reading.description, reading.num_images, size)
     # Begins at a page, as TensorFlow wants it that would otherwise copy it; what is not filled takes no memory.
-    num_bytes = reading.num_images * int(np.prod(shape))
     try:
-        memory = mmap.mmap(-1, num_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = mmap.mmap(-1, reading.num_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
-        raise UserError(f"there is no memory for {num_bytes / 1e9:.3g} GB of images: lower --memory_gb") from error
-    images = np.frombuffer(memory, np.uint8).reshape(-1, *shape)
+        raise UserError(f"there is no memory for {size} of images: lower --memory_gb") from error
+    images = np.frombuffer(memory, np.uint8).reshape(-1, *reading.preprocessing.shape)
     count, bad = 0, []
     for image in _decoded(reading, bad):
         images[count] = image
@@ -225,18 +228,19 @@ def _in_memory(reading: _Reading, shape: tuple[int, int, int]) -> np.ndarray:
     return images[:count]
 
 
-def _on_disk(reading: _Reading, shape: tuple[int, int, int], num_bytes: int, cache_dir: str) -> np.ndarray:
+def _on_disk(reading: _Reading, cache_dir: str) -> np.ndarray:
+    shape = reading.preprocessing.shape
     try:
         identity = repr((reading.description, reading.preprocessing, reading.identity()))
         path = os.path.join(cache_dir, f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.uint8")
         record = _cache_record(path, shape)
         if record is None:
-            record = _write_cache(reading, shape, num_bytes, path)
+            record = _write_cache(reading, path)
         images = np.memmap(path, np.uint8, mode="r", shape=(record["count"], *shape))
     except OSError as error:
         raise UserError(
             f"cannot keep the decoded images in {cache_dir!r} ({error.strerror or error}): they take "
-            f"{num_bytes / 1e9:.3g} GB; choose another folder with --cache_dir, or raise --memory_gb"
+            f"{reading.num_bytes / 1e9:.3g} GB; choose another folder with --cache_dir, or raise --memory_gb"
         ) from error
     _warn(record["skipped"])
     logging.info("%s: %d images, %.3g GB on disk in %s", reading.description, len(images), images.nbytes / 1e9, path)
@@ -248,14 +252,14 @@ def _cache_record(path: str, shape: tuple[int, int, int]) -> dict | None:
     try:
         with open(path + ".json", encoding="utf-8") as file:
             record = json.load(file)
-        return record if os.path.getsize(path) == record["count"] * int(np.prod(shape)) else None
+        return record if os.path.getsize(path) == record["count"] * math.prod(shape) else None
     except (FileNotFoundError, ValueError, KeyError):
         return None
 
 
-def _write_cache(reading: _Reading, shape: tuple[int, int, int], num_bytes: int, path: str) -> dict:
+def _write_cache(reading: _Reading, path: str) -> dict:
     with only_one(path + ".partial", wait=True):
-        record = _cache_record(path, shape)
+        record = _cache_record(path, reading.preprocessing.shape)
         if record is not None:  # another process was quicker
             return record
         logging.info("%s: decoding %d images to %s", reading.description, reading.num_images, path)
@@ -263,7 +267,7 @@ def _write_cache(reading: _Reading, shape: tuple[int, int, int], num_bytes: int,
         count, bad = 0, []
         try:
             with open(partial_path, "wb") as file:
-                if shutil.disk_usage(os.path.dirname(path)).free < num_bytes:
+                if shutil.disk_usage(os.path.dirname(path)).free < reading.num_bytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 for image in _decoded(reading, bad):
                     file.write(image.tobytes())

@@ -19,7 +19,7 @@ from vitgan_tf.config import DataConfig
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, RawImage, decode_all, encode_png
 from vitgan_tf.data.registry import DatasetSpec
 from vitgan_tf.data.sources import ImageSource, MissingFilesError
-from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION
+from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION, first_line
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one, write_atomically
 from vitgan_tf.progress import progress
@@ -120,18 +120,16 @@ def prepare(
     preprocessing = spec.preprocessing(config)
     try:
         with only_one(partial):
-            try:
-                _check_not_there(directory)  # another call may have ended in the meantime
-            except UserError:
+            if os.path.exists(directory):  # another call has ended in the meantime
                 shutil.rmtree(partial)
-                raise
+            _check_not_there(directory)
             shards = _shards(sources, preprocessing, shard_images, partial, set_name)
             _write_shards(shards, preprocessing, strict, num_threads)
             return _finish(shards, preprocessing, partial, directory, not_images)
     except BlockingIOError as error:
         raise UserError(f"another process is preparing {directory!r}") from error
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", str(error)).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(
             f"cannot write {directory!r} ({reason}): when that is mended, run the same command again, "
             "what is finished is kept"
@@ -180,16 +178,18 @@ def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bo
                     raise UserError(f"{name}: {result} (--strict)")
                 yield shard, name, result
 
+    features = _features(preprocessing)
     shown = progress(results(), "preparing", total, "image", done=total - todo)
     for shard, group in itertools.groupby(shown, key=lambda result: result[0]):
-        _write_shard(shard, ((name, result) for _, name, result in group), _features(preprocessing))
+        _write_shard(shard, ((name, result) for _, name, result in group), features)
 
 
 def _features(preprocessing: Preprocessing):
     import tensorflow_datasets as tfds
 
-    shape = (preprocessing.image_size, preprocessing.image_size, preprocessing.num_channels)
-    return tfds.features.FeaturesDict({"image": tfds.features.Image(shape=shape, encoding_format="png")})
+    return tfds.features.FeaturesDict(
+        {"image": tfds.features.Image(shape=preprocessing.shape, encoding_format="png")}
+    )
 
 
 def _write_shard(shard: _Shard, results: Iterable[tuple[str, object]], features) -> None:

@@ -293,7 +293,8 @@ def _image_zip(path: str) -> ImageSource:
         _check_size(members[index].file_size)
         try:
             return archive.read(members[index])
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        # RuntimeError: encrypted, or packed by an unknown method.
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise BadImageError(f"damaged in the archive: {error}") from error
 
     names = [member.filename for member in members]

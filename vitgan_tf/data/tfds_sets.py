@@ -46,7 +46,7 @@ def find(name: str, data_dir: str) -> Any | None:
     except registered.DatasetNotFoundError:
         return None
     except Exception as error:  # of many types: permissions, damaged metadata
-        raise UserError(f"cannot read {name} in {data_dir!r}: {_first_line(error)}") from error
+        raise UserError(f"cannot read {name} in {data_dir!r}: {first_line(error)}") from error
 
 
 def find_in(directory: str) -> Any | None:
@@ -63,7 +63,7 @@ def find_in(directory: str) -> Any | None:
             try:
                 return tfds.builder_from_directory(path)
             except Exception as error:  # of many types: permissions, damaged metadata
-                raise UserError(f"cannot read the data set in {path!r}: {_first_line(error)}") from error
+                raise UserError(f"cannot read the data set in {path!r}: {first_line(error)}") from error
     return None
 
 
@@ -87,7 +87,7 @@ def encoded_images(builder: Any, split: str) -> Iterator[tuple[str, Callable[[],
             yield f"{builder.info.name}, {split} image {index}", functools.partial(_itself, example["image"])
     except (tf.errors.OpError, OSError) as error:
         raise UserError(
-            f"the data set in {os.fspath(builder.data_path)!r} is damaged ({_first_line(error)})"
+            f"the data set in {os.fspath(builder.data_path)!r} is damaged ({first_line(error)})"
         ) from error
 
 
@@ -115,11 +115,12 @@ def download(spec: DatasetSpec, data_dir: str) -> Any:
         builder = tfds.builder(spec.tfds_name, data_dir=data_dir, try_gcs=False)
         builder.download_and_prepare()
     except Exception as error:  # of many types: network, quota, checksum, disk, missing packages
-        raise DownloadError(f"tensorflow-datasets could not make {spec.tfds_name}: {_first_line(error)}") from error
+        raise DownloadError(f"tensorflow-datasets could not make {spec.tfds_name}: {first_line(error)}") from error
     return builder
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, without the place in TensorFlow's graph; its type if it is empty."""
     text = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())  # TensorFlow's own place
     return text.splitlines()[0] if text else type(error).__name__
 

@@ -39,13 +39,13 @@ class StepCallback(tf.keras.callbacks.Callback):
       period: steps between two calls.
     """
 
+    acts_before_training = False
+
     def __init__(self, first_step: int, total_steps: int, period: int = 1):
         super().__init__()
         self.first_step = first_step
         self.total_steps = total_steps
         self.period = period
-
-    acts_before_training = False
 
     def on_train_begin(self, logs=None):
         if self.acts_before_training and self.first_step == 0:

@@ -1,7 +1,8 @@
 """Measures speed and memory: python tools/benchmark.py train --dataset=cifar10 --batch_size=32
 
 train: the training step of a preset, on random images. data: the input pipeline of a preset, and its training step.
-render: the generator of --model at several resolutions.
+render: the generator of --model at several resolutions. eval: an evaluation of 50,000 images, and the Frechet
+distance by three ways.
 The last line on standard output is one JSON object.
 """
 
@@ -19,13 +20,16 @@ command_line.define_config_flags()
 flags.DEFINE_integer("steps", 20, "Timed training steps.", lower_bound=1)
 flags.DEFINE_string("model", None, "SavedModel folder of a generator, for render.")
 flags.DEFINE_integer(
-    "num_images", None, "Images per drawing, for render, by default 64; of the set, for data, 20,000.", lower_bound=1
+    "num_images",
+    None,
+    "Images per drawing, for render, by default 64; of the set, for data, 20,000; of either kind, for eval, 50,000.",
+    lower_bound=2,
 )
 FLAGS = flags.FLAGS
 
 
 def main(argv):
-    commands = {"train": _train, "data": _data, "render": _render}
+    commands = {"train": _train, "data": _data, "render": _render, "eval": _eval}
     if len(argv) != 2 or argv[1] not in commands:
         raise UserError(f"say what to measure: {sys.argv[0]} {'|'.join(commands)} [--flags]")
     print(json.dumps(commands[argv[1]]()))
@@ -45,6 +49,13 @@ def _data() -> dict:
     from vitgan_tf.training.benchmark_data import measure_data
 
     return measure_data(config, FLAGS.num_images or 20_000, FLAGS.steps)
+
+
+def _eval() -> dict:
+    command_line.import_tensorflow()
+    from vitgan_tf.training.benchmark_evaluation import measure_evaluation
+
+    return measure_evaluation(FLAGS.num_images or 50_000)
 
 
 def _render() -> dict:

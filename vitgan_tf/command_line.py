@@ -41,11 +41,17 @@ def define_config_flags() -> None:
         "enters the generator and what draws its pixels; d_*, what regularises the discriminator, with or without "
         f"augmentation and overlap. There are: {', '.join(VARIANTS)}.",
     )
+    define_field_flags()
+    flags.DEFINE_alias("resolution", "data.image_size")
+
+
+def define_field_flags(section: str = "") -> None:
+    """Defines a flag for each configuration field, or for each one of a section, but for data.dataset."""
     fields = list(config_lib.field_paths())
     names = [field.name for _, field, _ in fields]
     for path, field, field_type in fields:
-        if path == "data.dataset":
-            continue  # is --dataset
+        if path == "data.dataset" or not path.startswith(section):
+            continue
         help_text = field.metadata["help"]
         if field.metadata["choices"] is not None:
             help_text += f": {', '.join(map(str, field.metadata['choices']))}"
@@ -53,14 +59,13 @@ def define_config_flags() -> None:
         define(path, None, f"{help_text}; default: the preset's.")
         if names.count(field.name) == 1:
             flags.DEFINE_alias(field.name, path)
-    flags.DEFINE_alias("resolution", "data.image_size")
 
 
 _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
 
 
 def define_data_location_flags() -> None:
-    """Defines --data_dir, --download, --memory_gb and --cache_dir."""
+    """Defines --data_dir, --download, --memory_gb, --cache_dir and --inception."""
     flags.DEFINE_string(
         "data_dir",
         None,
@@ -70,7 +75,8 @@ def define_data_location_flags() -> None:
     flags.DEFINE_bool(
         "download",
         None,
-        "Whether tensorflow-datasets may fetch a data set that is not there; default: on a terminal only.",
+        "Whether a data set, or TF-GAN's Inception module, may be fetched if it is not there; default: on a terminal "
+        "only.",
     )
     flags.DEFINE_float(
         "memory_gb",
@@ -79,15 +85,23 @@ def define_data_location_flags() -> None:
         lower_bound=0.0,
     )
     flags.DEFINE_string(
-        "cache_dir", config_lib.DataLocation.cache_dir, "Local folder for decoded images that do not fit in memory."
+        "cache_dir",
+        config_lib.DataLocation.cache_dir,
+        "Local folder for decoded images that do not fit in memory, and for statistics of real images.",
+    )
+    flags.DEFINE_string(
+        "inception",
+        None,
+        "Network behind FID: folder of TF-GAN's Inception module, unpacked; or, with --extractor=keras_inception, "
+        "weights file. Default: the folders of TensorFlow Hub (TFHUB_CACHE_DIR) and of Keras.",
     )
 
 
 def data_location_from_flags() -> config_lib.DataLocation:
-    """Where the data is, from the flags of define_data_location_flags."""
+    """Where data and weights are, from the flags of define_data_location_flags."""
     given = flags.FLAGS
     download = sys.stderr.isatty() if given.download is None else given.download
-    return config_lib.DataLocation(given.data_dir, download, given.memory_gb, given.cache_dir)
+    return config_lib.DataLocation(given.data_dir, download, given.memory_gb, given.cache_dir, given.inception)
 
 
 def config_from_flags() -> config_lib.ExperimentConfig:
@@ -103,7 +117,7 @@ def config_from_flags() -> config_lib.ExperimentConfig:
 
 def fields_from_flags() -> dict[str, Any]:
     """The fields that the command line sets, by path, not yet checked."""
-    paths = (path for path, _, _ in config_lib.field_paths() if path != "data.dataset")
+    paths = (path for path, _, _ in config_lib.field_paths() if path in flags.FLAGS)
     return {path: flags.FLAGS[path].value for path in paths if flags.FLAGS[path].present}
 
 

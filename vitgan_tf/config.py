@@ -26,6 +26,8 @@ DECODERS = ("fourier", "linear", "conv")
 POOLINGS = ("class_token", "mean")
 ADVERSARIAL_LOSSES = ("non_saturating", "hinge", "wasserstein")
 AUGMENTATIONS = ("color", "translation", "scaling", "cutout")
+EXTRACTORS = ("auto", "tfgan_inception", "keras_inception", "digits")
+SPLITS = ("training", "evaluation")
 XLA_MODES = ("auto", "off", "kernels", "full")
 
 
@@ -271,7 +273,26 @@ class LogConfig(_Section):
         minimum=0.0,
     )
     keep_checkpoints: int = _field("how many of the newest checkpoints are kept", default=3, minimum=1)
-    eval_samples: int = _field("generated images per evaluation", default=2000, minimum=2)
+    eval_samples: int = _field("generated images per evaluation during training", default=2000, minimum=2)
+    eval_real_images: int = _field(
+        "real images per evaluation during training, drawn at random; 0 for all", default=50_000, minimum=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig(_Section):
+    """What the scores of a finished generator are made of (tools/evaluate.py); it does not change the training."""
+
+    extractor: str = _field(
+        "network whose features are compared: tfgan_inception = that of published FIDs, keras_inception = other "
+        "weights, not comparable, digits = a classifier of the digits; auto = digits on the digits, else "
+        "tfgan_inception",
+        default="auto",
+        choices=EXTRACTORS,
+    )
+    split: str = _field("real images to compare with", default="training", choices=SPLITS)
+    num_generated: int = _field("generated images", default=50_000, minimum=2)
+    num_real: int = _field("real images, drawn at random; 0 for all of the split", default=0, minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +310,7 @@ class ExperimentConfig:
     loss: LossConfig = LossConfig()
     augment: AugmentConfig = AugmentConfig()
     log: LogConfig = LogConfig()
+    eval: EvalConfig = EvalConfig()
 
     def __post_init__(self):
         for network in ("generator", "discriminator"):
@@ -311,24 +333,27 @@ class ExperimentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataLocation:
-    """Where data is on this machine, and what may be used for it. None of it changes the training.
+    """Where data and other networks' weights are on this machine, and what may be used. It changes no training.
 
     Attributes:
       data_dir: folder of the data sets, local or gs://, by default TFDS_DATA_DIR or ~/tensorflow_datasets; with the
         data set "folder", of the images themselves.
-      download: whether tensorflow-datasets may fetch a set that is not there.
+      download: whether a set, or the Inception module, may be fetched if it is not there.
       memory_gb: decoded images are kept in memory if they take no more than this, in 10^9 bytes, else on disk.
-      cache_dir: local folder for images that do not fit.
+      cache_dir: local folder for images that do not fit, and for statistics of real images.
+      inception: unpacked TensorFlow Hub module of tensorflow-gan's Inception, or weights file of Keras'; by default
+        looked for in the folders of those libraries.
     """
 
     data_dir: str | None = None
     download: bool = False
     memory_gb: float = 4.0
     cache_dir: str = "~/.cache/vitgan_tf"
+    inception: str | None = None
 
     def __post_init__(self):
         # A shell does not expand the ~ of --data_dir=~/images.
-        for name in ("data_dir", "cache_dir"):
+        for name in ("data_dir", "cache_dir", "inception"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))
 

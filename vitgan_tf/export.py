@@ -9,9 +9,9 @@ from typing import Callable
 import tensorflow as tf
 
 from vitgan_tf.images import to_uint8
+from vitgan_tf.latents import CHUNK, chunk_of_latents
 
 MEAN_STYLE_SAMPLES = 10_000
-IMAGES_PER_CHUNK = 16
 
 
 class GeneratorModule(tf.Module):
@@ -19,11 +19,13 @@ class GeneratorModule(tf.Module):
 
     Args:
       generator: a built `ViTGenerator`.
+      step: training steps behind it.
       mean_style_seed: seed of the latents over whose styles the mean is taken.
     """
 
-    def __init__(self, generator: tf.keras.Model, mean_style_seed: int = 0):
+    def __init__(self, generator: tf.keras.Model, step: int, mean_style_seed: int = 0):
         super().__init__(name="vitgan_generator")
+        self.step = tf.Variable(step, trainable=False, name="step")
         # Its weights are saved, not its layers: each would be traced and saved as a function of its own.
         self._network = self._no_dependency(generator)
         self.generator_weights = generator.variables
@@ -87,12 +89,10 @@ class GeneratorModule(tf.Module):
 
         The same seed gives the same images; an image does not depend on how many follow it.
         """
-        chunks = -(-num_images // IMAGES_PER_CHUNK)
+        chunks = -(-num_images // CHUNK)
 
         def chunk(index: tf.Tensor) -> tf.Tensor:
-            latents = tf.random.stateless_normal(
-                [IMAGES_PER_CHUNK, self._network.latent_dim], tf.stack([seed, index])
-            )
+            latents = chunk_of_latents(seed, index, self._network.latent_dim)
             styles = self.mean_style + truncation * (self._network.mapping(latents) - self.mean_style)
             return to_uint8(self._images(styles, render_scale))
 
@@ -101,7 +101,7 @@ class GeneratorModule(tf.Module):
         return {"images": tf.reshape(images, shape)[:num_images]}
 
 
-def export_generator(generator: tf.keras.Model, path: str) -> None:
+def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> None:
     """Writes a generator as a SavedModel folder, whole or not at all.
 
     Signatures:
@@ -114,14 +114,15 @@ def export_generator(generator: tf.keras.Model, path: str) -> None:
         scale 1 the same bits as without it. Other scales need the Fourier decoder, and are an error without it.
       generate: num_images int32, seed int32, truncation float32, render_scale float32 -> images uint8.
     The loaded object has the same as `synthesize`, `map_latents`, `render` and `generate`, the last two with
-    truncation and render_scale 1 by default, and the variables `mean_style`, (1, style_dim), and
+    truncation and render_scale 1 by default, and the variables `mean_style`, (1, style_dim), `step` and
     `renders_at_any_scale`.
 
     Args:
       generator: a built generator; usually the moving average.
       path: of the folder; replaced if it exists.
+      step: training steps behind it.
     """
-    module = GeneratorModule(generator)
+    module = GeneratorModule(generator, step)
     partial_path = path + ".partial"
     shutil.rmtree(partial_path, ignore_errors=True)
     tf.saved_model.save(

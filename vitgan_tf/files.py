@@ -5,16 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def atomic_file(path: str) -> Iterator[BinaryIO]:
+    """A file to write so that, whatever interrupts it, path holds its old or, in the end, its new content."""
+    partial_path = path + ".partial"
+    try:
+        with open(partial_path, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial_path, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.remove(partial_path)
+        raise
 
 
 def write_atomically(path: str, content: bytes) -> None:
     """Writes a file so that, whatever interrupts it, path holds its old or its new content."""
-    partial_path = path + ".partial"
-    with open(partial_path, "wb") as file:
+    with atomic_file(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial_path, path)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
+from vitgan_tf import network
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data import loading, tfds_sets
 from vitgan_tf.data.loading import fingerprint, load_images
@@ -89,7 +90,7 @@ def _patched_downloads(monkeypatch, folder):
     monkeypatch.setattr(manager, "download_and_extract", unpack)
     monkeypatch.setattr(manager, "download", lambda self, urls: {k: tfds.core.Path(folder / celeba[k]) for k in urls})
     monkeypatch.setattr(manager, "iter_archive", iterate)
-    monkeypatch.setattr(tfds_sets, "_unreachable", lambda url: None)
+    monkeypatch.setattr(tfds_sets, "unreachable", lambda url: None)
     mnist = importlib.import_module("tensorflow_datasets.image_classification.mnist")
     monkeypatch.setattr(mnist, "_TRAIN_EXAMPLES", 60)
     monkeypatch.setattr(mnist, "_TEST_EXAMPLES", 10)
@@ -403,9 +404,9 @@ def test_a_server_that_does_not_answer(monkeypatch):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(tfds_sets, "NETWORK_SECONDS", 0.5)
+        monkeypatch.setattr(network, "NETWORK_SECONDS", 0.5)
         monkeypatch.setenv("no_proxy", "*")
-        assert tfds_sets._unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}") is not None
+        assert network.unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}") is not None
 
 
 def test_a_download_that_breaks_leaves_nothing_that_counts(tmp_path, monkeypatch):

@@ -1,33 +1,202 @@
-"""Scores against SciPy in float64 and against closed formulas."""
+"""Scores against the float64 reference, against tensorflow-gan, and against what is known of them."""
 
 import numpy as np
-import scipy.linalg
+import pytest
+import reference.scores as reference
+import scipy.spatial
+import tensorflow as tf
 
-from vitgan_tf.evaluation.scores import classifier_score, frechet_distance
-
-
-def test_frechet_distance_equals_scipys():
-    a = np.random.normal(size=(300, 12)) @ np.random.normal(size=(12, 12))
-    b = np.random.normal(size=(200, 12)) @ np.random.normal(size=(12, 12)) + 0.5
-    c1, c2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root = scipy.linalg.sqrtm(c1 @ c2).real
-    expected = np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2) + np.trace(c1 + c2 - 2 * root)
-    result = frechet_distance(a.astype(np.float32), b.astype(np.float32))
-    np.testing.assert_allclose(result, expected, rtol=1e-3)
-    np.testing.assert_allclose(frechet_distance(b.astype(np.float32), a.astype(np.float32)), result, rtol=1e-3)
-
-
-def test_frechet_distance_of_a_set_to_itself_and_to_its_shifted_self():
-    a = np.random.normal(size=(500, 8)).astype(np.float32)
-    assert abs(frechet_distance(a, a)) < 1e-3
-    np.testing.assert_allclose(frechet_distance(a, a + 0.5), 8 * 0.25, rtol=1e-2)
+from vitgan_tf.evaluation import scores
+from vitgan_tf.evaluation.scores import (
+    Gaussian,
+    GaussianAccumulator,
+    frechet_distance,
+    gaussian,
+    inception_score,
+    kernel_blocks,
+    kernel_distance,
+    manifold_radii,
+    precision_and_recall,
+    scrambled_order,
+)
 
 
-def test_classifier_score_is_the_exponential_of_the_mutual_information():
-    logits = np.random.normal(size=(50, 10)) * 3
-    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    expected = np.exp(np.mean(np.sum(p * (np.log(p) - np.log(p.mean(axis=0))), axis=1)))
-    np.testing.assert_allclose(classifier_score(logits.astype(np.float32)), expected, rtol=1e-4)
-    certain = np.tile(np.eye(10), (5, 1)).astype(np.float32) * 100
-    np.testing.assert_allclose(classifier_score(certain), 10.0, rtol=1e-4)
-    np.testing.assert_allclose(classifier_score(np.zeros((20, 10), np.float32)), 1.0, rtol=1e-5)
+def _features(count, dim, seed, shift=0.0, decay=0.0):
+    """Correlated, not negative, like Inception's; with decay, of widely different variances."""
+    random = np.random.RandomState(seed)
+    mixing = np.random.RandomState(dim).normal(size=(dim, dim)) * np.exp(-decay * np.arange(dim))[:, None]
+    return np.maximum(random.normal(size=(count, dim)) @ mixing / np.sqrt(dim) + shift, 0.0).astype(np.float32)
+
+
+def _distance(a, b):
+    return frechet_distance(gaussian(a), gaussian(b))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05, 0.3])
+@pytest.mark.parametrize("dim", [3, 64, 256])
+def test_frechet_distance_is_that_of_scipys_matrix_root(dim, decay):
+    a, b = _features(1000, dim, 0, decay=decay), _features(700, dim, 1, 0.1, decay)
+    expected = reference.frechet_distance_sqrtm(a, b)
+    np.testing.assert_allclose(_distance(a, b), expected, rtol=1e-4)
+    np.testing.assert_allclose(_distance(a, b), reference.frechet_distance_low_rank(a, b), rtol=1e-6)
+
+
+def test_frechet_distance_of_fewer_samples_than_dimensions():
+    """SciPy's root of a singular matrix is not defined; the distance is."""
+    a, b = _features(60, 512, 0), _features(90, 512, 1, 0.05)
+    np.testing.assert_allclose(_distance(a, b), reference.frechet_distance_low_rank(a, b), rtol=1e-5)
+
+
+def test_frechet_distance_at_the_size_of_inceptions_features():
+    a, b = _features(300, 2048, 0, decay=0.002), _features(200, 2048, 1, 0.02, 0.002)
+    expected = reference.frechet_distance_low_rank(a, b)
+    np.testing.assert_allclose(_distance(a, b), expected, rtol=1e-5)
+    np.testing.assert_allclose(_distance(b, a), expected, rtol=1e-5)
+    trace = np.trace(gaussian(a).covariance)
+    assert 0.0 <= _distance(a, a) < 1e-5 * trace
+
+
+def test_frechet_distance_equals_tensorflow_gans():
+    a, b = _features(400, 32, 0), _features(300, 32, 1, 0.2)
+    tfgans = scores.tfgan_eval().frechet_classifier_distance_from_activations(a, b)
+    np.testing.assert_allclose(_distance(a, b), float(tfgans), rtol=1e-5)
+
+
+def test_frechet_distance_is_symmetric_zero_on_itself_and_knows_a_shift():
+    a, b = _features(500, 16, 0), _features(400, 16, 1, 0.3)
+    np.testing.assert_allclose(_distance(a, b), _distance(b, a), rtol=1e-10)
+    assert 0.0 <= _distance(a, a) < 1e-8
+    np.testing.assert_allclose(_distance(a, a + 0.5), 16 * 0.25, rtol=1e-5)
+    # Of one-dimensional Gaussians: the squared differences of means and of deviations.
+    one = Gaussian(9, np.array([1.0]), np.array([[4.0]])), Gaussian(9, np.array([-2.0]), np.array([[25.0]]))
+    np.testing.assert_allclose(frechet_distance(*one), 9.0 + 9.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_frechet_distance_is_never_negative(seed):
+    """Of sets that nearly agree, and have few dimensions of any size, rounding decides the sign."""
+    a = _features(50, 40, seed, decay=0.5)
+    assert _distance(a, a * np.float32(1 + 1e-7)) >= 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_frechet_distance_refuses_what_is_not_finite(bad):
+    a = _features(50, 8, 0)
+    broken = a.copy()
+    broken[3, 2] = bad
+    for pair in ((a, broken), (broken, a)):
+        with pytest.raises(ValueError), np.errstate(invalid="ignore"):
+            _distance(*pair)
+    means = Gaussian(2, np.array([bad]), np.eye(1)), Gaussian(2, np.zeros(1), np.eye(1))
+    with pytest.raises(ValueError, match="not finite"):
+        frechet_distance(*means)
+
+
+def test_covariance_in_batches_is_numpys_far_from_zero_too():
+    features = (1e4 + np.random.RandomState(0).normal(size=(5000, 7)) * np.arange(1, 8)).astype(np.float64)
+    accumulator = GaussianAccumulator()
+    for part in np.split(features, [3, 4, 1500, 1500]):
+        accumulator.add(part)
+    result = accumulator.result()
+    assert result.count == 5000
+    np.testing.assert_allclose(result.mean, features.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(result.covariance, np.cov(features, rowvar=False), rtol=1e-9, atol=1e-9)
+
+
+def test_a_covariance_needs_two_samples():
+    with pytest.raises(ValueError, match="at least two samples, got 1"):
+        gaussian(np.zeros((1, 3), np.float32))
+
+
+def test_scrambled_order_depends_on_the_set_alone():
+    features = _features(200, 5, 0)
+    expected = features[scrambled_order(features)]
+    np.testing.assert_array_equal(scrambled_order(features), reference.scrambled_order(features.astype(np.float64)))
+    for seed in range(3):
+        shuffled = features[np.random.RandomState(seed).permutation(200)]
+        np.testing.assert_array_equal(shuffled[scrambled_order(shuffled)], expected)
+    # And it is no order by any feature.
+    ranks = np.argsort(np.argsort(expected.sum(axis=1)))
+    assert abs(np.corrcoef(ranks, np.arange(200))[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("count", [10, 57, 200])
+def test_inception_score_is_the_mean_over_ten_parts(count):
+    logits = (np.random.RandomState(0).normal(size=(count, 30)) * 3).astype(np.float32)
+    expected = reference.inception_score(logits, np.arange(count))
+    np.testing.assert_allclose(inception_score(logits), expected, rtol=1e-5)
+
+
+def test_inception_score_of_certain_and_of_undecided_classifiers():
+    certain = np.tile(np.eye(10), (50, 1)).astype(np.float32) * 100
+    np.testing.assert_allclose(inception_score(certain), (10.0, 0.0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(inception_score(np.zeros((20, 10), np.float32)), (1.0, 0.0), rtol=1e-6, atol=1e-6)
+    # Fewer than ten images: a part each, which is its own mean.
+    np.testing.assert_allclose(inception_score(certain[:3]), (1.0, 0.0), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [(300, 300), (2500, 1200), (100, 3000), (40, 12), (5, 4)])
+def test_kernel_distance_is_the_references(counts):
+    a, b = _features(counts[0], 20, 0), _features(counts[1], 20, 1, 0.3)
+    blocks = kernel_blocks(*counts)
+    assert blocks > 1
+    expected = reference.kernel_distance(a, b, blocks)
+    np.testing.assert_allclose(kernel_distance(a, b), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_kernel_distance_of_large_sets_is_tensorflow_gans():
+    """From about ten thousand images on, its own way of cutting sets into blocks is followed."""
+    a, b = _features(11_003, 6, 0), _features(9_500, 6, 1, 0.2)
+    expected = scores.tfgan_eval().kernel_classifier_distance_and_std_from_activations(
+        tf.constant(a), tf.constant(b), max_block_size=1024
+    )
+    np.testing.assert_allclose(kernel_distance(a, b), [float(value) for value in expected], rtol=1e-4)
+
+
+def test_kernel_distance_in_one_block_has_no_deviation():
+    a, b = _features(3, 4, 0), _features(2, 4, 1)
+    distance, deviation = kernel_distance(a, b)
+    np.testing.assert_allclose(distance, reference.kernel_distance(a, b, 1)[0], rtol=1e-4)
+    assert deviation is None
+    with pytest.raises(ValueError, match="at least two images of each set, got 1"):
+        kernel_distance(a, b[:1])
+
+
+@pytest.mark.parametrize("counts, blocks", [((50_000, 50_000), 49), ((50_000, 200), 49), ((50_000, 30), 15)])
+def test_blocks_are_of_tensorflow_gans_size_and_hold_two_images_at_least(counts, blocks):
+    assert kernel_blocks(*counts) == blocks == kernel_blocks(*counts[::-1])
+
+
+def test_kernel_distance_is_unbiased_and_its_deviation_is_that_of_repetitions():
+    """Forty pairs of sets of one distribution: the mean is 0 within its error, and values fall on both sides."""
+    results = np.array([kernel_distance(_features(400, 12, 2 * i), _features(400, 12, 2 * i + 1)) for i in range(40)])
+    distances, deviations = results.T
+    assert abs(distances.mean()) < 3 * distances.std() / np.sqrt(40)
+    assert 10 <= np.sum(distances > 0) <= 30
+    assert 0.6 < distances.std() / np.mean(deviations) < 1.6
+
+
+@pytest.mark.parametrize("counts", [(120, 90), (30, 200), (4, 5)])
+def test_precision_and_recall_are_the_references(counts, monkeypatch):
+    monkeypatch.setattr(scores, "_ROWS", 13)
+    a, b = _features(counts[0], 6, 0), _features(counts[1], 6, 1, 0.25)
+    b[:2] = a[:2]  # a copied image lies on its original
+    expected = reference.precision_and_recall(a.astype(np.float64), b.astype(np.float64))
+    assert precision_and_recall(a, manifold_radii(a), b) == pytest.approx(expected, abs=1e-12)
+    assert min(expected) > 0.0 and (counts[0] != 120 or max(expected) < 1.0)
+
+
+def test_precision_and_recall_in_chunks_of_a_few_rows(monkeypatch):
+    a, b = _features(900, 6, 0), _features(1100, 6, 1, 0.25)
+    whole = precision_and_recall(a, manifold_radii(a), b)
+    monkeypatch.setattr(scores, "_WORKING_MEMORY_MIB", 0.05)
+    assert precision_and_recall(a, manifold_radii(a), b) == whole
+
+
+def test_radii_are_distances_to_the_third_neighbour():
+    a = _features(60, 5, 0).astype(np.float64)
+    distances = scipy.spatial.distance.cdist(a, a)
+    np.testing.assert_allclose(manifold_radii(a.astype(np.float32)), np.sort(distances, axis=1)[:, 3], rtol=1e-5)
+    line = np.array([[0.0], [1.0], [3.0]], np.float32)
+    np.testing.assert_allclose(manifold_radii(line), [3.0, 2.0, 3.0])
+    np.testing.assert_allclose(manifold_radii(line[:1]), [0.0])

@@ -1,5 +1,6 @@
 """When callbacks act, and what they write."""
 
+import dataclasses
 import io
 import json
 import sys
@@ -9,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.generation import ImageSampler
+from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.images import image_grid
 from vitgan_tf.models.generator import build_generator
 from vitgan_tf.presets import preset
@@ -19,11 +22,28 @@ from vitgan_tf.training.callbacks import (
     ScalarWriter,
     StepCallback,
     StopOnDivergence,
-    generate_uint8,
 )
 from vitgan_tf.training.run_directory import RunDirectory
 
 LOGS = {"d_loss": 1.5, "g_loss": 0.5}
+
+PROTOCOL = Protocol(
+    dataset="tiny",
+    split="training",
+    image_size=8,
+    num_channels=1,
+    real_fingerprint="0",
+    num_real=9,
+    num_split=9,
+    num_real_kept=9,
+    num_generated=9,
+    seed=0,
+    extractor="grey",
+    extractor_sha256="0",
+    is_published_extractor=False,
+    feature_dim=1,
+    resize="none",
+)
 
 
 class _Model:
@@ -35,6 +55,10 @@ class _Model:
 
     def reset_metrics(self):
         self.resets += 1
+
+
+def _sampler(model):
+    return ImageSampler(lambda latents: model.ema_generator(latents, training=False), 16)
 
 
 class _Recorder(StepCallback):
@@ -104,48 +128,57 @@ def test_sample_grids_come_from_the_same_latents(tmp_path):
     model = _Model()
     directory = RunDirectory(str(tmp_path), preset("tiny"))
     writer = tf.summary.create_file_writer(str(tmp_path))
-    _run(SampleWriter(directory, writer, seed=3, first_step=0, total_steps=2, period=1), 2, model)
+    sampler = _sampler(model)
+    _run(SampleWriter(directory, writer, sampler, seed=3, first_step=0, total_steps=2, period=1), 2, model)
     paths = sorted((tmp_path / "samples").iterdir())
     assert [path.name for path in paths] == [f"step_{step:08d}.png" for step in range(3)]
     grids = [tf.io.decode_png(path.read_bytes()).numpy() for path in paths]
-    expected = image_grid(generate_uint8(model.ema_generator, 100, seed=3), 10, 640)
+    expected = image_grid(sampler.images(100, seed=3), 10, 640)
     for grid in grids:
         np.testing.assert_array_equal(grid, expected)
     assert [(step, tag) for step, tag, _ in _events(tmp_path)] == [(0, "samples"), (1, "samples"), (2, "samples")]
 
 
+class _Evaluator:
+    """Scores by the mean grey level, so that it is known which image set was scored."""
+
+    protocol = dataclasses.replace(PROTOCOL, num_generated=7, seed=5)
+    distance_name = "score"
+
+    def evaluate(self, batches):
+        images = np.concatenate(list(batches))
+        assert images.shape == (7, 8, 8, 1)
+        return {"score": float(images.mean()), "undefined": None, "fractions": [0.5, 0.5]}
+
+
+class _Best:
+    def __init__(self):
+        self.offers = []
+
+    def offer(self, step, distance, protocol):
+        self.offers.append((step, distance, protocol))
+
+
 def test_metrics_lines(tmp_path):
     directory = RunDirectory(str(tmp_path), preset("tiny"))
     writer = tf.summary.create_file_writer(str(tmp_path))
-    seen = []
-
-    def evaluate(images):
-        seen.append(images.shape)
-        return {"score": 2.5, "fractions": [0.5, 0.5]}
-
-    callback = MetricsWriter(
-        directory, writer, evaluate, num_samples=7, batch_size=8, seed=0, first_step=0, total_steps=4, period=3
-    )
-    _run(callback, 4)
+    model, evaluator, best = _Model(), _Evaluator(), _Best()
+    sampler = _sampler(model)
+    schedule = {"first_step": 0, "total_steps": 4, "period": 3}
+    _run(MetricsWriter(directory, writer, sampler, evaluator, best, batch_size=8, **schedule), 4, model)
+    score = float(sampler.images(7, seed=5).mean())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [
-        {"step": step, "kimg": step * 8 / 1000, "num_samples": 7, "score": 2.5, "fractions": [0.5, 0.5]}
+        {
+            **{"step": step, "kimg": step * 8 / 1000, "weights": "ema", "source": "training"},
+            **evaluator.protocol.as_dict(),
+            **{"score": score, "undefined": None, "fractions": [0.5, 0.5]},
+        }
         for step in (0, 3, 4)
     ]
-    assert seen == [(7, 8, 8, 1)] * 3
-    assert [(step, tag, float(value)) for step, tag, value in _events(tmp_path)] == [
-        (step, "score", 2.5) for step in (0, 3, 4)
-    ]
-
-
-def test_generated_images_follow_from_the_seed_and_not_from_the_batch_size():
-    generator = build_generator(preset("tiny"))
-    images = generate_uint8(generator, 20, seed=1)
-    assert images.shape == (20, 8, 8, 1) and images.dtype == np.uint8
-    other_batches = generate_uint8(generator, 20, seed=1, batch_size=7)
-    # Rounding to a grey level may fall to the other side.
-    assert np.abs(images.astype(int) - other_batches).max() <= 1
-    assert np.abs(images.astype(int) - generate_uint8(generator, 20, seed=2)).max() > 10
+    assert best.offers == [(step, score, evaluator.protocol) for step in (0, 3, 4)]
+    events = [(step, tag, float(value)) for step, tag, value in _events(tmp_path)]
+    assert events == [(step, "score", pytest.approx(score)) for step in (0, 3, 4)]
 
 
 def test_progress_lines_in_a_log_count_from_the_resumed_step(caplog):

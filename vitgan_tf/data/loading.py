@@ -18,12 +18,11 @@ from typing import Callable
 import numpy as np
 from absl import logging
 
-from vitgan_tf.config import DataConfig, DataLocation
+from vitgan_tf.config import SPLITS, DataConfig, DataLocation
 from vitgan_tf.data import tfds_sets
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.registry import DATASETS, DatasetSpec
-from vitgan_tf.data.sources import SPLITS
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one, write_atomically
 from vitgan_tf.presets import PRESETS

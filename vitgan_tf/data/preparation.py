@@ -19,8 +19,8 @@ from vitgan_tf.config import DataConfig
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, RawImage, decode_all, encode_png
 from vitgan_tf.data.registry import DatasetSpec
 from vitgan_tf.data.sources import ImageSource, MissingFilesError
-from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION, first_line
-from vitgan_tf.errors import UserError
+from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION
+from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.files import only_one, write_atomically
 from vitgan_tf.progress import progress
 

@@ -23,7 +23,6 @@ import numpy as np
 from vitgan_tf.data.decoding import BadImageError, RawImage
 from vitgan_tf.errors import UserError
 
-SPLITS = ("training", "evaluation")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_FILE_BYTES = 2**28  # of one image: larger files are not read into memory
 

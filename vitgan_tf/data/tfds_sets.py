@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import importlib.util
 import os
-import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import tensorflow as tf
 
 from vitgan_tf.data.registry import DatasetSpec
-from vitgan_tf.errors import UserError
+from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.network import unreachable
 
 PREPARED_VERSION = "1.0.0"
 PREPARED_SPLITS = {"training": "train", "evaluation": "test"}
-NETWORK_SECONDS = 5.0
 
 
 def default_data_dir() -> str:
@@ -105,7 +101,7 @@ def download(spec: DatasetSpec, data_dir: str) -> Any:
 
     if spec.tfds_name.startswith("lsun") and importlib.util.find_spec("tensorflow_io") is None:
         raise DownloadError("tensorflow-datasets reads LSUN with the package tensorflow-io, which is not installed")
-    reason = _unreachable(spec.url)
+    reason = unreachable(spec.url)
     if reason:
         # tensorflow-datasets would try again for minutes.
         raise DownloadError(f"{spec.url} cannot be reached: {reason}")
@@ -119,33 +115,5 @@ def download(spec: DatasetSpec, data_dir: str) -> Any:
     return builder
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, without the place in TensorFlow's graph; its type if it is empty."""
-    text = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())  # TensorFlow's own place
-    return text.splitlines()[0] if text else type(error).__name__
-
-
 class DownloadError(Exception):
     """A data set could not be downloaded; the message says why."""
-
-
-def _unreachable(url: str) -> str | None:
-    """Why a server does not answer, or None if it does. Takes NETWORK_SECONDS at most."""
-
-    def ask() -> str | None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_SECONDS):
-                return None
-        except urllib.error.HTTPError:
-            return None  # it answers
-        except (OSError, ValueError) as error:
-            return str(getattr(error, "reason", error))
-
-    # In a thread: the look-up of a name has a time limit of its own.
-    pool = concurrent.futures.ThreadPoolExecutor(1)
-    try:
-        return pool.submit(ask).result(timeout=NETWORK_SECONDS)
-    except concurrent.futures.TimeoutError:
-        return f"no answer in {NETWORK_SECONDS:.0f} seconds"
-    finally:
-        pool.shutdown(wait=False)

@@ -1,11 +1,12 @@
 """Quality of generated digits, measured with a classifier trained on the real ones: no download needed.
 
-digits-FD and digits-IS are computed as FID and Inception score are, from the features and logits of that small
-classifier. They compare generators of digits with each other and with the real images; they are not FID.
+digits-FD, digits-IS and the others are computed as FID and Inception score are, from the features and logits of that
+small classifier. They compare generators of digits with each other and with the real images; they are not FID.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 import numpy as np
@@ -13,7 +14,11 @@ import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.data.digits import NUM_CLASSES
-from vitgan_tf.evaluation.scores import classifier_score, frechet_distance
+from vitgan_tf.evaluation.evaluator import Evaluator
+from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.protocol import Protocol
+from vitgan_tf.evaluation.real_statistics import RealStatistics
+from vitgan_tf.evaluation.scores import frechet_distance, gaussian
 from vitgan_tf.images import to_float
 
 FEATURE_DIM = 64
@@ -81,47 +86,44 @@ def load_or_train_classifier(
     return classifier
 
 
-class DigitsEvaluator:
-    """Scores generated digits against the real ones.
+def digits_extractor(classifier: tf.keras.Model) -> FeatureExtractor:
+    """The classifier's features and logits."""
+    digest = hashlib.sha256()
+    for weights in classifier.get_weights():
+        digest.update(weights.tobytes())
 
-    Args:
-      images: all real digits, (num_images, size, size, 1) uint8.
-      labels: their classes, (num_images,).
-      weights_path: file of the classifier's weights, made when it is missing.
-    """
+    def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tuple(classifier(images, training=False))
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, weights_path: str):
-        self._classifier = load_or_train_classifier(images, labels, weights_path)
-        self._real_features, _ = self._extract(images)
-        random = np.random.RandomState(0)
-        distances = []
-        for _ in range(HALF_SPLITS):
-            order = random.permutation(len(images))
-            half = len(images) // 2
-            distances.append(frechet_distance(self._real_features[order[:half]], self._real_features[order[half:]]))
-        self.half_split_distance = float(np.mean(distances))
+    return FeatureExtractor("digits", function, digest.hexdigest(), "none", num_channels=1, batch_size=500)
 
-    def _extract(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._classifier.predict(to_float(images), batch_size=500, verbose=0)
 
-    def evaluate(self, generated: np.ndarray) -> dict[str, float | list[float]]:
-        """Scores of generated images.
+class DigitsEvaluator(Evaluator):
+    """Scores digits: also by class, and with a yardstick beside the distance."""
 
-        Args:
-          generated: (num_images, size, size, 1) uint8.
+    def __init__(self, protocol: Protocol, extractor: FeatureExtractor, real: RealStatistics):
+        super().__init__(protocol, extractor, real)
+        self.half_split_distance = half_split_distance(real.features)
+
+    def further_scores(self, logits):
+        """See `Evaluator.further_scores`.
 
         Returns:
-          digits_fd: Frechet distance of the features to those of all real digits.
-          digits_is: exp of the mean KL divergence of an image's predicted class from the overall distribution.
-          digits_fd_half_split: the same distance between two random halves of the real digits, mean over ten
-            splits: the yardstick for digits_fd.
+          digits_fd_half_split: see `half_split_distance`.
           digits_class_fractions: fraction of the images taken for each digit.
         """
-        features, logits = self._extract(generated)
         counts = np.bincount(np.argmax(logits, axis=1), minlength=NUM_CLASSES)
         return {
-            "digits_fd": frechet_distance(self._real_features, features),
-            "digits_is": classifier_score(logits),
             "digits_fd_half_split": self.half_split_distance,
-            "digits_class_fractions": (counts / len(generated)).tolist(),
+            "digits_class_fractions": (counts / len(logits)).tolist(),
         }
+
+
+def half_split_distance(features: np.ndarray) -> float:
+    """Frechet distance between two random halves of the features, mean over ten splits: the yardstick for others."""
+    random = np.random.RandomState(0)
+    distances = []
+    for _ in range(HALF_SPLITS):
+        halves = np.array_split(features[random.permutation(len(features))], 2)
+        distances.append(frechet_distance(*map(gaussian, halves)))
+    return float(np.mean(distances))

@@ -10,22 +10,17 @@ import math
 import os
 import sys
 import time
-from typing import Callable
 
-import numpy as np
 import tensorflow as tf
 import tqdm
 from absl import logging
 
 from vitgan_tf.errors import UserError
-from vitgan_tf.images import image_grid, to_uint8, write_png
+from vitgan_tf.evaluation.evaluator import Evaluator
+from vitgan_tf.evaluation.generation import ImageSampler
+from vitgan_tf.images import image_grid, write_png
+from vitgan_tf.training.checkpoints import BestCheckpoint
 from vitgan_tf.training.run_directory import RunDirectory
-
-
-def generate_uint8(generator: tf.keras.Model, num_images: int, seed: int, batch_size: int = 128) -> np.ndarray:
-    """Images of a generator from latents that the seed alone determines: (num_images, ...) uint8."""
-    latents = tf.random.stateless_normal([num_images, generator.latent_dim], [seed, num_images])
-    return to_uint8(generator.predict(latents, batch_size=batch_size, verbose=0)).numpy()
 
 
 class StepCallback(tf.keras.callbacks.Callback):
@@ -117,15 +112,22 @@ class SampleWriter(StepCallback):
     COLUMNS = 10
     MIN_WIDTH = 640
 
-    def __init__(self, directory: RunDirectory, writer: tf.summary.SummaryWriter, seed: int, **schedule):
+    def __init__(
+        self,
+        directory: RunDirectory,
+        writer: tf.summary.SummaryWriter,
+        sampler: ImageSampler,
+        seed: int,
+        **schedule,
+    ):
         super().__init__(**schedule)
         self._directory = directory
         self._writer = writer
+        self._sampler = sampler
         self._seed = seed
 
     def at_step(self, step, logs):
-        images = generate_uint8(self.model.ema_generator, self.COLUMNS**2, self._seed)
-        grid = image_grid(images, self.COLUMNS, self.MIN_WIDTH)
+        grid = image_grid(self._sampler.images(self.COLUMNS**2, self._seed), self.COLUMNS, self.MIN_WIDTH)
         write_png(os.path.join(self._directory.samples, f"step_{step:08d}.png"), grid)
         with self._writer.as_default(step):
             tf.summary.image("samples", grid[None])
@@ -136,10 +138,10 @@ class MetricsWriter(StepCallback):
     """Scores of the moving average's images: a line of metrics.jsonl and TensorBoard scalars.
 
     Args:
-      evaluate: images (num_images, size, size, channels) uint8 -> scores by name.
-      num_samples: images per evaluation.
+      sampler: of the moving average.
+      evaluator: says how many images it wants, from which seed.
+      best: keeps the state with the least distance.
       batch_size: real images per training step, for kimg.
-      seed: of the latents, the same for every evaluation.
     """
 
     acts_before_training = True
@@ -148,29 +150,32 @@ class MetricsWriter(StepCallback):
         self,
         directory: RunDirectory,
         writer: tf.summary.SummaryWriter,
-        evaluate: Callable[[np.ndarray], dict],
-        num_samples: int,
+        sampler: ImageSampler,
+        evaluator: Evaluator,
+        best: BestCheckpoint,
         batch_size: int,
-        seed: int,
         **schedule,
     ):
         super().__init__(**schedule)
         self._directory = directory
         self._writer = writer
-        self._evaluate = evaluate
-        self._num_samples = num_samples
+        self._sampler = sampler
+        self._evaluator = evaluator
+        self._best = best
         self._batch_size = batch_size
-        self._seed = seed
 
     def at_step(self, step, logs):
-        scores = self._evaluate(generate_uint8(self.model.ema_generator, self._num_samples, self._seed))
+        protocol = self._evaluator.protocol
+        scores = self._evaluator.evaluate(self._sampler.batches(protocol.num_generated, protocol.seed))
         kimg = step * self._batch_size / 1000
-        self._directory.append_metrics({"step": step, "kimg": kimg, "num_samples": self._num_samples, **scores})
+        line = {"step": step, "kimg": kimg, "weights": "ema", "source": "training", **protocol.as_dict(), **scores}
+        self._directory.append_metrics(line)
         scalars = {name: value for name, value in scores.items() if isinstance(value, float)}
         with self._writer.as_default(step):
             for name, value in scalars.items():
                 tf.summary.scalar(name, value)
         self._writer.flush()
+        self._best.offer(step, scores[self._evaluator.distance_name], protocol)
         with tqdm.tqdm.external_write_mode():  # on a line of its own, above the bar
             logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
 

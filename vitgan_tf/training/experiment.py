@@ -9,11 +9,12 @@ import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.config import DataLocation, ExperimentConfig
-from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.loading import fingerprint, load_images
 from vitgan_tf.data.pipeline import training_dataset
-from vitgan_tf.errors import UserError
-from vitgan_tf.evaluation.digits import DigitsEvaluator
+from vitgan_tf.evaluation.build import build_evaluator
+from vitgan_tf.evaluation.evaluator import Evaluator
+from vitgan_tf.evaluation.generation import ImageSampler
+from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_float
 from vitgan_tf.models.discriminator import build_discriminator
@@ -26,6 +27,7 @@ from vitgan_tf.training.callbacks import (
     ScalarWriter,
     StopOnDivergence,
 )
+from vitgan_tf.training.checkpoints import BestCheckpoint, restore_from
 from vitgan_tf.training.diagnostics import DiagnosticsWriter
 from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.run_directory import RunDirectory
@@ -55,11 +57,7 @@ def restore(gan: GAN, manager: tf.train.CheckpointManager) -> int:
       UserError: the checkpoint cannot be read, or does not hold all of the state.
     """
     if manager.latest_checkpoint:
-        try:
-            manager.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"cannot restore {manager.latest_checkpoint} ({reason})") from error
+        restore_from(manager.latest_checkpoint, manager.checkpoint)
     return int(gan.step.numpy())
 
 
@@ -80,7 +78,8 @@ def run_experiment(
     Raises:
       UserError: data or directory cannot be used, or the training diverged.
     """
-    images = load_images(config.data, location or DataLocation())
+    location = location or DataLocation()
+    images = load_images(config.data, location)
     identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
     directory = RunDirectory(model_dir, config, provenance, identity)
     gan = build_gan(config)
@@ -102,41 +101,66 @@ def run_experiment(
         directory.drop_metrics_after(first_step)
         train = config.train
         dataset = training_dataset(images, train.batch_size, train.seed, first_step, config.data.flip)
-        evaluator = None
-        if config.data.dataset == "digits":
-            evaluator = DigitsEvaluator(*load_digits(config.data.image_size), directory.classifier)
+        evaluator = _evaluator(config, images, directory, location)
         progress = ProgressBar(first_step, total_steps)
-        callbacks = [*_callbacks(config, images, directory, manager, evaluator, first_step), progress]
+        callbacks = [*_callbacks(gan, config, images, directory, manager, evaluator, first_step), progress]
         try:
             gan.fit(dataset, steps_per_epoch=total_steps - first_step, callbacks=callbacks, verbose=0)
         finally:
             progress.close()
-    export_generator(gan.ema_generator, directory.saved_model)
+    export_generator(gan.ema_generator, directory.saved_model, int(gan.step.numpy()))
     logging.info("run complete: %s holds samples/ and saved_model/", model_dir)
 
 
+def _evaluator(
+    config: ExperimentConfig, images: np.ndarray, directory: RunDirectory, location: DataLocation
+) -> Evaluator | None:
+    """Of the scores during training; None, with a line in the log, where the network behind them is not there."""
+    try:
+        return build_evaluator(
+            config.data,
+            location,
+            extractor_name=config.eval.extractor,
+            split=config.eval.split,
+            num_generated=config.log.eval_samples,
+            num_real=config.log.eval_real_images,
+            seed=config.train.seed,
+            images=images if config.eval.split == "training" else None,
+            classifier_path=directory.classifier,
+        )
+    except ExtractorNotFoundError as error:
+        # Asked for by name, or by the place of its file, it is an error.
+        if config.eval.extractor != "auto" or location.inception is not None:
+            raise
+        logging.warning("no scores during training: %s", error)
+        return None
+
+
 def _callbacks(
+    gan: GAN,
     config: ExperimentConfig,
     images: np.ndarray,
     directory: RunDirectory,
     manager: tf.train.CheckpointManager,
-    evaluator: DigitsEvaluator | None,
+    evaluator: Evaluator | None,
     first_step: int,
 ) -> list[tf.keras.callbacks.Callback]:
     """In the order in which they act at a step: a checkpoint comes after all that belongs to its step."""
     log, train = config.log, config.train
     writer = tf.summary.create_file_writer(directory.path)
     run = {"first_step": first_step, "total_steps": config.total_steps}
+    sampler = ImageSampler(gan, config.generator.latent_dim)
     metrics, diagnostics = [], []
     if evaluator is not None:
+        best = tf.train.CheckpointManager(gan.checkpoint(), directory.best_checkpoint, max_to_keep=1)
         metrics.append(
             MetricsWriter(
                 directory,
                 writer,
-                evaluator.evaluate,
-                log.eval_samples,
+                sampler,
+                evaluator,
+                BestCheckpoint(best),
                 train.batch_size,
-                train.seed,
                 period=config.kimg_to_steps(log.eval_every_kimg),
                 **run,
             )
@@ -148,7 +172,9 @@ def _callbacks(
     return [
         StopOnDivergence(**run),
         ScalarWriter(writer, train.batch_size, period=log.scalars_every_steps, **run),
-        SampleWriter(directory, writer, train.seed, period=config.kimg_to_steps(log.samples_every_kimg), **run),
+        SampleWriter(
+            directory, writer, sampler, train.seed, period=config.kimg_to_steps(log.samples_every_kimg), **run
+        ),
         *metrics,
         *diagnostics,
         CheckpointWriter(manager, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),

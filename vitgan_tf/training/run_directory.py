@@ -16,11 +16,40 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import write_atomically
 
 # These may change when a run goes on: they do not alter what its steps compute.
-_FREE_TO_CHANGE = ("train.total_kimg", "train.xla", "log.")
+_FREE_TO_CHANGE = ("train.total_kimg", "train.xla", "log.", "eval.")
+
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+BEST_CHECKPOINT = "best_checkpoint"
+DIGITS_CLASSIFIER = "digits_classifier.h5"
+
+
+def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
+    """The configuration of a run, and what identifies its training images.
+
+    Raises:
+      FileNotFoundError: path holds no config.json.
+      UserError: that of something else, or damaged.
+    """
+    config_path = os.path.join(path, CONFIG)
+    try:
+        with open(config_path, encoding="utf-8") as file:
+            content = json.load(file)
+        return from_dict(content["config"]), dict(content.get("data", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{config_path} is not the configuration of a run ({error})") from error
+
+
+def append_metrics(path: str, values: dict[str, Any]) -> None:
+    """Adds one line to a file of JSON lines."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(values, allow_nan=False) + "\n")
 
 
 class RunDirectory:
-    """The files of one run: config.json, metrics.jsonl, samples/, checkpoints/, saved_model/.
+    """The files of one run: config.json, metrics.jsonl, samples/, checkpoints/, best_checkpoint/, saved_model/.
 
     Args:
       path: made, with its parents, if it is missing.
@@ -53,7 +82,11 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> str:
-        return os.path.join(self.path, "checkpoints")
+        return os.path.join(self.path, CHECKPOINTS)
+
+    @property
+    def best_checkpoint(self) -> str:
+        return os.path.join(self.path, BEST_CHECKPOINT)
 
     @property
     def samples(self) -> str:
@@ -65,25 +98,20 @@ class RunDirectory:
 
     @property
     def classifier(self) -> str:
-        return os.path.join(self.path, "digits_classifier.h5")
+        return os.path.join(self.path, DIGITS_CLASSIFIER)
 
     @property
     def _config_path(self) -> str:
-        return os.path.join(self.path, "config.json")
+        return os.path.join(self.path, CONFIG)
 
     @property
     def _metrics_path(self) -> str:
-        return os.path.join(self.path, "metrics.jsonl")
+        return os.path.join(self.path, METRICS)
 
     def _check_same_run(self, config: ExperimentConfig, data: dict[str, Any]) -> None:
         if not os.path.exists(self._config_path):
             return
-        try:
-            with open(self._config_path, encoding="utf-8") as file:
-                content = json.load(file)
-            old, old_data = from_dict(content["config"]), dict(content.get("data", {}))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{self._config_path} is not the configuration of a run ({error})") from error
+        old, old_data = read_run(self.path)
         changed = [line for line in differences(old, config) if not line.startswith(_FREE_TO_CHANGE)]
         if changed:
             raise UserError(
@@ -110,8 +138,7 @@ class RunDirectory:
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Adds one line to metrics.jsonl."""
-        with open(self._metrics_path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        append_metrics(self._metrics_path, values)
 
     def drop_metrics_after(self, step: int) -> None:
         """Removes the lines of steps that an interrupted run reached and did not save: they will come again."""

@@ -113,11 +113,9 @@ def share_file(path: str, cells: Sequence[Cell]) -> None:
 
 
 def scores_at(cells: Sequence[Cell], step: int, metric: str) -> list[float]:
-    """The score of each cell that has reached a step, in order."""
-    values = []
-    for cell in cells:
-        values += [line[metric] for line in cell.metrics() if line["step"] == step]
-    return values
+    """The score that the training of each cell wrote at a step, if it has reached it, in order."""
+    lines = [line for cell in cells for line in cell.metrics() if line.get("source", "training") == "training"]
+    return [line[metric] for line in lines if line["step"] == step]
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:

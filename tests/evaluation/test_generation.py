@@ -1,0 +1,167 @@
+"""The same images however they are drawn, and files of them."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import reference.scores as reference
+import tensorflow as tf
+
+from vitgan_tf.config import override
+from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.generation import ImageSampler, dumped
+from vitgan_tf.export import export_generator
+from vitgan_tf.images import to_uint8
+from vitgan_tf.models.generator import build_generator
+from vitgan_tf.presets import preset
+
+
+@pytest.fixture(scope="module")
+def generator():
+    tf.keras.utils.set_random_seed(3)
+    return build_generator(preset("tiny"))
+
+
+def _sampler(generator, **options):
+    return ImageSampler(lambda latents: generator(latents, training=False), generator.latent_dim, **options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 17, 100, 500])
+def test_images_do_not_depend_on_batch_size_or_number(generator, batch_size):
+    expected = _sampler(generator, batch_size=48).images(203, seed=5)
+    assert expected.shape == (203, 8, 8, 1) and expected.dtype == np.uint8
+    np.testing.assert_array_equal(_sampler(generator, batch_size=batch_size).images(203, seed=5), expected)
+    np.testing.assert_array_equal(_sampler(generator, batch_size=batch_size).images(7, seed=5), expected[:7])
+
+
+def test_another_seed_draws_other_images_and_none_comes_twice(generator):
+    images = _sampler(generator).images(300, seed=0)
+    others = _sampler(generator).images(300, seed=1)
+    assert len(np.unique(np.concatenate([images, others]), axis=0)) == 600
+
+
+def test_latents_are_normal_and_independent():
+    latents = ImageSampler(lambda latents: latents[:, None, None] / 4, 3, batch_size=64).images(20_000, seed=0)
+    values = (latents[:, 0, 0].astype(np.float64) / 127.5 - 1.0) * 4
+    np.testing.assert_allclose(values.mean(axis=0), 0.0, atol=0.03)
+    np.testing.assert_allclose(values.std(axis=0), 1.0, atol=0.02)
+    neighbours = np.corrcoef(values[:-1].ravel(), values[1:].ravel())[0, 1]
+    assert abs(neighbours) < 0.02
+
+
+def test_the_saved_model_draws_the_same_images(generator, tmp_path):
+    export_generator(generator, str(tmp_path / "model"), step=12)
+    model = tf.saved_model.load(str(tmp_path / "model"))
+    expected = _sampler(generator).images(40, seed=9)
+    np.testing.assert_array_equal(model.generate(40, 9)["images"], expected)
+    sampler = ImageSampler(lambda latents: model.synthesize(latents)["images"], 16)
+    np.testing.assert_array_equal(sampler.images(40, seed=9), expected)
+    assert int(model.step) == 12
+
+
+def test_batches_come_in_order_and_one_at_a_time(generator):
+    batches = list(_sampler(generator, batch_size=32).batches(70, seed=0))
+    assert [len(batch) for batch in batches] == [32, 32, 6]
+    np.testing.assert_array_equal(np.concatenate(batches), _sampler(generator).images(70, seed=0))
+
+
+def test_values_that_are_not_finite_are_refused():
+    def draw(latents):
+        images = tf.zeros([tf.shape(latents)[0], 4, 4, 1])
+        return tf.tensor_scatter_nd_update(images, [[5, 1, 1, 0]], [np.nan])
+
+    with pytest.raises(UserError, match="not finite: image 5 of seed 2"):
+        ImageSampler(draw, 3).images(20, seed=2)
+    assert len(ImageSampler(draw, 3).images(5, seed=2)) == 5  # was not asked for
+
+
+def test_replicas_draw_and_extract_what_one_device_does(tmp_path):
+    """Two and three replicas, on logical devices of the processor, in processes of their own."""
+    script = textwrap.dedent(
+        """
+        import sys
+        import numpy as np, tensorflow as tf
+        from vitgan_tf.evaluation.extractors import FeatureExtractor
+        from vitgan_tf.evaluation.generation import ImageSampler
+        from vitgan_tf.models.generator import build_generator
+        from vitgan_tf.presets import preset
+
+        count = int(sys.argv[1])
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        devices = [f"CPU:{index}" for index in range(count)]
+        strategy = tf.distribute.MirroredStrategy(devices) if count > 1 else tf.distribute.get_strategy()
+        with strategy.scope():
+            tf.keras.utils.set_random_seed(0)
+            generator = build_generator(preset("tiny"))
+            sampler = ImageSampler(lambda latents: generator(latents, training=False), 16, batch_size=64)
+            mixing = tf.Variable(np.random.RandomState(0).normal(size=(64, 9)).astype(np.float32))
+            function = lambda images: (tf.reshape(images, [-1, 64]) @ mixing, tf.reshape(images, [-1, 64])[:, :3])
+            extractor = FeatureExtractor("linear", function, "", "none", num_channels=1, batch_size=50)
+            images = sampler.images(150, seed=4)
+            features = np.concatenate([values for values, _ in extractor.activations([images[:70], images[70:]])])
+        assert sampler.images_per_step == 16 * count * -(-64 // (16 * count))
+        np.savez(sys.argv[2], images=images, features=features)
+        """
+    )
+    results = []
+    for count in (1, 2, 3):
+        path = tmp_path / f"{count}.npz"
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        subprocess.run(
+            [sys.executable, "-c", script, str(count), str(path)], check=True, env=environment, timeout=300
+        )
+        results.append(np.load(path))
+    assert len(results[0]["images"]) == 150
+    for other in results[1:]:
+        np.testing.assert_array_equal(other["images"], results[0]["images"])
+        np.testing.assert_allclose(other["features"], results[0]["features"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_dumped_files_hold_the_images(tmp_path, channels):
+    images = np.random.RandomState(0).randint(0, 256, (13, 6, 6, channels)).astype(np.uint8)
+    folder = tmp_path / "new" / "images"
+    passed = list(dumped(iter(np.split(images, [5])), str(folder)))
+    np.testing.assert_array_equal(np.concatenate(passed), images)
+    np.testing.assert_array_equal(reference.read_pngs(folder), images)
+    assert sorted(path.name for path in folder.iterdir())[12] == "image_000012.png"
+    assert [path.name for path in folder.parent.iterdir()] == ["images"]
+
+
+def test_a_dump_that_is_interrupted_leaves_nothing(tmp_path):
+    def batches():
+        yield np.zeros((2, 4, 4, 1), np.uint8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(dumped(batches(), str(tmp_path / "images")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dump_goes_into_a_folder_of_its_own(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.png").write_text("keep")
+    (tmp_path / "file").write_text("keep")
+    for name in ("mine", "file"):
+        with pytest.raises(UserError, match="not an empty folder"):
+            list(dumped(iter([np.zeros((1, 4, 4, 1), np.uint8)]), str(tmp_path / name)))
+    with pytest.raises(UserError, match="cannot write the images"):
+        list(dumped(iter([np.zeros((1, 4, 4, 1), np.uint8)]), str(tmp_path / "file" / "below")))
+    assert (tmp_path / "mine" / "photo.png").read_text() == (tmp_path / "file").read_text() == "keep"
+    (tmp_path / "empty").mkdir()
+    list(dumped(iter([np.zeros((1, 4, 4, 1), np.uint8)]), str(tmp_path / "empty")))
+    assert len(list((tmp_path / "empty").iterdir())) == 1
+
+
+def test_larger_generators_do_not_depend_on_the_batch_size_either():
+    config = override(preset("cifar10"), {"generator.num_blocks": 1})
+    generator = build_generator(config)
+    expected = _sampler(generator, batch_size=64).images(64, seed=0)
+    np.testing.assert_array_equal(_sampler(generator, batch_size=16).images(64, seed=0), expected)
+    # The first sixteen, drawn by hand, operation by operation: a grey level may fall to the other side.
+    by_hand = to_uint8(generator(tf.random.stateless_normal([16, 384], [0, 0]), training=False)).numpy()
+    assert np.abs(by_hand.astype(int) - expected[:16]).max() <= 1

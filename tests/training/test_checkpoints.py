@@ -1,0 +1,135 @@
+"""The best checkpoint is kept, and generators come out of checkpoints as they went in."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf.config import override
+from vitgan_tf.errors import UserError
+from vitgan_tf.presets import preset
+from vitgan_tf.training.checkpoints import BestCheckpoint, load_generator
+from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.run_directory import RunDirectory
+
+
+class _Protocol:
+    def __init__(self, num_generated=10):
+        self._num_generated = num_generated
+
+    def as_dict(self):
+        return {"num_generated": self._num_generated, "reasons": ["few"]}
+
+
+def _best(path, value):
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(value=value), str(path), max_to_keep=1)
+    return BestCheckpoint(manager)
+
+
+def _kept(path):
+    """Step and value of the one checkpoint that is there."""
+    assert len(list(path.glob("ckpt-*.index"))) == 1
+    latest = tf.train.latest_checkpoint(str(path))
+    return int(latest.rsplit("-", 1)[1]), tf.train.load_variable(latest, "value/.ATTRIBUTES/VARIABLE_VALUE")
+
+
+def test_the_state_with_the_least_distance_is_kept(tmp_path):
+    value = tf.Variable(0.0)
+    best = _best(tmp_path, value)
+    kept = []
+    for step, distance in enumerate([9.0, 5.0, 7.0, 5.0, 4.5, 8.0]):
+        value.assign(step * 10.0)
+        best.offer(step, distance, _Protocol())
+        kept.append(_kept(tmp_path))
+    assert kept == [(0, 0.0), (1, 10.0), (1, 10.0), (1, 10.0), (4, 40.0), (4, 40.0)]
+    assert json.loads((tmp_path / "best.json").read_text()) == {
+        "step": 4,
+        "distance": 4.5,
+        "protocol": _Protocol().as_dict(),
+    }
+
+
+def test_a_run_that_goes_on_knows_the_best_of_before(tmp_path):
+    _best(tmp_path, tf.Variable(1.0)).offer(3, 5.0, _Protocol())
+    again = _best(tmp_path, tf.Variable(2.0))
+    again.offer(4, 6.0, _Protocol())
+    assert _kept(tmp_path) == (3, 1.0)
+    again.offer(5, 4.0, _Protocol())
+    assert _kept(tmp_path) == (5, 2.0)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"distance": 1.0}'])
+def test_distances_of_another_protocol_or_a_damaged_record_do_not_count(tmp_path, content):
+    _best(tmp_path, tf.Variable(1.0)).offer(3, 5.0, _Protocol())
+    best = _best(tmp_path, tf.Variable(2.0))
+    best.offer(4, 6.0, _Protocol(num_generated=20))
+    assert _kept(tmp_path) == (4, 2.0)
+    (tmp_path / "best.json").write_text(content)
+    best.offer(5, 7.0, _Protocol(num_generated=20))
+    assert _kept(tmp_path) == (5, 2.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory with checkpoints of steps 1 to 3 whose networks all differ, and a best one."""
+    path = tmp_path_factory.mktemp("run")
+    config = override(preset("tiny"), {"train.seed": 3})
+    directory = RunDirectory(str(path), config, data={"num_images": 5, "fingerprint": "abc"})
+    gan = build_gan(config)
+    managers = [
+        tf.train.CheckpointManager(gan.checkpoint(), folder, max_to_keep=3)
+        for folder in (directory.checkpoints, directory.best_checkpoint)
+    ]
+    images = {}
+    latents = tf.random.stateless_normal([4, 16], [0, 0])
+    for step in (1, 2, 3):
+        gan.step.assign(step)
+        for network, change in ((gan.generator, 1.1), (gan.ema_generator, 0.9)):
+            network.set_weights([weights * change for weights in network.get_weights()])
+        managers[0].save(checkpoint_number=step)
+        if step == 2:
+            managers[1].save(checkpoint_number=step)
+        images[step] = {
+            "raw": gan.generator(latents, training=False).numpy(),
+            "ema": gan.ema_generator(latents, training=False).numpy(),
+        }
+    return str(path), latents, images
+
+
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+@pytest.mark.parametrize("checkpoint, step", [("latest", 3), ("best", 2), ("1", 1), ("2", 2)])
+def test_generators_come_out_as_they_went_in(run, checkpoint, step, weights):
+    path, latents, images = run
+    trained = load_generator(path, checkpoint, weights)
+    np.testing.assert_array_equal(trained.network(latents, training=False), images[step][weights])
+    assert trained.step == step and trained.config.train.seed == 3
+    assert trained.data == {"num_images": 5, "fingerprint": "abc"}
+    others = [images[s][w] for s in images for w in ("ema", "raw") if (s, w) != (step, weights)]
+    assert all(np.abs(images[step][weights] - other).max() > 1e-3 for other in others)
+
+
+def test_what_cannot_be_loaded_is_named(run, tmp_path):
+    path = run[0]
+    with pytest.raises(UserError, match=r"no checkpoint '7': there are those of step 1, 2, 3"):
+        load_generator(path, "7")
+    with pytest.raises(UserError, match=r"is not a run: it has no config\.json"):
+        load_generator(str(tmp_path))
+    RunDirectory(str(tmp_path), preset("tiny"))
+    with pytest.raises(UserError, match="no checkpoint 'latest': there is none"):
+        load_generator(str(tmp_path))
+    with pytest.raises(UserError, match="no checkpoint 'best': there is none"):
+        load_generator(str(tmp_path), "best")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    config = preset("tiny")
+    directory = RunDirectory(str(tmp_path), config)
+    tf.train.CheckpointManager(build_gan(config).checkpoint(), directory.checkpoints, max_to_keep=1).save(1)
+    (data,) = (tmp_path / "checkpoints").glob("ckpt-1.data-*")
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"cannot restore .*ckpt-1 \("):
+        load_generator(str(tmp_path))
+    (tmp_path / "checkpoints" / "ckpt-1.index").write_bytes(b"")
+    with pytest.raises(UserError, match=r"cannot restore .*ckpt-1 \("):
+        load_generator(str(tmp_path))

@@ -1,0 +1,95 @@
+"""The evaluator that a configuration asks for."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from vitgan_tf.config import DataConfig, DataLocation
+from vitgan_tf.data.digits import load_digits
+from vitgan_tf.data.loading import fingerprint, load_images
+from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
+from vitgan_tf.evaluation.evaluator import Evaluator
+from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
+from vitgan_tf.evaluation.protocol import Protocol
+from vitgan_tf.evaluation.real_statistics import real_statistics
+
+
+def build_evaluator(
+    data: DataConfig,
+    location: DataLocation,
+    *,
+    extractor_name: str,
+    split: str,
+    num_generated: int,
+    num_real: int,
+    seed: int,
+    images: np.ndarray | None = None,
+    classifier_path: str | None = None,
+) -> Evaluator:
+    """Loads the extractor and the real images, and computes their statistics, or reads those of an earlier time.
+
+    Args:
+      data: data set, size and channels.
+      location: of the real images, of Inception's weights and of the cache.
+      extractor_name: "auto", "tfgan_inception", "keras_inception" or "digits", see `EvalConfig`.
+      split: of the real images, "training" or "evaluation".
+      num_generated: images that will be scored.
+      num_real: real images to compare with, drawn at random, always the same; 0 for all of the split.
+      seed: of the generated images' latents.
+      images: of the split, (num_images, size, size, channels) uint8, where they have been loaded already.
+      classifier_path: file of the digits' classifier, by default in the cache.
+
+    Raises:
+      UserError: something of this is not there, or does not go together.
+    """
+    if extractor_name == "auto":
+        extractor_name = "digits" if data.dataset == "digits" else "tfgan_inception"
+    # First: what is missing is said before images are decoded for minutes.
+    extractor = _extractor(extractor_name, data, location, classifier_path)
+    if images is None:
+        images = load_images(data, location, split)
+    num_split = len(images)
+    if num_split < 2:
+        raise UserError(f"{num_split} real images are too few to compare with")
+    real_fingerprint = fingerprint(images)
+    if 0 < num_real < num_split:
+        images = images[np.sort(np.random.RandomState(0).permutation(num_split)[:num_real])]
+    key = {"dataset": data.dataset, "split": split, "num_split": num_split}
+    # Every run on the digits has a classifier of its own, and is quick with it.
+    cache_dir = None if extractor.name == "digits" else location.cache_dir
+    real = real_statistics(images, extractor, key, cache_dir)
+    protocol = Protocol(
+        dataset=data.dataset,
+        split=split,
+        image_size=data.image_size,
+        num_channels=data.num_channels,
+        real_fingerprint=real_fingerprint,
+        num_real=len(images),
+        num_split=num_split,
+        num_real_kept=len(real.features),
+        num_generated=num_generated,
+        seed=seed,
+        extractor=extractor.name,
+        extractor_sha256=extractor.sha256,
+        is_published_extractor=extractor.is_published,
+        feature_dim=real.features.shape[1],
+        resize=extractor.resize,
+    )
+    return (DigitsEvaluator if extractor.name == "digits" else Evaluator)(protocol, extractor, real)
+
+
+def _extractor(name: str, data: DataConfig, location: DataLocation, classifier_path: str | None) -> FeatureExtractor:
+    if name == "tfgan_inception":
+        return tfgan_inception(location)
+    if name == "keras_inception":
+        return keras_inception(location)
+    if data.dataset != "digits":
+        raise UserError(f"the digits' classifier cannot judge images of {data.dataset}: choose another --extractor")
+    if classifier_path is None:
+        os.makedirs(location.cache_dir, exist_ok=True)
+        classifier_path = os.path.join(location.cache_dir, f"digits_classifier_{data.image_size}.h5")
+    return digits_extractor(load_or_train_classifier(*load_digits(data.image_size), classifier_path))

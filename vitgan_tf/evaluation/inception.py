@@ -1,0 +1,132 @@
+"""The two Inception networks: the one of published FIDs, from TensorFlow Hub, and that of Keras' applications."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import tensorflow as tf
+from absl import logging
+
+from vitgan_tf.config import DataLocation
+from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.evaluation.extractors import FeatureExtractor, sha256_of_files
+from vitgan_tf.evaluation.scores import tfgan_eval
+from vitgan_tf.network import unreachable
+
+KERAS_WEIGHTS = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+KERAS_WEIGHTS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{KERAS_WEIGHTS}"
+_RESIZE = "bilinear to {0} x {0}, corners of pixels aligned at the upper left as in TensorFlow 1"
+
+
+class ExtractorNotFoundError(UserError):
+    """The weights of an extractor are not on this machine; the message says where to get them."""
+
+
+def resize_as_tfgan(images: tf.Tensor) -> tf.Tensor:
+    """Images -> (batch, 299, 299, channels), as tensorflow-gan's examples do and the graph of the first FID did.
+
+    Bilinear, by TensorFlow 1's rule: pixel i of n comes from i * size / n, without the half pixel that
+    `tf.image.resize` adds since. Larger images are not smoothed first.
+    """
+    size = tfgan_eval().INCEPTION_DEFAULT_IMAGE_SIZE
+    return tf.compat.v1.image.resize_bilinear(images, [size, size])
+
+
+def tfgan_inception(location: DataLocation) -> FeatureExtractor:
+    """The Inception graph of 2015 behind published FIDs, as tensorflow-gan names it on TensorFlow Hub.
+
+    Looked for in location.inception, else in TensorFlow Hub's cache (TFHUB_CACHE_DIR, or tfhub_modules in
+    location.cache_dir), to which it is downloaded if that is allowed.
+
+    Raises:
+      ExtractorNotFoundError: it is not there.
+      UserError: what is there is not that module.
+    """
+    path = location.inception or _hub_module(location)
+    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise UserError(f"{path!r} is no unpacked TensorFlow Hub module: it holds no saved_model.pb")
+    try:
+        # Once: tensorflow-gan's classifier_fn_from_tfhub loads it anew for every call, and keeps it each time.
+        module = tf.saved_model.load(path)
+        outputs = (tfgan_eval().INCEPTION_FINAL_POOL, tfgan_eval().INCEPTION_OUTPUT)
+
+        def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            activations = module(resize_as_tfgan(images))
+            return tuple(tf.reshape(activations[name], [tf.shape(images)[0], -1]) for name in outputs)
+
+        tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec([None, 32, 32, 3]))
+    except (OSError, TypeError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{path!r} is not tensorflow-gan's Inception module, which takes images (batch, 299, 299, 3) and gives "
+            f"pool_3 and logits: {first_line(error)}"
+        ) from error
+    files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    sha256 = sha256_of_files(files)
+    resize = _RESIZE.format(tfgan_eval().INCEPTION_DEFAULT_IMAGE_SIZE)
+    return FeatureExtractor("tfgan_inception", function, sha256, resize, is_published=True)
+
+
+def _hub_module(location: DataLocation) -> str:
+    """The folder of the module in TensorFlow Hub's cache, downloaded if that is allowed."""
+    address = tfgan_eval().INCEPTION_TFHUB
+    cache_dir = os.environ.get("TFHUB_CACHE_DIR") or os.path.join(location.cache_dir, "tfhub_modules")
+    folder = os.path.join(cache_dir, hashlib.sha1(address.encode()).hexdigest())  # as TensorFlow Hub names it
+    if os.path.isdir(folder) and os.listdir(folder):
+        return folder
+    reason = "with --download, it would be fetched"
+    if location.download:
+        reason = unreachable(address)
+        if reason is None:
+            logging.info("fetching %s to %s", address, folder)
+            try:
+                return _download(address, cache_dir)
+            except Exception as error:  # of many types: network, certificates, archive, disk
+                reason = first_line(error)
+    raise ExtractorNotFoundError(
+        f"the Inception module of published FIDs is not on this machine ({reason}): fetch "
+        f"{address}?tf-hub-format=compressed, unpack it into {folder!r}, or into any folder and say "
+        "--inception=FOLDER"
+    )
+
+
+def _download(address: str, cache_dir: str) -> str:
+    import tensorflow_hub
+
+    before = os.environ.get("TFHUB_CACHE_DIR")
+    os.environ["TFHUB_CACHE_DIR"] = cache_dir
+    try:
+        return tensorflow_hub.resolve(address)
+    finally:
+        if before is None:
+            del os.environ["TFHUB_CACHE_DIR"]
+
+
+def keras_inception(location: DataLocation) -> FeatureExtractor:
+    """Keras' InceptionV3, trained on ImageNet: other weights than those of published FIDs, not comparable with them.
+
+    The weights are those of the whole network, in location.inception or Keras' own folder ~/.keras/models.
+
+    Raises:
+      ExtractorNotFoundError: they are not there.
+      UserError: the file holds something else.
+    """
+    path = location.inception or os.path.expanduser(os.path.join("~", ".keras", "models", KERAS_WEIGHTS))
+    if not os.path.isfile(path):
+        raise ExtractorNotFoundError(
+            f"there is no file {path!r} with the weights of Keras' InceptionV3: fetch {KERAS_WEIGHTS_URL} and put it "
+            "there, or say --inception=FILE"
+        )
+    try:
+        whole = tf.keras.applications.InceptionV3(weights=path, classifier_activation=None)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path!r} does not hold the weights of Keras' InceptionV3: {first_line(error)}") from error
+    network = tf.keras.Model(whole.input, [whole.get_layer("avg_pool").output, whole.output])
+    size = whole.input_shape[1]
+
+    def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Its own preprocessing gives it values in [-1, 1].
+        return tuple(network(tf.image.resize(images, [size, size]), training=False))
+
+    resize = f"bilinear to {size} x {size}, centres of pixels aligned"
+    return FeatureExtractor("keras_inception", function, sha256_of_files([path]), resize)

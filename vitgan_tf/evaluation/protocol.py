@@ -1,0 +1,89 @@
+"""What a score depends on beside the generator."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+PUBLISHED_NUM_GENERATED = 50_000
+# Frechet distance, Inception score, kernel distance, improved precision and recall.
+SCORES = ("fd", "is", "is_std", "kd", "kd_std", "precision", "recall")
+_PUBLISHED_NAMES = {"fd": "fid", "kd": "kid"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """All that one has to know to compare a score with another; part of every result.
+
+    Attributes:
+      dataset: name of the real images.
+      split: "training" or "evaluation".
+      image_size: edge in pixels, of real and generated images alike.
+      num_channels: colour channels.
+      real_fingerprint: of the real images of the split, as in a run's config.json.
+      num_real: real images behind their mean and covariance.
+      num_split: real images that the split has.
+      num_real_kept: real images behind kernel distance, precision and recall.
+      num_generated: generated images.
+      seed: of their latents.
+      extractor: name of the network whose features are compared.
+      extractor_sha256: of its weights.
+      is_published_extractor: whether published FIDs are made with that network.
+      feature_dim: of its features.
+      resize: how images come to its size.
+    """
+
+    dataset: str
+    split: str
+    image_size: int
+    num_channels: int
+    real_fingerprint: str
+    num_real: int
+    num_split: int
+    num_real_kept: int
+    num_generated: int
+    seed: int
+    extractor: str
+    extractor_sha256: str
+    is_published_extractor: bool
+    feature_dim: int
+    resize: str
+
+    def not_comparable(self) -> list[str]:
+        """Why the Frechet distance does not compare with published FIDs; empty if it does."""
+        reasons = []
+        if not self.is_published_extractor:
+            reasons.append(f"{self.extractor} is not the network of published FIDs")
+        if min(self.num_generated, self.num_real) < self.feature_dim:
+            fewest = min(self.num_generated, self.num_real)
+            reasons.append(f"{fewest} images are fewer than the {self.feature_dim} dimensions of the features")
+        if self.num_generated < PUBLISHED_NUM_GENERATED:
+            reasons.append(f"{self.num_generated} generated images, not {PUBLISHED_NUM_GENERATED}")
+        if self.num_real < self.num_split:
+            reasons.append(f"{self.num_real} real images, not all {self.num_split}")
+        if self.split != "training":
+            reasons.append(f"the {self.split} images, not the training images")
+        return reasons
+
+    def score_names(self) -> dict[str, str]:
+        """What each of SCORES is called under this protocol.
+
+        Those of the published network carry the number of generated images, in thousands where that is whole, and
+        "full" where they compare with all real images: fid50k_full, is50k, kid5k. Those of others carry the name
+        of the network instead: digits_fd.
+        """
+        if not self.is_published_extractor:
+            return {name: f"{self.extractor}_{name}" for name in SCORES}
+        thousands, rest = divmod(self.num_generated, 1000)
+        count = str(self.num_generated) if rest else f"{thousands}k"
+        names = {}
+        for name in SCORES:
+            base, _, deviation = name.partition("_")
+            num_real = {"fd": self.num_real, "is": 0}.get(base, self.num_real_kept)
+            full = "_full" if num_real == self.num_split else ""
+            names[name] = _PUBLISHED_NAMES.get(base, base) + count + full + (f"_{deviation}" if deviation else "")
+        return names
+
+    def as_dict(self) -> dict[str, Any]:
+        """All attributes by name, and `not_comparable` as "not_comparable_with_published"."""
+        return {**dataclasses.asdict(self), "not_comparable_with_published": self.not_comparable()}

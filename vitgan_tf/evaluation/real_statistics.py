@@ -1,0 +1,138 @@
+"""What the scores need of the real images, computed once and kept on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from vitgan_tf.errors import first_line
+from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.scores import Gaussian, GaussianAccumulator, manifold_radii, scrambled_order
+from vitgan_tf.files import atomic_file, only_one
+from vitgan_tf.progress import progress
+
+# Of larger sets, that many images stand for all where every feature is needed: 0.4 GB of 2,048 features.
+MAX_KEPT = 50_000
+# Counted up when what is computed changes: older files are then not read.
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RealStatistics:
+    """Of a set of real images under an extractor.
+
+    Attributes:
+      gaussian: mean and covariance of the features of all of them.
+      features: of all of them, or of MAX_KEPT, in `scrambled_order`: (num_kept, feature_dim) float32.
+      radii: `manifold_radii` of these features.
+    """
+
+    gaussian: Gaussian
+    features: np.ndarray
+    radii: np.ndarray
+
+
+def real_statistics(
+    images: np.ndarray, extractor: FeatureExtractor, key: dict[str, Any], cache_dir: str | None
+) -> RealStatistics:
+    """The statistics of images, from the cache or computed now and kept there.
+
+    Args:
+      images: (num_images, size, size, channels) uint8.
+      extractor: gives the features.
+      key: further names and numbers that they depend on. That of a file is the key with the hashes of all images
+        and of the extractor's weights, the resizing, and the version of this computation: a file with another one
+        is not read.
+      cache_dir: the files are in its folder statistics/. If it cannot be written, nothing is kept, with a warning.
+        None for no cache.
+    """
+    if cache_dir is None:
+        return _compute(images, extractor)
+    key = {
+        **key,
+        "images_sha256": _hash_of_all(images),
+        "num_images": len(images),
+        "extractor": extractor.name,
+        "extractor_sha256": extractor.sha256,
+        "resize": extractor.resize,
+        "version": _VERSION,
+    }
+    text = json.dumps(key, sort_keys=True)
+    name = f"{extractor.name}_{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
+    path = os.path.join(cache_dir, "statistics", name)
+    statistics = _read(path, text)
+    if statistics is None:
+        logging.info("computing %s features of %d real images", extractor.name, len(images))
+        statistics = _compute(images, extractor)
+        _write(path, text, statistics)
+    return statistics
+
+
+def _hash_of_all(images: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(images.shape).encode())
+    for start in range(0, len(images), 1024):
+        digest.update(np.ascontiguousarray(images[start : start + 1024]))
+    return digest.hexdigest()
+
+
+def _compute(images: np.ndarray, extractor: FeatureExtractor) -> RealStatistics:
+    kept = np.ones(len(images), bool)
+    if len(images) > MAX_KEPT:
+        kept[np.random.RandomState(0).permutation(len(images))[MAX_KEPT:]] = False
+    batches = np.array_split(images, -(-len(images) // extractor.batch_size))
+    accumulator, features, row, first = GaussianAccumulator(), None, 0, 0
+    for batch, _ in extractor.activations(_shown(batches)):
+        accumulator.add(batch)
+        if features is None:
+            features = np.empty([min(len(images), MAX_KEPT), batch.shape[1]], np.float32)
+        chosen = batch[kept[first : first + len(batch)]]
+        features[row : row + len(chosen)] = chosen
+        row, first = row + len(chosen), first + len(batch)
+    features = features[scrambled_order(features)]
+    return RealStatistics(accumulator.result(), features, manifold_radii(features))
+
+
+def _shown(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
+    return progress(batches, "real images", len(batches), "batch")
+
+
+def _read(path: str, key: str) -> RealStatistics | None:
+    """The statistics in a file, or None if it is not there, is damaged or has another key."""
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if str(file["key"]) != key:
+                raise ValueError("it is of other images or another extractor")
+            gaussian = Gaussian(int(file["count"]), file["mean"], file["covariance"])
+            statistics = RealStatistics(gaussian, file["features"], file["radii"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logging.warning("cannot use %s (%s): the statistics are computed again", path, first_line(error))
+        return None
+    logging.info("statistics of the real images: %s", path)
+    return statistics
+
+
+def _write(path: str, key: str, statistics: RealStatistics) -> None:
+    gaussian = statistics.gaussian
+    try:
+        with only_one(os.path.dirname(path), wait=True), atomic_file(path) as file:
+            np.savez(
+                file,
+                key=key,
+                count=gaussian.count,
+                mean=gaussian.mean,
+                covariance=gaussian.covariance,
+                features=statistics.features,
+                radii=statistics.radii,
+            )
+    except OSError as error:
+        logging.warning("cannot keep the statistics in %s (%s)", path, error.strerror or error)

@@ -1,36 +1,27 @@
 """The commands as a user runs them: in processes of their own."""
 
 import json
-import pathlib
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import commands
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).parents[1]
 RUN = "experiments/run.py"
 STEPS = 40
 # Long enough for a kill in the middle; a checkpoint every 5 steps, two evaluations and grids.
 TINY = ["--dataset=tiny", f"--total_kimg={STEPS * 8 / 1000}", "--samples_every_kimg=0.16", "--eval_every_kimg=0.16"]
 
 
-def _command(script, *arguments):
-    return [sys.executable, str(ROOT / script), *map(str, arguments)]
-
-
-def _run(script, *arguments, **options):
-    return subprocess.run(_command(script, *arguments), capture_output=True, text=True, timeout=300, **options)
-
-
 def _error(script, *arguments, **options):
     """The error lines of a command that must fail without a traceback."""
-    result = _run(script, *arguments, **options)
+    result = commands.run(script, *arguments, **options)
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     return result.stderr.strip().splitlines()
@@ -51,7 +42,7 @@ def _metrics(model_dir):
 def finished(tmp_path_factory):
     """A run from its first step to its last, and what it printed."""
     model_dir = tmp_path_factory.mktemp("finished") / "run"
-    result = _run(RUN, *TINY, f"--model_dir={model_dir}")
+    result = commands.run(RUN, *TINY, f"--model_dir={model_dir}")
     assert result.returncode == 0, result.stderr
     return model_dir, result
 
@@ -110,7 +101,7 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
 
 def _stopped(model_dir, at_step, stop_signal, log_path):
     """Exit code and log of a run that gets a signal when it has saved the checkpoint of a step."""
-    command = _command(RUN, *TINY, f"--model_dir={model_dir}")
+    command = commands.command(RUN, *TINY, f"--model_dir={model_dir}")
     # A background job of a shell ignores SIGINT, and what it starts inherits that.
     options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     # Output to a file: a full pipe would stop the process.
@@ -133,7 +124,7 @@ def test_stopped_run_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
     code, log = _stopped(model_dir, 20, signal.SIGKILL, tmp_path / "log")
     assert code == -signal.SIGKILL and "steps from step" in log and "from step 0" not in log
     assert not (model_dir / "saved_model").exists()
-    command = _command(RUN, *TINY, f"--model_dir={model_dir}")
+    command = commands.command(RUN, *TINY, f"--model_dir={model_dir}")
     result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     first_step = int(result.stderr.split("steps from step ")[1].split()[0])
@@ -158,7 +149,7 @@ def test_another_model_is_refused_and_nothing_lost(finished):
 def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
     model_dir, _ = finished
     grid, gif = tmp_path / "new" / "grid.png", tmp_path / "walk.gif"
-    result = _run(
+    result = commands.run(
         "tools/generate.py", f"--model={model_dir / 'saved_model'}", f"--output={grid}", f"--gif={gif}",
         "--num_images=12", "--columns=4", "--min_width=64", "--frames=3", "--seed=7",
         f"--mixing={tmp_path / 'm.png'}",
@@ -185,7 +176,7 @@ def test_ablations_make_the_table_and_train_only_what_is_missing(finished, tmp_p
         )
     flags = ("--dataset=tiny", "--table=generator", "--seeds=1", "--train.total_kimg=0.016", "--xla=off")
     for _ in range(2):
-        result = _run("experiments/ablations.py", *flags, f"--output_dir={tmp_path}")
+        result = commands.run("experiments/ablations.py", *flags, f"--output_dir={tmp_path}")
         assert result.returncode == 0, result.stderr
         assert result.stdout == (tmp_path / "generator.md").read_text() + "\n"
     assert "6 cells, 6 of them finished before" in result.stderr
@@ -199,7 +190,7 @@ def test_ablations_make_the_table_and_train_only_what_is_missing(finished, tmp_p
 
 
 def test_benchmark_ends_with_one_json_line(tmp_path):
-    result = _run("tools/benchmark.py", "train", "--dataset=tiny", "--batch_size=4", "--steps=2", "--xla=off")
+    result = commands.run("tools/benchmark.py", "train", "--dataset=tiny", "--batch_size=4", "--steps=2", "--xla=off")
     assert result.returncode == 0, result.stderr
     values = json.loads(result.stdout.splitlines()[-1])
     assert {
@@ -256,7 +247,7 @@ def test_directory_that_cannot_be_made_is_refused(tmp_path):
 
 
 def test_help_lists_every_field_and_imports_no_tensorflow():
-    result = _run(RUN, "--help")
+    result = commands.run(RUN, "--help")
     for words in (
         "--dataset",
         "--model_dir",
@@ -269,7 +260,7 @@ def test_help_lists_every_field_and_imports_no_tensorflow():
     code = (
         "import runpy, sys\n"
         "try:\n"
-        f"    sys.argv = ['run.py', '--help']; runpy.run_path({str(ROOT / RUN)!r}, run_name='__main__')\n"
+        f"    sys.argv = ['run.py', '--help']; runpy.run_path({str(commands.ROOT / RUN)!r}, run_name='__main__')\n"
         "except SystemExit: pass\n"
         "slow = {'tensorflow', 'numpy', 'sklearn', 'scipy', 'PIL', 'keras'} & set(sys.modules)\n"
         "sys.exit(f'imported {slow}' if slow else 0)"
@@ -279,7 +270,7 @@ def test_help_lists_every_field_and_imports_no_tensorflow():
 
 
 def test_dry_run_prints_the_resolved_configuration():
-    result = _run(RUN, "--dataset=celeba64", "--dry_run", "--batch_size=16", "--augment.policy=")
+    result = commands.run(RUN, "--dataset=celeba64", "--dry_run", "--batch_size=16", "--augment.policy=")
     config = json.loads(result.stdout)
     assert config["train"]["batch_size"] == 16 and config["generator"]["embed_dim"] == 384
     assert config["augment"]["policy"] == [] and config["data"]["dataset"] == "celeba64"
@@ -303,7 +294,7 @@ def test_benchmark_refuses_unknown_measurements():
 
 def test_benchmark_of_renders(finished):
     model_dir, _ = finished
-    result = _run("tools/benchmark.py", "render", f"--model={model_dir / 'saved_model'}", "--num_images=3")
+    result = commands.run("tools/benchmark.py", "render", f"--model={model_dir / 'saved_model'}", "--num_images=3")
     assert result.returncode == 0, result.stderr
     scales = {line["scale"]: line for line in json.loads(result.stdout)["scales"]}
     assert list(scales) == [1.0, 1.5, 2.0, 4.0]

@@ -2,15 +2,13 @@
 
 import gzip
 import json
-import os
-import pathlib
 import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 
+import commands
 import numpy as np
 import official
 import pytest
@@ -21,44 +19,23 @@ from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.errors import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
 # Networks of a few thousand weights, for three steps.
 SMALL = [
     *("--batch_size=8", "--total_kimg=0.024", "--mapping_layers=2", "--generator.latent_dim=16"),
     *(f"--{net}.{field}" for net in ("generator", "discriminator") for field in ("embed_dim=24", "mlp_dim=32")),
     *(f"--{net}.num_blocks=1" for net in ("generator", "discriminator")),
 ]
-# Nobody answers at port 9.
-OFFLINE = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
-OFFLINE.pop("TFDS_DATA_DIR", None)
-
-
-def _command(script, *arguments):
-    return [sys.executable, str(ROOT / script), *map(str, arguments)]
-
-
-def _run(script, *arguments, env=OFFLINE):
-    return subprocess.run(_command(script, *arguments), capture_output=True, text=True, timeout=300, env=env)
 
 
 def _succeeds(script, *arguments, **options):
     """The texts of the log's lines; there is no other output."""
-    result = _run(script, *arguments, **options)
+    result = commands.run(script, *arguments, **options)
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
     lines = result.stderr.splitlines()
     ours = r"[IW]\d{4} [\d:.]+ \d+ (experiment|callbacks|loading|preparation|prepare_data|digits)\.py:\d+\] "
     assert all(re.match(ours, line) for line in lines), result.stderr
     return [re.sub(ours, "", line) for line in lines]
-
-
-def _fails(script, *arguments, **options):
-    """The one line of an error."""
-    result = _run(script, *arguments, **options)
-    assert result.returncode == 1 and "Traceback" not in result.stderr, result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len([line for line in lines if line.startswith(os.path.basename(script))]) == 1
-    return lines[-1]
 
 
 SETS = {
@@ -76,7 +53,7 @@ def test_official_files_are_prepared_and_trained_on(tmp_path, name):
     write(data_dir / "raw" / family)
     # Where it is can be said by a flag, or by the variable that tensorflow-datasets reads.
     place = [] if name == "mnist" else [f"--data_dir={data_dir}"]
-    env = {**OFFLINE, "TFDS_DATA_DIR": str(data_dir)} if name == "mnist" else OFFLINE
+    env = {**commands.OFFLINE, "TFDS_DATA_DIR": str(data_dir)} if name == "mnist" else commands.OFFLINE
     lines = _succeeds("tools/prepare_data.py", f"--dataset={name}", *place, env=env)
     assert lines[-2].startswith(
         f"prepared {num_images} training and 10 evaluation images in {data_dir}/vitgan_{family}_"
@@ -128,7 +105,7 @@ def test_ones_own_images_need_no_preparation(tmp_path):
         np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)
     # Other images would be another run.
     (tmp_path / "images" / "7.jpg").unlink()
-    line = _fails(*run, "--total_kimg=0.072", parts)
+    line = commands.error_line(*run, "--total_kimg=0.072", parts)
     assert "holds a run on other images (then num_images 20" in line and "now num_images 19" in line
 
 
@@ -147,10 +124,12 @@ def test_a_folder_is_prepared(tmp_path):
 
 def _kill_during_preparation(tmp_path, sent):
     """Exit code and error lines of a preparation that gets a signal when a shard is finished."""
-    command = _command("tools/prepare_data.py", "--dataset=mnist", f"--data_dir={tmp_path}", "--num_threads=1")
+    command = commands.command(
+        "tools/prepare_data.py", "--dataset=mnist", f"--data_dir={tmp_path}", "--num_threads=1"
+    )
     partial = tmp_path / "vitgan_mnist_32x32x1" / "1.0.0.partial"
     # A background job of a shell ignores SIGINT, and what it starts inherits that.
-    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "env": OFFLINE}
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), "env": commands.OFFLINE}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
         deadline = time.monotonic() + 120
         while not list(partial.glob("train-00000")) and time.monotonic() < deadline and process.poll() is None:
@@ -183,23 +162,25 @@ def test_a_preparation_that_was_stopped_goes_on(tmp_path, sent):
 def test_mistakes_end_in_one_line(tmp_path):
     model_dir = f"--model_dir={tmp_path / 'run'}"
     started = time.monotonic()
-    line = _fails(
+    line = commands.error_line(
         "experiments/run.py", "--dataset=lsun_bedroom128", f"--data_dir={tmp_path}", "--download", model_dir
     )
     assert time.monotonic() - started < 30
     assert "bedroom_train_lmdb.zip" in line and "tools/prepare_data.py --dataset=lsun_bedroom128" in line
     (tmp_path / "empty").mkdir()
-    line = _fails("experiments/run.py", "--dataset=folder", f"--data_dir={tmp_path / 'empty'}", model_dir)
+    line = commands.error_line(
+        "experiments/run.py", "--dataset=folder", f"--data_dir={tmp_path / 'empty'}", model_dir
+    )
     assert "no images in" in line
-    line = _fails("experiments/run.py", "--dataset=folder", "--data_dir=x", "--resolution=50", model_dir)
+    line = commands.error_line("experiments/run.py", "--dataset=folder", "--data_dir=x", "--resolution=50", model_dir)
     assert "--resolution must be a multiple of 8" in line
-    line = _fails("tools/prepare_data.py", "--dataset=cifar10", f"--data_dir={tmp_path}")
+    line = commands.error_line("tools/prepare_data.py", "--dataset=cifar10", f"--data_dir={tmp_path}")
     assert "neither cifar-10-binary.tar.gz nor cifar-10-batches-bin/ is in" in line
-    line = _fails("tools/prepare_data.py", "--dataset=folder", f"--source={tmp_path}", "--resolution=20")
+    line = commands.error_line("tools/prepare_data.py", "--dataset=folder", f"--source={tmp_path}", "--resolution=20")
     assert "--resolution must be a multiple of 8" in line
-    line = _fails("tools/prepare_data.py", "--dataset=mnist", "--name=digits", f"--data_dir={tmp_path}")
+    line = commands.error_line("tools/prepare_data.py", "--dataset=mnist", "--name=digits", f"--data_dir={tmp_path}")
     assert "--name is for --dataset=folder" in line
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "vitgan_cifar10_32x32x3").exists()
-    result = _run("tools/prepare_data.py", "--dataset=cifar100")
+    result = commands.run("tools/prepare_data.py", "--dataset=cifar100")
     assert result.returncode == 1 and "should be one of" in result.stderr and "Traceback" not in result.stderr

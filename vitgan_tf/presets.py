@@ -11,6 +11,7 @@ from vitgan_tf.config import (
     ConfigError,
     DataConfig,
     DiscriminatorConfig,
+    EvalConfig,
     ExperimentConfig,
     GeneratorConfig,
     LogConfig,
@@ -40,7 +41,12 @@ def _paper(
             num_blocks=num_blocks, patch_size=patch_size, patch_overlap=patch_size // 2
         ),
         train=TrainConfig(total_kimg=total_kimg),
-        log=LogConfig(eval_every_kimg=1000.0, samples_every_kimg=200.0, checkpoint_every_kimg=200.0),
+        # During training, just more images than Inception has features.
+        log=LogConfig(
+            eval_every_kimg=1000.0, samples_every_kimg=200.0, checkpoint_every_kimg=200.0, eval_samples=5000
+        ),
+        # The field's: 50,000 generated images against all of the training images.
+        eval=EvalConfig(split="training", num_generated=50_000, num_real=0),
     )
 
 
@@ -74,6 +80,7 @@ def digits() -> ExperimentConfig:
         augment=AugmentConfig(probability=0.4),
         train=TrainConfig(total_kimg=320.0, batch_size=64),
         log=LogConfig(eval_every_kimg=25.0, samples_every_kimg=12.5, checkpoint_every_kimg=12.5),
+        eval=EvalConfig(num_generated=10_000),
     )
 
 
@@ -93,6 +100,7 @@ def tiny() -> ExperimentConfig:
             checkpoint_every_kimg=0.04,
             eval_samples=200,
         ),
+        eval=EvalConfig(num_generated=200),
     )
 
 

@@ -1,0 +1,325 @@
+"""tools/evaluate.py on runs and SavedModels, offline, with a stand-in for Inception; scores during training."""
+
+import json
+import shutil
+
+import commands
+import numpy as np
+import official
+import pytest
+import reference.scores as reference
+import stand_in
+import tensorflow as tf
+
+from vitgan_tf.evaluation.scores import kernel_blocks
+
+EVALUATE, TRAIN = "tools/evaluate.py", "experiments/run.py"
+# Networks of a few thousand weights, for four steps with an evaluation at 0, 2 and 4.
+SMALL = [
+    *("--batch_size=8", "--total_kimg=0.032", "--mapping_layers=2", "--generator.latent_dim=16"),
+    *(f"--{net}.{field}" for net in ("generator", "discriminator") for field in ("embed_dim=24", "mlp_dim=32")),
+    *(f"--{net}.num_blocks=1" for net in ("generator", "discriminator")),
+    *("--eval_every_kimg=0.016", "--checkpoint_every_kimg=0.008", "--eval_samples=24", "--eval_real_images=30"),
+]
+NUM_REAL, NUM_GENERATED = 50, 44
+
+
+def _succeeds(*arguments):
+    """The table, the result line, and the log of an evaluation."""
+    result = commands.run(EVALUATE, *arguments)
+    assert result.returncode == 0, result.stderr
+    *table, line = result.stdout.splitlines()
+    return "\n".join(table), json.loads(line), result.stderr
+
+
+def _metrics(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    """A small CIFAR-10, a stand-in of few features, which is quick, and a run with scores during training."""
+    path = tmp_path_factory.mktemp("setting")
+    training, _ = official.write_cifar10(path / "data" / "raw" / "cifar10", training=NUM_REAL)
+    assert commands.run("tools/prepare_data.py", "--dataset=cifar10", f"--data_dir={path / 'data'}").returncode == 0
+    inception = stand_in.write(path / "inception", values=stand_in.weights(96))
+    place = [f"--data_dir={path / 'data'}", f"--inception={inception}", f"--cache_dir={path / 'cache'}"]
+    result = commands.run(TRAIN, "--dataset=cifar10", *SMALL, *place, f"--model_dir={path / 'run'}")
+    assert result.returncode == 0, result.stderr
+    shutil.copytree(path / "run" / "saved_model", path / "elsewhere" / "model")
+    return path, place, training, result.stderr
+
+
+def _activations(images_uint8):
+    resized = reference.resize_bilinear_tf1(reference.to_unit_range(images_uint8), 299)
+    return reference.stand_in_inception(resized, stand_in.weights())
+
+
+def _expected(real_images, generated):
+    """All scores, by NumPy and SciPy in float64."""
+    (real, _), (features, logits) = _activations(real_images), _activations(generated)
+    real_order, order = reference.scrambled_order(real), reference.scrambled_order(features)
+    blocks = kernel_blocks(len(real), len(features))
+    inception_score = reference.inception_score(logits, order)
+    kernel = reference.kernel_distance(real[real_order], features[order], blocks)
+    precision, recall = reference.precision_and_recall(real, features)
+    count = len(features)
+    return {
+        f"fid{count}_full": reference.frechet_distance_low_rank(real, features),
+        f"is{count}": inception_score[0],
+        f"is{count}_std": inception_score[1],
+        f"kid{count}_full": kernel[0],
+        f"kid{count}_full_std": kernel[1],
+        f"precision{count}_full": precision,
+        f"recall{count}_full": recall,
+    }
+
+
+def _assert_scores(result, expected):
+    for name, value in expected.items():
+        np.testing.assert_allclose(result[name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_run_and_its_saved_models_score_as_numpy_and_scipy_score_their_files(setting, tmp_path):
+    """The figure of the run, of the SavedModel in it and elsewhere, and that of the dumped PNG files are one.
+
+    With 2,048 features and 1,008 logits, as Inception has them.
+    """
+    path, place, training, _ = setting
+    place = [*place, f"--inception={stand_in.write(tmp_path / 'inception')}"]
+    before = len(_metrics(path / "run" / "metrics.jsonl"))
+    count = [f"--num_generated={NUM_GENERATED}", "--seed=3"]
+    results = []
+    for index, model in enumerate(("run", "run/saved_model", "elsewhere/model")):
+        arguments = [f"--model={path / model}", f"--dump_images={tmp_path / str(index)}", *place, *count]
+        if model == "elsewhere/model":
+            arguments += ["--dataset=cifar10", f"--output={tmp_path / 'results' / 'all.jsonl'}", "--batch_size=16"]
+        table, result, _ = _succeeds(*arguments)
+        results.append(result)
+        for name in ("fid44_full", "kid44_full_std"):
+            assert f"{name}  " in table and f"{result[name]:.6g}" in table
+        assert "Not comparable with published FIDs: 44 images are fewer than the 2048 dimensions" in table
+    files = [reference.read_pngs(tmp_path / str(index)) for index in range(3)]
+    assert files[0].shape == (NUM_GENERATED, 32, 32, 3)
+    assert len(np.unique(files[0].reshape(NUM_GENERATED, -1), axis=0)) == NUM_GENERATED
+    for other in files[1:]:
+        np.testing.assert_array_equal(other, files[0])
+    expected = _expected(training, files[0])
+    for result in results:
+        _assert_scores(result, expected)
+    np.testing.assert_allclose(results[0]["fid44_full"], expected["fid44_full"], rtol=1e-4)
+    # What the lines say of the generator, and where they are.
+    assert [result["step"] for result in results] == [4, 4, 4]
+    assert [result["kimg"] for result in results] == [0.032, 0.032, None]
+    assert _metrics(path / "run" / "metrics.jsonl")[before:] == results[:2]
+    assert _metrics(tmp_path / "results" / "all.jsonl") == results[2:]
+    for result in results:
+        assert result["source"] == EVALUATE and result["weights"] == "ema"
+        assert (result["dataset"], result["split"], result["image_size"]) == ("cifar10", "training", 32)
+        assert (result["num_real"], result["num_generated"], result["seed"]) == (NUM_REAL, NUM_GENERATED, 3)
+        assert result["extractor"] == "tfgan_inception" and len(result["extractor_sha256"]) == 64
+        assert "299 x 299" in result["resize"]
+
+
+def test_statistics_of_real_images_are_kept_and_a_damaged_file_is_replaced(setting, tmp_path):
+    path, place, _, _ = setting
+    arguments = [f"--model={path / 'run'}", "--num_generated=12", *place, f"--output={tmp_path / 'out.jsonl'}"]
+    arguments.append(f"--cache_dir={tmp_path / 'cache'}")
+    _, first, log = _succeeds(*arguments)
+    assert "computing tfgan_inception features of 50 real images" in log
+    (cache,) = (tmp_path / "cache" / "statistics").glob("*.npz")
+    content = cache.read_bytes()
+    _, second, log = _succeeds(*arguments)
+    assert "computing" not in log and f"statistics of the real images: {cache}" in log
+    assert second == first and cache.read_bytes() == content
+    cache.write_bytes(content[:1000])
+    _, third, log = _succeeds(*arguments)
+    warnings = [line for line in log.splitlines() if line.startswith("W")]
+    assert len(warnings) == 1 and f"cannot use {cache}" in warnings[0]
+    assert third == first and np.load(cache)["features"].shape == (NUM_REAL, 96)
+    # Other real images: another file, and another figure.
+    _, other, log = _succeeds(*arguments, "--split=evaluation")
+    assert "computing tfgan_inception features of 10 real images" in log
+    assert len(list((tmp_path / "cache" / "statistics").glob("*.npz"))) == 2
+    assert other["num_real"] == 10 and "not the training images" in other["not_comparable_with_published"][-1]
+    assert other["fid12_full"] != first["fid12_full"]
+
+
+def test_scores_during_training_are_labelled_and_the_best_state_is_kept(setting, tmp_path):
+    path, place, _, log = setting
+    lines = [line for line in _metrics(path / "run" / "metrics.jsonl") if line["source"] == "training"]
+    assert [line["step"] for line in lines] == [0, 2, 4]
+    for line in lines:
+        assert (line["num_generated"], line["num_real"], line["num_split"]) == (24, 30, NUM_REAL)
+        assert {"fid24", "is24", "kid24", "kid24_std", "precision24", "recall24"} <= set(line)  # and not "full"
+        assert "30 real images, not all 50" in line["not_comparable_with_published"]
+    assert f"step 4: fid24 {lines[-1]['fid24']:.4g}" in log
+    tags = {
+        (event.step, value.tag): float(tf.make_ndarray(value.tensor))
+        for file in (path / "run").glob("events.*")
+        for event in tf.compat.v1.train.summary_iterator(str(file))
+        for value in event.summary.value
+        if value.tag == "fid24"
+    }
+    assert tags == {(line["step"], "fid24"): pytest.approx(line["fid24"]) for line in lines}
+    best = min(lines, key=lambda line: line["fid24"])
+    record = json.loads((path / "run" / "best_checkpoint" / "best.json").read_text())
+    assert (record["step"], record["distance"]) == (best["step"], best["fid24"])
+    # What the evaluation of the best checkpoint says of the same images.
+    arguments = [f"--model={path / 'run'}", "--checkpoint=best", f"--output={tmp_path / 'out.jsonl'}", *place]
+    _, result, _ = _succeeds(*arguments, "--num_generated=24", "--num_real=30")
+    assert result["step"] == best["step"]
+    np.testing.assert_allclose(result["fid24"], best["fid24"], rtol=1e-6)
+
+
+def test_raw_weights_and_other_checkpoints(setting, tmp_path):
+    path, place, _, _ = setting
+    arguments = [f"--model={path / 'run'}", "--num_generated=12", f"--output={tmp_path / 'out.jsonl'}", *place]
+    results = [_succeeds(*arguments, *more)[1] for more in ([], ["--weights=raw"], ["--checkpoint=3"])]
+    assert [(result["step"], result["weights"]) for result in results] == [(4, "ema"), (4, "raw"), (3, "ema")]
+    assert len({result["fid12_full"] for result in results}) == 3
+
+
+def test_scores_of_the_digits_need_nothing_else(tmp_path):
+    tiny = ["--dataset=tiny", "--total_kimg=0.016", f"--model_dir={tmp_path / 'run'}"]
+    assert commands.run(TRAIN, *tiny).returncode == 0
+    table, result, _ = _succeeds(f"--model={tmp_path / 'run'}", "--num_generated=200")
+    last = _metrics(tmp_path / "run" / "metrics.jsonl")[-2]
+    assert last["source"] == "training" and last["num_generated"] == 200
+    for name in ("digits_fd", "digits_is", "digits_kd", "digits_precision", "digits_class_fractions"):
+        np.testing.assert_allclose(result[name], last[name], rtol=1e-5)
+    assert "digits is not the network of published FIDs" in table
+    assert not (tmp_path / "run" / "statistics").exists()
+
+
+def _without_inception(setting, *arguments):
+    path, _, _, _ = setting
+    return [f"--data_dir={path / 'data'}", f"--cache_dir={path / 'empty'}", *arguments]
+
+
+def test_without_inception_the_line_says_what_to_fetch_and_training_goes_on(setting, tmp_path):
+    path = setting[0]
+    line = commands.error_line(EVALUATE, f"--model={path / 'run'}", *_without_inception(setting))
+    for words in ("fetch https://tfhub.dev/tensorflow/tfgan/eval/inception/1?tf-hub-format=compressed", "unpack it"):
+        assert words in line
+    assert str(path / "empty" / "tfhub_modules") in line and "--inception=FOLDER" in line
+    line = commands.error_line(EVALUATE, f"--model={path / 'run'}", *_without_inception(setting, "--download"))
+    assert "not on this machine (" in line and "with --download" not in line
+    # A run that did not ask for them trains without scores, and says so once.
+    small = [*SMALL, "--total_kimg=0.008", f"--model_dir={tmp_path / 'run'}"]
+    result = commands.run(TRAIN, "--dataset=cifar10", *small, *_without_inception(setting))
+    assert result.returncode == 0, result.stderr
+    (warning,) = (line for line in result.stderr.splitlines() if line.startswith("W"))
+    assert "no scores during training: the Inception module" in warning
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    # One that did is told before it trains.
+    for more in (["--extractor=tfgan_inception"], ["--extractor=keras_inception", "--inception=nowhere.h5"]):
+        other = [*SMALL, f"--model_dir={tmp_path / 'other'}", *more]
+        line = commands.error_line(TRAIN, "--dataset=cifar10", *other, *_without_inception(setting))
+        assert "fetch http" in line
+
+
+def _broken(setting, tmp_path, kind):
+    """Arguments of a command that must fail, and words of its line."""
+    path, place, _, _ = setting
+    model = [f"--model={path / 'elsewhere' / 'model'}", *place, f"--output={tmp_path / 'out.jsonl'}"]
+    if kind == "nothing there":
+        return [f"--model={tmp_path / 'none'}"], "is neither a run directory, with a config.json, nor a SavedModel"
+    if kind == "no signature":
+        tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
+        return [f"--model={tmp_path / 'module'}", "--dataset=cifar10"], "is not a generator: it has no signature"
+    if kind == "damaged model":
+        (tmp_path / "damaged").mkdir()
+        (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"garbage")
+        return [f"--model={tmp_path / 'damaged'}", "--dataset=cifar10"], "cannot load the SavedModel"
+    if kind == "wrong resolution":
+        return [*model, "--dataset=celeba64"], "draws images of 32 x 32 x 3, and those of celeba64 are 64 x 64 x 3"
+    if kind == "which data":
+        return model, "is to be compared with: --dataset=NAME"
+    if kind == "no data":
+        return [*model, "--dataset=cifar10", f"--data_dir={tmp_path}"], "no images of cifar10 in"
+    if kind == "not inception":
+        return [*model, "--dataset=cifar10", f"--inception={tmp_path}"], "is no unpacked TensorFlow Hub module"
+    if kind == "digits' classifier":
+        return [
+            *model,
+            "--dataset=cifar10",
+            "--extractor=digits",
+        ], "classifier cannot judge images of cifar10"
+    if kind == "zero samples":
+        return [*model, "--dataset=cifar10", "--num_generated=0"], "eval.num_generated must be at least 2, got 0"
+    if kind == "wrong extractor":
+        return [*model, "--extractor=inception"], "eval.extractor must be one of auto, tfgan_inception"
+    if kind == "full folder":
+        return [*model, "--dataset=cifar10", f"--dump_images={path}"], "is not an empty folder"
+    if kind == "no place":
+        return [
+            *model,
+            "--dataset=cifar10",
+            f"--output={path / 'inception' / 'saved_model.pb' / 'x'}",
+        ], "cannot write"
+    if kind == "checkpoint of a model":
+        return [*model, "--dataset=cifar10", "--checkpoint=best"], "--checkpoint goes with a run directory"
+    if kind == "data of a run":
+        return [f"--model={path / 'run'}", "--dataset=cifar10"], "--dataset goes with a SavedModel"
+    return [
+        f"--model={path / 'run'}",
+        "--checkpoint=17",
+        *place,
+    ], "no checkpoint '17': there are those of step 2, 3, 4"
+
+
+KINDS = """nothing there, no signature, damaged model, wrong resolution, which data, no data, not inception,
+    digits' classifier, zero samples, wrong extractor, full folder, no place, checkpoint of a model, data of a run,
+    no such checkpoint"""
+
+
+@pytest.mark.parametrize("kind", [" ".join(kind.split()) for kind in KINDS.split(",")])
+def test_bad_input_ends_in_one_line_and_leaves_caches_alone(setting, tmp_path, kind):
+    path = setting[0]
+    arguments, words = _broken(setting, tmp_path, kind)
+
+    def state():
+        files = [file for file in (path / "cache").rglob("*") if file.is_file()]
+        return {file: file.read_bytes() for file in [*files, path / "run" / "metrics.jsonl"]}
+
+    before = state()
+    assert words in commands.error_line(EVALUATE, *arguments)
+    assert state() == before and len(before) > 1
+
+
+def test_images_that_are_not_numbers_end_in_one_line(setting, tmp_path):
+    path, place, _, _ = setting
+    run = tmp_path / "run"
+    shutil.copytree(path / "run", run)
+    from vitgan_tf.training.checkpoints import load_generator
+
+    trained = load_generator(str(run))
+    trained.network.set_weights([np.full_like(weights, np.nan) for weights in trained.network.get_weights()])
+    checkpoint = tf.train.Checkpoint(ema_generator=trained.network, step=tf.Variable(4, dtype=tf.int64))
+    tf.train.CheckpointManager(checkpoint, str(run / "checkpoints"), max_to_keep=1).save(5)
+    line = commands.error_line(
+        EVALUATE, f"--model={run}", "--num_generated=12", *place, f"--dump_images={tmp_path / 'images'}"
+    )
+    assert "the generator draws values that are not finite: image 0 of seed 0" in line
+    assert not (tmp_path / "images").exists() and not (tmp_path / "images.partial").exists()
+    assert (run / "metrics.jsonl").read_bytes() == (path / "run" / "metrics.jsonl").read_bytes()
+
+
+def test_the_data_may_have_changed_since_the_training(setting, tmp_path):
+    path, place, _, _ = setting
+    run = tmp_path / "run"
+    shutil.copytree(path / "run", run)
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["fingerprint"] = "0123456789abcdef"
+    (run / "config.json").write_text(json.dumps(config))
+    _, result, log = _succeeds(f"--model={run}", "--num_generated=12", *place)
+    (warning,) = (line for line in log.splitlines() if line.startswith("W"))
+    assert "not the images of the training" in warning and result["real_fingerprint"] in warning
+
+
+def test_help_is_quick_and_lists_the_protocol():
+    result = commands.run(EVALUATE, "--help")
+    for words in ("--num_generated", "--extractor", "--inception", "--dump_images", "--checkpoint", "--weights"):
+        assert words in result.stdout
+    assert "--batch_size" in result.stdout and "--generator.embed_dim" not in result.stdout

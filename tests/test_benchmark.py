@@ -9,7 +9,7 @@ import tensorflow as tf
 from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.presets import preset
-from vitgan_tf.training import benchmark_data
+from vitgan_tf.training import benchmark_data, benchmark_evaluation
 from vitgan_tf.training.benchmark import matmul_flops, measure_training, training_step_flops
 
 
@@ -104,3 +104,17 @@ def test_measures_of_the_input_are_consistent():
     )
     speed, waited = benchmark_data._training(config, delayed, num_steps=3)
     assert waited > 0.5 and speed < 8 / 0.9
+
+
+def test_measures_of_the_evaluation_agree_with_each_other(monkeypatch):
+    """The three ways to the Frechet distance, at few dimensions, and a network of a speed that is known."""
+    monkeypatch.setattr(benchmark_evaluation, "FEATURE_DIM", 64)
+    monkeypatch.setattr(benchmark_evaluation, "REPEATS", 2)
+    monkeypatch.setattr(benchmark_evaluation, "REPEATED_IMAGES", 40)
+    monkeypatch.setattr(benchmark_evaluation, "_inception_speed", lambda: 12.0)
+    result = benchmark_evaluation.measure_evaluation(300)
+    assert (result["num_images"], result["feature_dim"], result["inception_images_per_second"]) == (300, 64, 12.0)
+    # tensorflow-gan gives float32 back.
+    assert result["tfgan_relative_difference"] < 1e-5 and result["scipy_relative_difference"] < 1e-8
+    assert 0.3 < result["peak_memory_gb"] < 10 and abs(result["growth_mb"]) < 100
+    assert min(value for name, value in result.items() if name.endswith("seconds")) > 0

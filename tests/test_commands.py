@@ -50,7 +50,16 @@ def finished(tmp_path_factory):
 def test_a_run_leaves_all_its_files(finished):
     model_dir, _ = finished
     names = {path.name.split(".")[0] for path in model_dir.iterdir()}
-    assert names == {"config", "checkpoints", "samples", "events", "metrics", "saved_model", "digits_classifier"}
+    assert names == {
+        "config",
+        "checkpoints",
+        "samples",
+        "events",
+        "metrics",
+        "saved_model",
+        "best_checkpoint",
+        "digits_classifier",
+    }
     assert sorted(path.name for path in (model_dir / "samples").iterdir()) == [
         f"step_{step:08d}.png" for step in (0, 20, 40)
     ]
@@ -59,7 +68,7 @@ def test_a_run_leaves_all_its_files(finished):
     lines = _metrics(model_dir)
     assert [line["step"] for line in lines] == [0, 20, 40]
     for line in lines:
-        assert {"step", "kimg", "digits_fd", "digits_is", "digits_fd_half_split"} <= set(line)
+        assert {"step", "kimg", "extractor_sha256", "digits_fd", "digits_is", "digits_fd_half_split"} <= set(line)
         assert line["kimg"] == line["step"] * 8 / 1000
         np.testing.assert_allclose(sum(line["digits_class_fractions"]), 1.0)
     config = json.loads((model_dir / "config.json").read_text())
@@ -93,7 +102,8 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
     assert tags - sigmas - norms == {
         *("d_loss", "g_loss", "real_logits", "fake_logits", "bcr_real", "bcr_fake"),
         *("images_per_second", "samples"),
-        *("digits_fd", "digits_is", "digits_fd_half_split"),
+        *("digits_fd", "digits_is", "digits_is_std", "digits_kd", "digits_kd_std"),
+        *("digits_precision", "digits_recall", "digits_fd_half_split"),
         *("sigma/largest_relative_error", "attention/discriminator", "attention/generator"),
     }
     assert norms <= tags
@@ -285,7 +295,7 @@ def test_generate_refuses_a_folder_that_is_no_model(tmp_path):
 
 def test_benchmark_refuses_unknown_measurements():
     lines = _error("tools/benchmark.py", "trian")
-    assert len(lines) == 1 and "train|data|render [--flags]" in lines[0]
+    assert len(lines) == 1 and "train|data|render|eval [--flags]" in lines[0]
     lines = _error("tools/benchmark.py", "data", "--dataset=digits")
     assert len(lines) == 1 and "'digits' is not read from files" in lines[0]
     lines = _error("tools/benchmark.py", "render")

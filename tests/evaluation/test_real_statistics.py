@@ -65,6 +65,18 @@ def test_they_are_those_of_numpy():
     assert result.gaussian.count == 100
 
 
+def test_those_of_some_rows_are_those_of_these_images_alone(tmp_path):
+    images = _images()
+    rows = np.arange(5, 100, 3)
+    _same(
+        real_statistics(images, _Counting(), KEY, str(tmp_path), rows),
+        real_statistics(images[rows], _Counting(), KEY, None),
+    )
+    extractor = _Counting()
+    real_statistics(images[rows], extractor, KEY, str(tmp_path))
+    assert extractor.images == 0  # the same images have the same key
+
+
 def test_they_do_not_depend_on_the_order_of_the_images():
     images = _images()
     first, second = (real_statistics(values, _Counting(), KEY, None) for values in (images, images[::-1]))

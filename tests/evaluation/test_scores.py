@@ -131,6 +131,8 @@ def test_inception_score_of_certain_and_of_undecided_classifiers():
     certain = np.tile(np.eye(10), (50, 1)).astype(np.float32) * 100
     np.testing.assert_allclose(inception_score(certain), (10.0, 0.0), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(inception_score(np.zeros((20, 10), np.float32)), (1.0, 0.0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(inception_score(certain * 1e4), (10.0, 0.0), rtol=1e-5, atol=1e-5)
+    assert inception_score(np.tile([[0.0, 5e3, 1e4]], (20, 1)).astype(np.float32)) == pytest.approx((1.0, 0.0))
     # Fewer than ten images: a part each, which is its own mean.
     np.testing.assert_allclose(inception_score(certain[:3]), (1.0, 0.0), rtol=1e-6, atol=1e-6)
 

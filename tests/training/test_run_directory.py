@@ -80,10 +80,15 @@ def test_metrics_of_lost_steps_are_dropped_and_the_others_kept(tmp_path):
     directory.drop_metrics_after(0)  # no file yet
     for step in (0, 10, 20, 30):
         directory.append_metrics({"step": step, "kimg": step / 1000})
+    # Of a finished generator, scored by hand: they will not come again.
+    by_hand = [{"step": step, "source": "tools/evaluate.py"} for step in (30, None)]
+    for line in by_hand:
+        directory.append_metrics(line)
     path = tmp_path / "metrics.jsonl"
     with path.open("a") as file:
         file.write('{"step": 4')  # killed while writing
     directory.drop_metrics_after(20)
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"step": step, "kimg": step / 1000} for step in (0, 10, 20)
+        *({"step": step, "kimg": step / 1000} for step in (0, 10, 20)),
+        *by_hand,
     ]

@@ -56,19 +56,20 @@ def build_evaluator(
     if num_split < 2:
         raise UserError(f"{num_split} real images are too few to compare with")
     real_fingerprint = fingerprint(images)
+    rows = np.arange(num_split)
     if 0 < num_real < num_split:
-        images = images[np.sort(np.random.RandomState(0).permutation(num_split)[:num_real])]
+        rows = np.sort(np.random.RandomState(0).permutation(num_split)[:num_real])
     key = {"dataset": data.dataset, "split": split, "num_split": num_split}
     # Every run on the digits has a classifier of its own, and is quick with it.
     cache_dir = None if extractor.name == "digits" else location.cache_dir
-    real = real_statistics(images, extractor, key, cache_dir)
+    real = real_statistics(images, extractor, key, cache_dir, rows)
     protocol = Protocol(
         dataset=data.dataset,
         split=split,
         image_size=data.image_size,
         num_channels=data.num_channels,
         real_fingerprint=real_fingerprint,
-        num_real=len(images),
+        num_real=len(rows),
         num_split=num_split,
         num_real_kept=len(real.features),
         num_generated=num_generated,

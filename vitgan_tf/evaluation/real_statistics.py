@@ -41,25 +41,31 @@ class RealStatistics:
 
 
 def real_statistics(
-    images: np.ndarray, extractor: FeatureExtractor, key: dict[str, Any], cache_dir: str | None
+    images: np.ndarray,
+    extractor: FeatureExtractor,
+    key: dict[str, Any],
+    cache_dir: str | None,
+    rows: np.ndarray | None = None,
 ) -> RealStatistics:
     """The statistics of images, from the cache or computed now and kept there.
 
     Args:
-      images: (num_images, size, size, channels) uint8.
+      images: (num_images, size, size, channels) uint8, in memory or on disk; read in parts.
       extractor: gives the features.
       key: further names and numbers that they depend on. That of a file is the key with the hashes of all images
         and of the extractor's weights, the resizing, and the version of this computation: a file with another one
         is not read.
       cache_dir: the files are in its folder statistics/. If it cannot be written, nothing is kept, with a warning.
         None for no cache.
+      rows: numbers of the images that count; by default all.
     """
+    rows = np.arange(len(images)) if rows is None else rows
     if cache_dir is None:
-        return _compute(images, extractor)
+        return _compute(images, rows, extractor)
     key = {
         **key,
-        "images_sha256": _hash_of_all(images),
-        "num_images": len(images),
+        "images_sha256": _hash_of_all(images, rows),
+        "num_images": len(rows),
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
         "resize": extractor.resize,
@@ -70,38 +76,40 @@ def real_statistics(
     path = os.path.join(cache_dir, "statistics", name)
     statistics = _read(path, text)
     if statistics is None:
-        logging.info("computing %s features of %d real images", extractor.name, len(images))
-        statistics = _compute(images, extractor)
+        logging.info("computing %s features of %d real images", extractor.name, len(rows))
+        statistics = _compute(images, rows, extractor)
         _write(path, text, statistics)
     return statistics
 
 
-def _hash_of_all(images: np.ndarray) -> str:
-    digest = hashlib.sha256(repr(images.shape).encode())
-    for start in range(0, len(images), 1024):
-        digest.update(np.ascontiguousarray(images[start : start + 1024]))
+def _parts(images: np.ndarray, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        yield images[rows[start : start + size]]
+
+
+def _hash_of_all(images: np.ndarray, rows: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(images.shape[1:]).encode())
+    for part in _parts(images, rows, 1024):
+        digest.update(np.ascontiguousarray(part))
     return digest.hexdigest()
 
 
-def _compute(images: np.ndarray, extractor: FeatureExtractor) -> RealStatistics:
-    kept = np.ones(len(images), bool)
-    if len(images) > MAX_KEPT:
-        kept[np.random.RandomState(0).permutation(len(images))[MAX_KEPT:]] = False
-    batches = np.array_split(images, -(-len(images) // extractor.batch_size))
-    accumulator, features, row, first = GaussianAccumulator(), None, 0, 0
-    for batch, _ in extractor.activations(_shown(batches)):
+def _compute(images: np.ndarray, rows: np.ndarray, extractor: FeatureExtractor) -> RealStatistics:
+    count, size = len(rows), extractor.batch_size
+    is_kept = np.ones(count, bool)
+    if count > MAX_KEPT:
+        is_kept[np.random.RandomState(0).permutation(count)[MAX_KEPT:]] = False
+    parts = progress(_parts(images, rows, size), "real images", -(-count // size), "batch")
+    accumulator, features, first, row = GaussianAccumulator(), None, 0, 0
+    for batch, _ in extractor.activations(parts):
         accumulator.add(batch)
         if features is None:
-            features = np.empty([min(len(images), MAX_KEPT), batch.shape[1]], np.float32)
-        chosen = batch[kept[first : first + len(batch)]]
-        features[row : row + len(chosen)] = chosen
-        row, first = row + len(chosen), first + len(batch)
+            features = np.empty([min(count, MAX_KEPT), batch.shape[1]], np.float32)
+        kept = batch[is_kept[first : first + len(batch)]]
+        features[row : row + len(kept)] = kept
+        first, row = first + len(batch), row + len(kept)
     features = features[scrambled_order(features)]
     return RealStatistics(accumulator.result(), features, manifold_radii(features))
-
-
-def _shown(batches: list[np.ndarray]) -> Iterator[np.ndarray]:
-    return progress(batches, "real images", len(batches), "batch")
 
 
 def _read(path: str, key: str) -> RealStatistics | None:

@@ -126,6 +126,8 @@ def inception_score(logits: np.ndarray) -> tuple[float, float]:
     Returns:
       Mean and standard deviation (divisor: number of parts) over the parts.
     """
+    # A class of probability 0 in all images would be 0 times infinity there.
+    logits = np.maximum(logits - logits.max(axis=1, keepdims=True), -500.0)
     scores = [
         float(tfgan_eval().classifier_score_from_logits(tf.convert_to_tensor(part)))
         for part in np.array_split(logits, min(INCEPTION_SCORE_SPLITS, len(logits)))

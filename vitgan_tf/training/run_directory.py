@@ -141,12 +141,12 @@ class RunDirectory:
         append_metrics(self._metrics_path, values)
 
     def drop_metrics_after(self, step: int) -> None:
-        """Removes the lines of steps that an interrupted run reached and did not save: they will come again."""
+        """Removes what the training wrote at steps that it reached and did not save: those lines will come again."""
         if not os.path.exists(self._metrics_path):
             return
         with open(self._metrics_path, encoding="utf-8") as file:
             lines = file.readlines()
-        kept = [line for line in lines if _step_of(line) <= step]
+        kept = [line for line in lines if _training_step(line) <= step]
         if len(kept) < len(lines):
             write_atomically(self._metrics_path, "".join(kept).encode())
 
@@ -155,8 +155,10 @@ def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _step_of(line: str) -> float:
+def _training_step(line: str) -> float:
+    """Of a line that the training wrote; -1 of others, infinity of one that was cut off while it was written."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # cut off while it was written
+        values = json.loads(line)
+        return values["step"] if values.get("source", "training") == "training" else -1
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return float("inf")

@@ -15,6 +15,7 @@ from absl import flags, logging
 from vitgan_tf import command_line
 from vitgan_tf.config import ConfigError, ExperimentConfig, differences, from_dict
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import write_atomically
 from vitgan_tf.presets import VARIANTS, preset
 
 _DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs")
@@ -31,22 +32,30 @@ FLAGS = flags.FLAGS
 def main(_):
     measured_path = os.path.join(FLAGS.docs_dir, "measured.jsonl")
     try:
-        if FLAGS.record:
-            line = _result(FLAGS.record)
-            with open(measured_path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        measured = []
-        if os.path.exists(measured_path):
-            with open(measured_path, encoding="utf-8") as file:
-                measured = [json.loads(line) for line in file]
+        measured = _lines(measured_path) if os.path.exists(measured_path) else []
+        added = _result(FLAGS.record) if FLAGS.record else None
+        if added is not None and added not in measured:
+            measured.append(added)
+            write_atomically(measured_path, "".join(json.dumps(line) + "\n" for line in measured).encode())
         with open(os.path.join(FLAGS.docs_dir, "published.csv"), encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         path = os.path.join(FLAGS.docs_dir, "published.md")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(_markdown(rows, measured))
+        write_atomically(path, _markdown(rows, measured).encode())
     except OSError as error:
         raise UserError(f"cannot read or write {error.filename!r}: {error.strerror}") from error
     logging.info("%s: %d measured results", path, len(measured))
+
+
+def _lines(path: str) -> list[dict]:
+    """The values of a file of JSON lines, without those that were cut off while they were written."""
+    lines = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                logging.warning("%s: line %d is damaged and left out", path, number)
+    return lines
 
 
 def _result(run_dir: str) -> dict:
@@ -55,10 +64,9 @@ def _result(run_dir: str) -> dict:
         with open(os.path.join(run_dir, "config.json"), encoding="utf-8") as file:
             content = json.load(file)
         config = from_dict(content["config"])
-        with open(os.path.join(run_dir, "metrics.jsonl"), encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file if line.endswith("\n")]
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise UserError(f"{run_dir!r} is not a run of this version ({error})") from error
+    lines = _lines(os.path.join(run_dir, "metrics.jsonl"))
     comparable = [line for line in lines if _is_comparable(line)]
     if not comparable:
         raise UserError(f"{run_dir!r} has no result that compares with published ones: run tools/evaluate.py on it")
@@ -67,7 +75,7 @@ def _result(run_dir: str) -> dict:
 
 
 def _is_comparable(line: dict) -> bool:
-    named = all(name in line for name in SCORES.values())
+    named = isinstance(line, dict) and all(name in line for name in SCORES.values())
     return named and line["not_comparable_with_published"] == [] and line["weights"] == "ema"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import commands
 import numpy as np
@@ -306,6 +307,20 @@ def test_images_that_are_not_numbers_end_in_one_line(setting, tmp_path):
     assert (run / "metrics.jsonl").read_bytes() == (path / "run" / "metrics.jsonl").read_bytes()
 
 
+def test_a_result_outlives_what_reads_it_and_where_it_should_go(setting, tmp_path):
+    path, place, _, _ = setting
+    arguments = [f"--model={path / 'run'}", "--num_generated=12", *place]
+    command = commands.command(EVALUATE, *arguments, f"--output={tmp_path / 'out.jsonl'}")
+    with open(tmp_path / "log", "w") as log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
+        process.stdout.close()  # as head does
+    assert "Traceback" not in (tmp_path / "log").read_text() and process.returncode == 1
+    (result,) = _metrics(tmp_path / "out.jsonl")
+    failed = commands.run(EVALUATE, *arguments, "--output=/dev/full")
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert "cannot write '/dev/full' (No space left on device)" in failed.stderr.splitlines()[-1]
+    assert json.loads(failed.stdout.splitlines()[-1]) == result
+
+
 def test_the_data_may_have_changed_since_the_training(setting, tmp_path):
     path, place, _, _ = setting
     run = tmp_path / "run"
@@ -315,7 +330,8 @@ def test_the_data_may_have_changed_since_the_training(setting, tmp_path):
     (run / "config.json").write_text(json.dumps(config))
     _, result, log = _succeeds(f"--model={run}", "--num_generated=12", *place)
     (warning,) = (line for line in log.splitlines() if line.startswith("W"))
-    assert "not the images of the training" in warning and result["real_fingerprint"] in warning
+    assert "not the images of the training" in warning
+    assert "not the images of the training" in result["not_comparable_with_published"][-1]
 
 
 def test_help_is_quick_and_lists_the_protocol():

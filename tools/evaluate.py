@@ -27,17 +27,19 @@ flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bou
 flags.DEFINE_integer("batch_size", 128, "Images drawn at a time, over all devices.", lower_bound=1)
 flags.DEFINE_string("dump_images", None, "Folder for the generated images as PNG files; new or empty.")
 flags.DEFINE_string("output", None, "File to which the result is added as a line; default: metrics.jsonl of the run.")
-command_line.define_field_flags("eval")
+command_line.define_field_flags("eval", default="as the run says, or the preset of --dataset")
 command_line.define_data_location_flags()
 FLAGS = flags.FLAGS
 
 
 def main(_):
-    is_run, is_saved_model = (
-        os.path.isfile(os.path.join(FLAGS.model, name)) for name in ("config.json", "saved_model.pb")
+    # A shell does not expand the ~ of --model=~/runs/mine.
+    model, output, dump_images = (
+        path and os.path.expanduser(path) for path in (FLAGS.model, FLAGS.output, FLAGS.dump_images)
     )
+    is_run, is_saved_model = (os.path.isfile(os.path.join(model, name)) for name in ("config.json", "saved_model.pb"))
     if not (is_run or is_saved_model):
-        raise UserError(f"{FLAGS.model!r} is neither a run directory, with a config.json, nor a SavedModel")
+        raise UserError(f"{model!r} is neither a run directory, with a config.json, nor a SavedModel")
     for name, allowed in (("dataset", is_saved_model), ("checkpoint", is_run), ("weights", is_run)):
         if FLAGS[name].present and not allowed:
             raise UserError(f"--{name} goes with a {'run directory' if is_saved_model else 'SavedModel'}")
@@ -49,13 +51,13 @@ def main(_):
 
     with evaluation.local_strategy().scope():
         if is_run:
-            candidate = evaluation.from_run(FLAGS.model, FLAGS.checkpoint or "latest", FLAGS.weights or "ema")
+            candidate = evaluation.from_run(model, FLAGS.checkpoint or "latest", FLAGS.weights or "ema")
         else:
             given = preset(FLAGS.dataset) if FLAGS.dataset else None
             candidate = evaluation.from_saved_model(
-                FLAGS.model, given.data if given else None, given.eval if given else None
+                model, given.data if given else None, given.eval if given else None
             )
-        path = FLAGS.output or evaluation.metrics_path(candidate)
+        path = output or evaluation.metrics_path(candidate)
         _check_writable(path)
         result = evaluation.evaluate(
             candidate,
@@ -63,23 +65,35 @@ def main(_):
             command_line.data_location_from_flags(),
             FLAGS.seed,
             FLAGS.batch_size,
-            FLAGS.dump_images,
+            dump_images,
         )
+    failure = None
+    try:
+        if path is not None:
+            append_metrics(path, result)
+    except OSError as error:
+        failure = error
     print(evaluation.table(result))
     print(json.dumps(result, allow_nan=False))
-    if path is not None:
-        append_metrics(path, result)
+    if failure is not None:
+        raise _cannot_write(path, failure) from failure
 
 
 def _check_writable(path: str | None) -> None:
     """Before the evaluation, which may take an hour."""
+    if path is None or (os.path.exists(path) and os.access(path, os.W_OK)):
+        return
     try:
-        if path is not None:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-            with open(path, "a", encoding="utf-8"):
-                pass
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(path, "a", encoding="utf-8"):
+            pass
+        os.remove(path)
     except OSError as error:
-        raise UserError(f"cannot write {path!r} ({error.strerror}): choose another file with --output") from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: str, error: OSError) -> UserError:
+    return UserError(f"cannot write {path!r} ({error.strerror}): choose another file with --output")
 
 
 if __name__ == "__main__":

@@ -45,8 +45,13 @@ def define_config_flags() -> None:
     flags.DEFINE_alias("resolution", "data.image_size")
 
 
-def define_field_flags(section: str = "") -> None:
-    """Defines a flag for each configuration field, or for each one of a section, but for data.dataset."""
+def define_field_flags(section: str = "", default: str = "the preset's") -> None:
+    """Defines a flag for each configuration field, or for each one of a section, but for data.dataset.
+
+    Args:
+      section: name of the section; all by default.
+      default: where the value comes from if the flag is not given, in words.
+    """
     fields = list(config_lib.field_paths())
     names = [field.name for _, field, _ in fields]
     for path, field, field_type in fields:
@@ -56,7 +61,7 @@ def define_field_flags(section: str = "") -> None:
         if field.metadata["choices"] is not None:
             help_text += f": {', '.join(map(str, field.metadata['choices']))}"
         define = _DEFINE.get(field_type, flags.DEFINE_list)
-        define(path, None, f"{help_text}; default: the preset's.")
+        define(path, None, f"{help_text}; default: {default}.")
         if names.count(field.name) == 1:
             flags.DEFINE_alias(field.name, path)
 
@@ -136,10 +141,20 @@ def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) ->
             _fail(f"unexpected argument {argv[1]!r}: every option is written --name=value (see --help)")
         try:
             main(argv)
+            sys.stdout.flush()
         except UserError as error:
             _fail(str(error))
         except KeyboardInterrupt:
             _fail("interrupted", code=130)
+        except SystemError as error:
+            # What a KeyboardInterrupt becomes in some C code.
+            if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+                raise
+            _fail("interrupted", code=130)
+        except BrokenPipeError:
+            # Who read our output has gone; Python would write the rest when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
     logging.set_verbosity(logging.INFO)
     logging.get_absl_logger().addFilter(_is_ours_or_serious)

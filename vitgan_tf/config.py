@@ -281,7 +281,10 @@ class LogConfig(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig(_Section):
-    """What the scores of a finished generator are made of (tools/evaluate.py); it does not change the training."""
+    """What scores are made of; it does not change the training.
+
+    Network and split hold during training too; the numbers there are those of `LogConfig`.
+    """
 
     extractor: str = _field(
         "network whose features are compared: tfgan_inception = that of published FIDs, keras_inception = other "

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from vitgan_tf.errors import UserError
+from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.images import image_grid, to_uint8, write_png
 
 FRAME_MILLISECONDS = 50
@@ -24,8 +24,8 @@ def load(path: str) -> tf.Module:
         raise UserError(f"{path!r} is not a SavedModel: a finished run has one in its saved_model/ folder")
     try:
         model = tf.saved_model.load(path)
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise UserError(f"cannot load the SavedModel {path!r}: {str(error).splitlines()[0]}") from error
+    except (OSError, IndexError, ValueError, tf.errors.OpError) as error:  # IndexError: of a file cut short
+        raise UserError(f"cannot load the SavedModel {path!r}: {first_line(error)}") from error
     missing = {"serving_default", "map_latents", "render", "generate"} - set(model.signatures)
     if missing:
         raise UserError(f"the SavedModel {path!r} is not a generator: it has no signature {sorted(missing)[0]!r}")

@@ -12,6 +12,7 @@ import stand_in
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation import evaluator as evaluator_module
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 
@@ -111,6 +112,25 @@ def test_a_part_of_the_real_images_is_always_the_same(digits, score):
     first, second = (score(digits[0][:200], num_real=500) for _ in range(2))
     assert first == second
     assert first["digits_fd"] != score(digits[0][:200])["digits_fd"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_too_few_real_images_are_refused(classifier_path, count):
+    with pytest.raises(UserError, match=f"^{count} real images are too few"):
+        _evaluator(20, classifier_path, num_real=count)
+    assert _evaluator(20, classifier_path, num_real=4).protocol.num_real == 4
+
+
+def test_a_classifier_that_cannot_be_kept_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot keep the digits' classifier"):
+        _evaluator(20, str(tmp_path / "file" / "classifier.h5"))
+
+
+def test_scores_that_are_not_finite_are_refused(digits, classifier_path, monkeypatch):
+    monkeypatch.setattr(evaluator_module, "kernel_distance", lambda *_: (float("nan"), None))
+    with pytest.raises(UserError, match=r"scores are not finite: .*'kd': nan"):
+        _evaluator(20, classifier_path).evaluate([digits[0][:20]])
 
 
 def test_the_number_of_images_must_be_that_of_the_protocol(digits, classifier_path):

@@ -116,7 +116,11 @@ def test_the_hash_is_of_the_weights(module, tmp_path):
     values = stand_in.weights()
     values["w1"][0, 0] += 1
     other = stand_in.write(tmp_path / "other", values=values)
-    assert tfgan_inception(_location(inception=other)).sha256 != first
+    changed = tfgan_inception(_location(inception=other)).sha256
+    assert changed != first
+    (tmp_path / "other" / "notes.txt").write_text("not of the network")
+    os.symlink("nowhere", tmp_path / "other" / "variables" / "dangling")
+    assert tfgan_inception(_location(inception=other)).sha256 == changed
     (tmp_path / "file").write_bytes(b"abc" * 2**20)
     assert sha256_of_files([str(tmp_path / "file")]) == hashlib.sha256(b"abc" * 2**20).hexdigest()
 
@@ -186,6 +190,11 @@ def test_what_is_not_the_module_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "empty"))
     with pytest.raises(UserError, match=r"not tensorflow-gan's Inception module.*not callable"):
         tfgan_inception(_location(inception=str(tmp_path / "empty")))
+    cut = stand_in.write(tmp_path / "cut", values=stand_in.weights(96))
+    (data,) = (tmp_path / "cut" / "variables").glob("variables.data-*")
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(UserError, match="not tensorflow-gan's Inception module"):
+        tfgan_inception(_location(inception=cut))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"\x00garbage")
     with pytest.raises(UserError, match="not tensorflow-gan's Inception module"):

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
-from vitgan_tf.evaluation.generation import ImageSampler, dumped
+from vitgan_tf.evaluation import generation
+from vitgan_tf.evaluation.generation import ImageSampler, dump_folder
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_uint8
 from vitgan_tf.models.generator import build_generator
@@ -121,11 +122,20 @@ def test_replicas_draw_and_extract_what_one_device_does(tmp_path):
         np.testing.assert_allclose(other["features"], results[0]["features"], rtol=1e-5, atol=1e-5)
 
 
+def _dump(batches, directory):
+    with dump_folder(str(directory)) as written:
+        return list(written(batches))
+
+
+def _batch(count=1):
+    return np.zeros((count, 4, 4, 1), np.uint8)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_dumped_files_hold_the_images(tmp_path, channels):
     images = np.random.RandomState(0).randint(0, 256, (13, 6, 6, channels)).astype(np.uint8)
     folder = tmp_path / "new" / "images"
-    passed = list(dumped(iter(np.split(images, [5])), str(folder)))
+    passed = _dump(iter(np.split(images, [5])), folder)
     np.testing.assert_array_equal(np.concatenate(passed), images)
     np.testing.assert_array_equal(reference.read_pngs(folder), images)
     assert sorted(path.name for path in folder.iterdir())[12] == "image_000012.png"
@@ -134,27 +144,48 @@ def test_dumped_files_hold_the_images(tmp_path, channels):
 
 def test_a_dump_that_is_interrupted_leaves_nothing(tmp_path):
     def batches():
-        yield np.zeros((2, 4, 4, 1), np.uint8)
+        yield _batch(2)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(dumped(batches(), str(tmp_path / "images")))
+        _dump(batches(), tmp_path / "images")
+    with pytest.raises(ZeroDivisionError), dump_folder(str(tmp_path / "images")) as written:
+        list(written([_batch()]))
+        raise ZeroDivisionError  # in what comes after the images
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dump_goes_into_a_folder_of_its_own(tmp_path):
+def test_a_dump_goes_into_a_folder_of_its_own_and_harms_no_other(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.png").write_text("keep")
+    (tmp_path / "images.partial").mkdir()
+    (tmp_path / "images.partial" / "photo.png").write_text("keep")
     (tmp_path / "file").write_text("keep")
-    for name in ("mine", "file"):
-        with pytest.raises(UserError, match="not an empty folder"):
-            list(dumped(iter([np.zeros((1, 4, 4, 1), np.uint8)]), str(tmp_path / name)))
-    with pytest.raises(UserError, match="cannot write the images"):
-        list(dumped(iter([np.zeros((1, 4, 4, 1), np.uint8)]), str(tmp_path / "file" / "below")))
-    assert (tmp_path / "mine" / "photo.png").read_text() == (tmp_path / "file").read_text() == "keep"
     (tmp_path / "empty").mkdir()
-    list(dumped(iter([np.zeros((1, 4, 4, 1), np.uint8)]), str(tmp_path / "empty")))
-    assert len(list((tmp_path / "empty").iterdir())) == 1
+    os.symlink(tmp_path / "empty", tmp_path / "link")
+    os.symlink(tmp_path / "nothing", tmp_path / "dangling")
+    for name in ("mine", "file", "link", "dangling"):
+        with pytest.raises(UserError, match="not an empty folder"):
+            _dump([_batch()], tmp_path / name)
+    with pytest.raises(UserError, match="not an empty folder"):
+        _dump([_batch()], "")
+    with pytest.raises(UserError, match="cannot write the images"), dump_folder(str(tmp_path / "file" / "below")):
+        raise AssertionError("is said before anything is drawn")
+    _dump([_batch()], tmp_path / "images")
+    _dump([_batch()], f"{tmp_path / 'empty'}{os.sep}")
+    for name in ("mine/photo.png", "images.partial/photo.png", "file"):
+        assert (tmp_path / name).read_text() == "keep"
+    assert len(list((tmp_path / "empty").iterdir())) == len(list((tmp_path / "images").iterdir())) == 1
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    def fail(path, mode):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(generation, "open", fail, raising=False)
+    with pytest.raises(UserError, match=r"cannot write the images to .*: No space left"):
+        _dump([_batch()], tmp_path / "images")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_larger_generators_do_not_depend_on_the_batch_size_either():

@@ -38,6 +38,8 @@ def test_the_protocol_of_published_fids_is_comparable():
     "values, reasons",
     [
         ({"num_generated": 49_999}, ["49999 generated images, not 50000"]),
+        ({"num_generated": 60_000}, ["60000 generated images, not 50000"]),
+        ({"feature_dim": 96}, ["96 features, not 2048: this is another network"]),
         (
             {"num_generated": 2047},
             ["2047 images are fewer than the 2048 dimensions of the features", "2047 generated images, not 50000"],

@@ -145,12 +145,24 @@ def _damage(path, kind):
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
     elif kind == "pickled":
         np.savez(path, key=np.array([{"a": 1}], dtype=object))
+    elif kind == "one array":
+        with open(path, "wb") as file:
+            np.save(file, np.zeros(3))
+    elif kind == "directory":  # of the archive: a version of the format that does not exist
+        entry = content.rindex(b"PK\x01\x02") + 6
+        path.write_bytes(content[:entry] + b"\xd2" + content[entry + 1 :])
+    elif kind == "shapes":
+        with np.load(path) as file:
+            np.savez(path, **{**{name: file[name] for name in file.files}, "covariance": np.eye(3)})
     elif kind == "incomplete":
         with np.load(path) as file:
             np.savez(path, **{name: file[name] for name in file.files if name != "radii"})
 
 
-@pytest.mark.parametrize("kind", ["truncated", "empty", "text", "flipped", "pickled", "incomplete"])
+DAMAGES = ["truncated", "empty", "text", "flipped", "pickled", "incomplete", "one array", "directory", "shapes"]
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
 def test_a_damaged_file_is_named_and_replaced(tmp_path, caplog, kind):
     images, extractor = _images(), _Counting()
     first = real_statistics(images, extractor, KEY, str(tmp_path))

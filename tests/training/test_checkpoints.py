@@ -9,6 +9,7 @@ import tensorflow as tf
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
+from vitgan_tf.training import checkpoints
 from vitgan_tf.training.checkpoints import BestCheckpoint, load_generator
 from vitgan_tf.training.experiment import build_gan
 from vitgan_tf.training.run_directory import RunDirectory
@@ -23,8 +24,7 @@ class _Protocol:
 
 
 def _best(path, value):
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(value=value), str(path), max_to_keep=1)
-    return BestCheckpoint(manager)
+    return BestCheckpoint(tf.train.Checkpoint(value=value), str(path))
 
 
 def _kept(path):
@@ -59,15 +59,22 @@ def test_a_run_that_goes_on_knows_the_best_of_before(tmp_path):
     assert _kept(tmp_path) == (5, 2.0)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"distance": 1.0}'])
-def test_distances_of_another_protocol_or_a_damaged_record_do_not_count(tmp_path, content):
-    _best(tmp_path, tf.Variable(1.0)).offer(3, 5.0, _Protocol())
-    best = _best(tmp_path, tf.Variable(2.0))
-    best.offer(4, 6.0, _Protocol(num_generated=20))
-    assert _kept(tmp_path) == (4, 2.0)
-    (tmp_path / "best.json").write_text(content)
-    best.offer(5, 7.0, _Protocol(num_generated=20))
-    assert _kept(tmp_path) == (5, 2.0)
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "3", '{"distance": 1.0}', '{"distance": NaN}'])
+def test_a_state_of_another_protocol_or_with_a_damaged_record_is_put_aside(tmp_path, caplog, content):
+    path = tmp_path / "best"
+    _best(path, tf.Variable(1.0)).offer(3, 5.0, _Protocol())
+    if content is not None:
+        (path / "best.json").write_text(content)
+    protocol = _Protocol(num_generated=20 if content is None else 10)
+    best = _best(path, tf.Variable(2.0))
+    with caplog.at_level("WARNING", logger="absl"):
+        best.offer(4, 6.0, protocol)
+    assert _kept(path) == (4, 2.0)
+    assert _kept(tmp_path / "best_until_step_4") == (3, 1.0)
+    assert "is now in" in caplog.text and len(caplog.records) == 1
+    best.offer(5, 5.5, protocol)
+    assert _kept(path) == (5, 2.0)
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["best", "best_until_step_4"]
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +137,30 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     data.write_bytes(data.read_bytes()[:100])
     with pytest.raises(UserError, match=r"cannot restore .*ckpt-1 \("):
         load_generator(str(tmp_path))
+    (tmp_path / "checkpoints" / "checkpoint").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="cannot read the list of checkpoints"):
+        load_generator(str(tmp_path))
+
+
+def test_a_checkpoint_that_a_run_replaces_meanwhile_is_not_missed(run, monkeypatch):
+    """The newest one goes away between its choice and its reading; then there is a newer one."""
+    path, latents, images = run
+    chosen = checkpoints._checkpoint_path
+    calls = []
+
+    def choose(model_dir, checkpoint):
+        calls.append(checkpoint)
+        return chosen(model_dir, checkpoint) if len(calls) > 1 else chosen(model_dir, "1") + "0"
+
+    monkeypatch.setattr(checkpoints, "_checkpoint_path", choose)
+    trained = load_generator(path)
+    np.testing.assert_array_equal(trained.network(latents, training=False), images[3]["ema"])
+
+
+def test_an_index_that_is_cut_short_is_named(tmp_path):
+    config = preset("tiny")
+    directory = RunDirectory(str(tmp_path), config)
+    tf.train.CheckpointManager(build_gan(config).checkpoint(), directory.checkpoints, max_to_keep=1).save(1)
     (tmp_path / "checkpoints" / "ckpt-1.index").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot restore .*ckpt-1 \("):
         load_generator(str(tmp_path))

@@ -294,7 +294,8 @@ def test_spike_is_largest_over_mean_and_left_out_where_all_is_zero(tmp_path):
 
 def _callbacks_of(config, path):
     evaluator = types.SimpleNamespace(evaluate=None)
-    return _callbacks(config, load_images(config.data), RunDirectory(str(path), config), None, evaluator, 3)
+    gan = types.SimpleNamespace(checkpoint=tf.train.Checkpoint)
+    return _callbacks(gan, config, load_images(config.data), RunDirectory(str(path), config), None, evaluator, 3)
 
 
 def test_a_run_has_diagnostics_at_the_configured_interval(tmp_path):

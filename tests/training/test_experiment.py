@@ -17,3 +17,12 @@ def test_the_digits_preset_learns_to_draw_digits(tmp_path):
     assert last["digits_fd"] < 0.5 * first["digits_fd"]
     assert first["digits_is"] < 2.0 and last["digits_is"] > 3.0
     assert sum(fraction > 0.01 for fraction in last["digits_class_fractions"]) >= 6
+
+
+def test_a_run_that_begins_anew_has_its_first_evaluation_once(tmp_path):
+    """It was stopped after the evaluation at step 0 and before the first checkpoint."""
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "source": "training"}\n{"step": 9, "source": "by hand"}\n')
+    run_experiment(override(preset("tiny"), {"train.total_kimg": 0.016}), str(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["source"]) for line in lines] == [(9, "by hand"), (0, "training"), (2, "training")]
+    assert "digits_fd" in lines[1]

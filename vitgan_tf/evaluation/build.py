@@ -9,13 +9,16 @@ import numpy as np
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.loading import fingerprint, load_images
-from vitgan_tf.errors import UserError
+from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import real_statistics
+
+# Of two halves, each has a covariance.
+MIN_REAL = 4
 
 
 def build_evaluator(
@@ -53,12 +56,12 @@ def build_evaluator(
     if images is None:
         images = load_images(data, location, split)
     num_split = len(images)
-    if num_split < 2:
-        raise UserError(f"{num_split} real images are too few to compare with")
     real_fingerprint = fingerprint(images)
     rows = np.arange(num_split)
     if 0 < num_real < num_split:
         rows = np.sort(np.random.RandomState(0).permutation(num_split)[:num_real])
+    if len(rows) < MIN_REAL:
+        raise UserError(f"{len(rows)} real images are too few to compare with: there must be {MIN_REAL} at least")
     key = {"dataset": data.dataset, "split": split, "num_split": num_split}
     # Every run on the digits has a classifier of its own, and is quick with it.
     cache_dir = None if extractor.name == "digits" else location.cache_dir
@@ -90,7 +93,9 @@ def _extractor(name: str, data: DataConfig, location: DataLocation, classifier_p
         return keras_inception(location)
     if data.dataset != "digits":
         raise UserError(f"the digits' classifier cannot judge images of {data.dataset}: choose another --extractor")
-    if classifier_path is None:
-        os.makedirs(location.cache_dir, exist_ok=True)
-        classifier_path = os.path.join(location.cache_dir, f"digits_classifier_{data.image_size}.h5")
-    return digits_extractor(load_or_train_classifier(*load_digits(data.image_size), classifier_path))
+    path = classifier_path or os.path.join(location.cache_dir, f"digits_classifier_{data.image_size}.h5")
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        return digits_extractor(load_or_train_classifier(*load_digits(data.image_size), path))
+    except OSError as error:
+        raise UserError(f"cannot keep the digits' classifier in {path!r}: {first_line(error)}") from error

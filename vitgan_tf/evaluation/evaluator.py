@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import SCORES, Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
@@ -53,7 +54,7 @@ class Evaluator:
 
         Raises:
           ValueError: there are more or fewer images.
-          UserError: an activation is not finite.
+          UserError: an activation or a score is not finite.
         """
         features, logits = self._activations(batches)
         order = scrambled_order(features)
@@ -66,7 +67,7 @@ class Evaluator:
             *precision_and_recall(self.real.features, self.real.radii, features),
         )
         if not all(math.isfinite(value) for value in values if value is not None):
-            raise ValueError(f"scores are not finite: {values}")
+            raise UserError(f"scores are not finite: {dict(zip(SCORES, values))}")
         names = self.protocol.score_names()
         return {**{names[name]: value for name, value in zip(SCORES, values)}, **self.further_scores(logits)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -77,38 +78,49 @@ class ImageSampler:
         return np.concatenate(list(self.batches(num_images, seed)))
 
 
-def check_empty(directory: str) -> None:
-    """Raises a UserError if there is something in the folder, or if it is a file."""
-    if os.path.exists(directory) and not (os.path.isdir(directory) and not os.listdir(directory)):
-        raise UserError(f"{directory!r} is not an empty folder: images are written into one of their own")
-
-
-def dumped(batches: Iterable[np.ndarray], directory: str) -> Iterator[np.ndarray]:
-    """The batches, while each image is written as a PNG: image_000000.png and so on.
-
-    The folder appears when all of them are there.
+@contextlib.contextmanager
+def dump_folder(directory: str) -> Iterator[Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]]:
+    """A folder of PNG files, image_000000.png and so on, that appears whole at the end of the context.
 
     Args:
-      batches: of images (any number, height, width, 1 or 3) uint8.
-      directory: made with its parents.
+      directory: of the images; made with its parents.
+
+    Yields:
+      A function that passes batches of images (any number, height, width, 1 or 3) uint8 on and writes each image.
 
     Raises:
-      UserError: it is there and not empty, or cannot be written.
+      UserError: there is something of this name that is not an empty folder, or it cannot be written.
     """
-    check_empty(directory)
-    partial_directory = directory.rstrip(os.sep) + ".partial"
-    shutil.rmtree(partial_directory, ignore_errors=True)
-    number = 0
+    is_empty = os.path.isdir(directory) and not os.path.islink(directory) and not os.listdir(directory)
+    if not directory or (os.path.lexists(directory) and not is_empty):
+        raise UserError(f"{directory!r} is not an empty folder: images are written into one of their own")
+    partial_directory = f"{directory.rstrip(os.sep)}.{os.getpid()}.partial"
     try:
         os.makedirs(partial_directory)
-        for images in batches:
-            for image in images:
-                with open(os.path.join(partial_directory, f"image_{number:06d}.png"), "wb") as file:
-                    file.write(tf.io.encode_png(image).numpy())
-                number += 1
-            yield images
-        os.replace(partial_directory, directory)
     except OSError as error:
-        raise UserError(f"cannot write the images to {directory!r}: {error.strerror or error}") from error
+        raise _cannot_write(directory, error) from error
+    try:
+        yield lambda batches: _written(batches, partial_directory, directory)
+        try:
+            os.replace(partial_directory, directory)
+        except OSError as error:
+            raise _cannot_write(directory, error) from error
     finally:
         shutil.rmtree(partial_directory, ignore_errors=True)
+
+
+def _written(batches: Iterable[np.ndarray], partial_directory: str, directory: str) -> Iterator[np.ndarray]:
+    number = 0
+    for images in batches:
+        for image in images:
+            try:
+                with open(os.path.join(partial_directory, f"image_{number:06d}.png"), "wb") as file:
+                    file.write(tf.io.encode_png(image).numpy())
+            except OSError as error:
+                raise _cannot_write(directory, error) from error
+            number += 1
+        yield images
+
+
+def _cannot_write(directory: str, error: OSError) -> UserError:
+    return UserError(f"cannot write the images to {directory!r}: {error.strerror or error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 
@@ -56,13 +57,13 @@ def tfgan_inception(location: DataLocation) -> FeatureExtractor:
             return tuple(tf.reshape(activations[name], [tf.shape(images)[0], -1]) for name in outputs)
 
         tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec([None, 32, 32, 3]))
-    except (OSError, TypeError, ValueError, KeyError, tf.errors.OpError) as error:
+    except (OSError, IndexError, TypeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise UserError(
             f"{path!r} is not tensorflow-gan's Inception module, which takes images (batch, 299, 299, 3) and gives "
             f"pool_3 and logits: {first_line(error)}"
         ) from error
-    files = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
-    sha256 = sha256_of_files(files)
+    weights = sorted(glob.glob(os.path.join(glob.escape(path), "variables", "variables.*")))
+    sha256 = sha256_of_files([os.path.join(path, "saved_model.pb"), *weights])
     resize = _RESIZE.format(tfgan_eval().INCEPTION_DEFAULT_IMAGE_SIZE)
     return FeatureExtractor("tfgan_inception", function, sha256, resize, is_published=True)
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 PUBLISHED_NUM_GENERATED = 50_000
+PUBLISHED_FEATURE_DIM = 2048
 # Frechet distance, Inception score, kernel distance, improved precision and recall.
 SCORES = ("fd", "is", "is_std", "kd", "kd_std", "precision", "recall")
 _PUBLISHED_NAMES = {"fd": "fid", "kd": "kid"}
@@ -54,10 +55,12 @@ class Protocol:
         reasons = []
         if not self.is_published_extractor:
             reasons.append(f"{self.extractor} is not the network of published FIDs")
+        elif self.feature_dim != PUBLISHED_FEATURE_DIM:
+            reasons.append(f"{self.feature_dim} features, not {PUBLISHED_FEATURE_DIM}: this is another network")
         if min(self.num_generated, self.num_real) < self.feature_dim:
             fewest = min(self.num_generated, self.num_real)
             reasons.append(f"{fewest} images are fewer than the {self.feature_dim} dimensions of the features")
-        if self.num_generated < PUBLISHED_NUM_GENERATED:
+        if self.num_generated != PUBLISHED_NUM_GENERATED:
             reasons.append(f"{self.num_generated} generated images, not {PUBLISHED_NUM_GENERATED}")
         if self.num_real < self.num_split:
             reasons.append(f"{self.num_real} real images, not all {self.num_split}")

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,9 +119,13 @@ def _read(path: str, key: str) -> RealStatistics | None:
                 raise ValueError("it is of other images or another extractor")
             gaussian = Gaussian(int(file["count"]), file["mean"], file["covariance"])
             statistics = RealStatistics(gaussian, file["features"], file["radii"])
+            num_kept, dim = statistics.features.shape
+            shapes = gaussian.mean.shape, gaussian.covariance.shape, statistics.radii.shape
+            if shapes != ((dim,), (dim, dim), (num_kept,)):
+                raise ValueError(f"its arrays do not go together: {shapes}")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # of many types, where a byte of the archive is wrong
         logging.warning("cannot use %s (%s): the statistics are computed again", path, first_line(error))
         return None
     logging.info("statistics of the real images: %s", path)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
+import shutil
+from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
@@ -52,10 +56,18 @@ def load_generator(model_dir: str, checkpoint: str = "latest", weights: str = "e
         config, data = read_run(model_dir)
     except OSError as error:
         raise UserError(f"{model_dir!r} is not a run: it has no config.json ({error.strerror or error})") from error
-    path = _checkpoint_path(model_dir, checkpoint)
     generator = build_generator(config)
     step = tf.Variable(0, dtype=tf.int64)
-    restore_from(path, tf.train.Checkpoint(**{WEIGHTS[weights]: generator, "step": step}), is_part=True)
+    path = None
+    while path is None:
+        path = _checkpoint_path(model_dir, checkpoint)
+        try:
+            restore_from(path, tf.train.Checkpoint(**{WEIGHTS[weights]: generator, "step": step}), is_part=True)
+        except UserError:
+            # A run that goes on may have replaced it in the meantime.
+            if path == _checkpoint_path(model_dir, checkpoint):
+                raise
+            path = None
     return TrainedGenerator(generator, config, data, int(step.numpy()))
 
 
@@ -82,7 +94,10 @@ def restore_from(path: str, checkpoint: tf.train.Checkpoint, is_part: bool = Fal
 
 def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
     folder = os.path.join(model_dir, BEST_CHECKPOINT if checkpoint == "best" else CHECKPOINTS)
-    state = tf.train.get_checkpoint_state(folder)
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except (ValueError, tf.errors.OpError) as error:
+        raise UserError(f"cannot read the list of checkpoints in {folder!r}: {first_line(error)}") from error
     kept = list(state.all_model_checkpoint_paths) if state else []
     if checkpoint in ("latest", "best"):
         chosen = kept[-1:]
@@ -98,27 +113,44 @@ def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
 class BestCheckpoint:
     """Keeps the whole state of the run at the evaluation with the least distance, apart from the newest ones.
 
-    What its distance was is kept beside it, so that a run that goes on knows it; under another protocol than the
-    present one it does not count.
+    What its distance was is kept beside it, so that a run that goes on knows it. Distances under another protocol do
+    not compare: that state is then put aside, and a new one begun.
 
     Args:
-      manager: of a folder that holds nothing else.
+      checkpoint: of the run.
+      directory: for the state; holds nothing else.
     """
 
-    def __init__(self, manager: tf.train.CheckpointManager):
-        self._manager = manager
-        self._record_path = os.path.join(manager.directory, "best.json")
+    def __init__(self, checkpoint: tf.train.Checkpoint, directory: str):
+        self._checkpoint = checkpoint
+        self._directory = directory
+        self._record_path = os.path.join(directory, "best.json")
 
     def offer(self, step: int, distance: float, protocol: Protocol) -> None:
         """Saves the present state if none is kept whose distance, under this protocol, is less or the same."""
         conditions = protocol.as_dict()
-        try:
-            with open(self._record_path, encoding="utf-8") as file:
-                record = json.load(file)
-            if record["protocol"] == conditions and record["distance"] <= distance:
+        if os.path.exists(self._record_path):
+            if not self._is_comparable(conditions):
+                self._put_aside(step)
+            elif self._record()["distance"] <= distance:
                 return
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            pass  # none yet, or damaged
-        self._manager.save(checkpoint_number=step)
+        tf.train.CheckpointManager(self._checkpoint, self._directory, max_to_keep=1).save(checkpoint_number=step)
         record = {"step": step, "distance": distance, "protocol": conditions}
         write_atomically(self._record_path, (json.dumps(record, indent=2) + "\n").encode())
+
+    def _record(self) -> dict[str, Any]:
+        with open(self._record_path, encoding="utf-8") as file:
+            return json.load(file)
+
+    def _is_comparable(self, conditions: dict[str, Any]) -> bool:
+        try:
+            record = self._record()
+            return record["protocol"] == conditions and math.isfinite(record["distance"])
+        except (ValueError, KeyError, TypeError):
+            return False  # damaged
+
+    def _put_aside(self, step: int) -> None:
+        aside = f"{self._directory}_until_step_{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(self._directory, aside)
+        logging.warning("the best state so far was chosen under another protocol: it is now in %s", aside)

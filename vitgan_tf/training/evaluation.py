@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -14,7 +15,7 @@ from vitgan_tf import sampling
 from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.build import build_evaluator
-from vitgan_tf.evaluation.generation import ImageSampler, check_empty, dumped
+from vitgan_tf.evaluation.generation import ImageSampler, dump_folder
 from vitgan_tf.progress import progress
 from vitgan_tf.training.checkpoints import load_generator
 from vitgan_tf.training.run_directory import CONFIG, DIGITS_CLASSIFIER, METRICS, read_run
@@ -137,33 +138,29 @@ def evaluate(
     Raises:
       UserError: something is not there or does not go together, or the generator draws values that are not finite.
     """
-    if dump_dir is not None:
-        check_empty(dump_dir)  # before the rest, which takes long
     classifier = os.path.join(candidate.run_dir, DIGITS_CLASSIFIER) if candidate.run_dir else None
-    evaluator = build_evaluator(
-        candidate.data,
-        location,
-        extractor_name=eval_config.extractor,
-        split=eval_config.split,
-        num_generated=eval_config.num_generated,
-        num_real=eval_config.num_real,
-        seed=seed,
-        classifier_path=classifier,
-    )
-    protocol = evaluator.protocol
-    if eval_config.split == "training" and candidate.fingerprint not in (None, protocol.real_fingerprint):
-        logging.warning(
-            "these are not the images of the training: their fingerprint is %s, that in the run's config.json %s",
-            protocol.real_fingerprint,
-            candidate.fingerprint,
+    # The folder first: what cannot be written is said before the rest, which takes long.
+    with dump_folder(dump_dir) if dump_dir is not None else contextlib.nullcontext(iter) as written:
+        evaluator = build_evaluator(
+            candidate.data,
+            location,
+            extractor_name=eval_config.extractor,
+            split=eval_config.split,
+            num_generated=eval_config.num_generated,
+            num_real=eval_config.num_real,
+            seed=seed,
+            classifier_path=classifier,
         )
-    sampler = ImageSampler(candidate.draw, candidate.latent_dim, batch_size)
-    batches = sampler.batches(protocol.num_generated, seed)
-    if dump_dir is not None:
-        batches = dumped(batches, dump_dir)
-    total = math.ceil(protocol.num_generated / sampler.images_per_step)
-    scores = evaluator.evaluate(progress(batches, "generated images", total, "batch"))
-    return {**candidate.origin, "source": "tools/evaluate.py", **protocol.as_dict(), **scores}
+        protocol = evaluator.protocol
+        result = {**candidate.origin, "source": "tools/evaluate.py", **protocol.as_dict()}
+        if eval_config.split == "training" and candidate.fingerprint not in (None, protocol.real_fingerprint):
+            reason = "not the images of the training, whose fingerprint is in the run's config.json"
+            result["not_comparable_with_published"].append(reason)
+            logging.warning("the real images are %s", reason)
+        sampler = ImageSampler(candidate.draw, candidate.latent_dim, min(batch_size, protocol.num_generated))
+        batches = written(sampler.batches(protocol.num_generated, seed))
+        total = math.ceil(protocol.num_generated / sampler.images_per_step)
+        return {**result, **evaluator.evaluate(progress(batches, "generated images", total, "batch"))}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -172,11 +169,14 @@ def table(result: dict[str, Any]) -> str:
     kimg = "" if result["kimg"] is None else f", {result['kimg']:g} kimg"
     weights = {"ema": "moving average", "raw": "raw weights"}[result["weights"]]
     size = f"{result['image_size']} x {result['image_size']} x {result['num_channels']}"
+    kept = result["num_real_kept"]
+    kept = "" if kept == result["num_real"] else f"; {kept} for kd, precision and recall"
+    real = f"{result['num_real']} of {result['num_split']} images, {result['dataset']}, {result['split']}{kept}"
     rows = [
         ("model", result["model"]),
         ("step", f"{step}{kimg}, {weights}"),
         ("generated", f"{result['num_generated']} images, {size}, seed {result['seed']}"),
-        ("real", f"{result['num_real']} of {result['num_split']} images, {result['dataset']}, {result['split']}"),
+        ("real", real),
         ("extractor", f"{result['extractor']}, sha256 {result['extractor_sha256'][:16]}"),
         ("resize", result["resize"]),
     ]

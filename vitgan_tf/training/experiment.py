@@ -98,7 +98,8 @@ def run_experiment(
         first_step,
     )
     if first_step < total_steps:
-        directory.drop_metrics_after(first_step)
+        # From its beginning, a run evaluates step 0 again.
+        directory.drop_metrics_after(first_step or -1)
         train = config.train
         dataset = training_dataset(images, train.batch_size, train.seed, first_step, config.data.flip)
         evaluator = _evaluator(config, images, directory, location)
@@ -152,14 +153,14 @@ def _callbacks(
     sampler = ImageSampler(gan, config.generator.latent_dim)
     metrics, diagnostics = [], []
     if evaluator is not None:
-        best = tf.train.CheckpointManager(gan.checkpoint(), directory.best_checkpoint, max_to_keep=1)
+        best = BestCheckpoint(gan.checkpoint(), directory.best_checkpoint)
         metrics.append(
             MetricsWriter(
                 directory,
                 writer,
                 sampler,
                 evaluator,
-                BestCheckpoint(best),
+                best,
                 train.batch_size,
                 period=config.kimg_to_steps(log.eval_every_kimg),
                 **run,

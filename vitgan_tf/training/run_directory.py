@@ -43,9 +43,13 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
 
 
 def append_metrics(path: str, values: dict[str, Any]) -> None:
-    """Adds one line to a file of JSON lines."""
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(values, allow_nan=False) + "\n")
+    """Adds one line to a file of JSON lines, after a piece of a line that was cut off while it was written."""
+    line = json.dumps(values, allow_nan=False).encode() + b"\n"
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else b"\n" + line
+        file.write(line)
 
 
 class RunDirectory:

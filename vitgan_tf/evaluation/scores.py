@@ -13,6 +13,7 @@ INCEPTION_SCORE_SPLITS = 10
 KERNEL_BLOCK_SIZE = 1024
 KERNEL_MIN_BLOCKS = 10
 NEIGHBORS = 3
+_COVARIANCE_ROWS = 4096
 _ROWS = 1024
 _WORKING_MEMORY_MIB = 256
 
@@ -47,20 +48,28 @@ class GaussianAccumulator:
     def __init__(self):
         self._count = 0
         self._sum = self._products = self._origin = None
+        self._waiting = []
 
     def add(self, features: np.ndarray) -> None:
         """Takes features (num_images, feature_dim)."""
-        for start in range(0, len(features), _ROWS):
-            rows = features[start : start + _ROWS].astype(np.float64)
-            if self._origin is None:
-                # Sums of squares around a point near the mean lose no digits.
-                self._origin = rows.mean(axis=0)
-                self._sum = np.zeros_like(self._origin)
-                self._products = np.zeros([len(self._origin)] * 2)
-            rows -= self._origin
-            self._count += len(rows)
-            self._sum += rows.sum(axis=0)
-            self._products += rows.T @ rows
+        # Products of a few rows would cost more in sums of matrices than in products.
+        for start in range(0, len(features), _COVARIANCE_ROWS):
+            self._waiting.append(features[start : start + _COVARIANCE_ROWS])
+            if sum(map(len, self._waiting)) >= _COVARIANCE_ROWS:
+                self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        rows = np.concatenate(self._waiting).astype(np.float64)
+        self._waiting = []
+        if self._origin is None:
+            # Sums of squares around a point near the mean lose no digits.
+            self._origin = rows.mean(axis=0)
+            self._sum = np.zeros_like(self._origin)
+            self._products = np.zeros([len(self._origin)] * 2)
+        rows -= self._origin
+        self._count += len(rows)
+        self._sum += rows.sum(axis=0)
+        self._products += rows.T @ rows
 
     def result(self) -> Gaussian:
         """Of all features so far.
@@ -68,6 +77,8 @@ class GaussianAccumulator:
         Raises:
           ValueError: there are fewer than two.
         """
+        if self._waiting:
+            self._take_waiting()
         if self._count < 2:
             raise ValueError(f"a covariance needs at least two samples, got {self._count}")
         mean = self._sum / self._count

@@ -51,7 +51,7 @@ def test_extractor_is_the_classifier_and_its_hash_that_of_the_weights(data, tmp_
     np.testing.assert_allclose(logits, expected[1], rtol=1e-4, atol=1e-5)
     assert digits_extractor(classifier).sha256 == extractor.sha256
     weights = classifier.get_weights()
-    weights[-1][0] += 1e-3
+    weights[0].flat[-1] += 1e-3
     classifier.set_weights(weights)
     assert digits_extractor(classifier).sha256 != extractor.sha256
 

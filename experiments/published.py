@@ -15,14 +15,14 @@ from absl import flags, logging
 from vitgan_tf import command_line
 from vitgan_tf.config import ConfigError, ExperimentConfig, differences, from_dict
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import write_atomically
+from vitgan_tf.files import append_json_line, read_json_lines, write_atomically
 from vitgan_tf.presets import VARIANTS, preset
 
 _DOCS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs")
 SCORES = {"FID": "fid50k_full", "IS": "is50k"}
 TITLES = {"main": "Main table", "generator": "Generator ablation"}
-# Neither changes what is trained, but for the seed, of which a row may have several.
-_FREE = ("train.seed", "train.total_kimg", "train.xla", "log.", "eval.")
+# A row may have runs of several seeds and lengths.
+_IGNORED = ("train.seed", "train.total_kimg", "train.xla", "log.", "eval.")
 
 flags.DEFINE_string("record", None, "Run directory whose newest comparable result is added.")
 flags.DEFINE_string("docs_dir", _DOCS, "Folder of published.csv, measured.jsonl and published.md.")
@@ -32,11 +32,11 @@ FLAGS = flags.FLAGS
 def main(_):
     measured_path = os.path.join(FLAGS.docs_dir, "measured.jsonl")
     try:
-        measured = _lines(measured_path) if os.path.exists(measured_path) else []
+        measured = read_json_lines(measured_path) if os.path.exists(measured_path) else []
         added = _result(FLAGS.record) if FLAGS.record else None
         if added is not None and added not in measured:
             measured.append(added)
-            write_atomically(measured_path, "".join(json.dumps(line) + "\n" for line in measured).encode())
+            append_json_line(measured_path, added)
         with open(os.path.join(FLAGS.docs_dir, "published.csv"), encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         path = os.path.join(FLAGS.docs_dir, "published.md")
@@ -44,18 +44,6 @@ def main(_):
     except OSError as error:
         raise UserError(f"cannot read or write {error.filename!r}: {error.strerror}") from error
     logging.info("%s: %d measured results", path, len(measured))
-
-
-def _lines(path: str) -> list[dict]:
-    """The values of a file of JSON lines, without those that were cut off while they were written."""
-    lines = []
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                logging.warning("%s: line %d is damaged and left out", path, number)
-    return lines
 
 
 def _result(run_dir: str) -> dict:
@@ -66,7 +54,7 @@ def _result(run_dir: str) -> dict:
         config = from_dict(content["config"])
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise UserError(f"{run_dir!r} is not a run of this version ({error})") from error
-    lines = _lines(os.path.join(run_dir, "metrics.jsonl"))
+    lines = read_json_lines(os.path.join(run_dir, "metrics.jsonl"))
     comparable = [line for line in lines if _is_comparable(line)]
     if not comparable:
         raise UserError(f"{run_dir!r} has no result that compares with published ones: run tools/evaluate.py on it")
@@ -82,11 +70,10 @@ def _is_comparable(line: dict) -> bool:
 def _variant(config: ExperimentConfig, run_dir: str) -> str:
     name = config.data.dataset
     for variant in VARIANTS:
-        changed = differences(preset(name, variant), config)
-        if all(line.startswith(_FREE) for line in changed):
+        if not differences(preset(name, variant), config, _IGNORED):
             return variant
-    changed = [line for line in differences(preset(name), config) if not line.startswith(_FREE)]
-    raise UserError(f"{run_dir!r} is no row of the tables: {'; '.join(changed)}")
+    changed = "; ".join(differences(preset(name), config, _IGNORED))
+    raise UserError(f"{run_dir!r} is no row of the tables: {changed}")
 
 
 def _markdown(rows: list[dict], measured: list[dict]) -> str:
@@ -105,14 +92,11 @@ def _markdown(rows: list[dict], measured: list[dict]) -> str:
 
 def _measured(row: dict, measured: list[dict]) -> tuple[str, str]:
     """Our figures of a row, one for each run, and what made them."""
-    lines = [line for line in measured if row["preset"] and (line["dataset"], line["variant"]) == _key(row)]
+    key = row["preset"], row["variant"]
+    lines = [line for line in measured if row["preset"] and (line["dataset"], line["variant"]) == key]
     values = [f"{line[SCORES[row['metric']]]:.4g}" for line in lines]
     origins = [f"{line['step']}, `{' '.join(line['command'] or [])}`, {line['commit']}" for line in lines]
     return "; ".join(values), "; ".join(origins)
-
-
-def _key(row: dict) -> tuple[str, str]:
-    return row["preset"], row["variant"]
 
 
 _HEAD = """# The paper's figures, and ours

@@ -23,7 +23,7 @@ flags.DEFINE_integer(
     "num_images",
     None,
     "Images per drawing, for render, by default 64; of the set, for data, 20,000; of either kind, for eval, 50,000.",
-    lower_bound=2,
+    lower_bound=1,
 )
 FLAGS = flags.FLAGS
 
@@ -52,6 +52,8 @@ def _data() -> dict:
 
 
 def _eval() -> dict:
+    if FLAGS.num_images == 1:
+        raise UserError("one image has no covariance: --num_images=2 or more")
     command_line.import_tensorflow()
     from vitgan_tf.training.benchmark_evaluation import measure_evaluation
 

@@ -15,6 +15,7 @@ from absl import flags
 from vitgan_tf import command_line
 from vitgan_tf.config import EvalConfig
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import append_json_line
 from vitgan_tf.presets import PRESETS, preset
 
 flags.DEFINE_string("model", None, "Run directory, or folder of a SavedModel.", required=True)
@@ -47,7 +48,6 @@ def main(_):
     dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
     command_line.import_tensorflow()
     from vitgan_tf.training import evaluation
-    from vitgan_tf.training.run_directory import append_metrics
 
     with evaluation.local_strategy().scope():
         if is_run:
@@ -70,7 +70,7 @@ def main(_):
     failure = None
     try:
         if path is not None:
-            append_metrics(path, result)
+            append_json_line(path, result)
     except OSError as error:
         failure = error
     print(evaluation.table(result))

@@ -405,12 +405,12 @@ def from_dict(values: dict[str, dict[str, Any]]) -> ExperimentConfig:
         raise ConfigError(f"not a configuration of this version: {error}") from error
 
 
-def differences(old: ExperimentConfig, new: ExperimentConfig) -> list[str]:
-    """One "section.name: old -> new" for each field whose value differs."""
+def differences(old: ExperimentConfig, new: ExperimentConfig, ignored: tuple[str, ...] = ()) -> list[str]:
+    """One "section.name: old -> new" for each field whose value differs and whose path begins with none ignored."""
     found = []
     for path, _, _ in field_paths():
         section, name = path.split(".")
         before, after = getattr(getattr(old, section), name), getattr(getattr(new, section), name)
-        if before != after:
+        if before != after and not path.startswith(ignored):
             found.append(f"{path}: {before} -> {after}")
     return found

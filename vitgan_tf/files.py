@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from absl import logging
 
 
 @contextlib.contextmanager
@@ -28,6 +31,28 @@ def write_atomically(path: str, content: bytes) -> None:
     """Writes a file so that, whatever interrupts it, path holds its old or its new content."""
     with atomic_file(path) as file:
         file.write(content)
+
+
+def append_json_line(path: str, values: dict[str, Any]) -> None:
+    """Adds one line to a file of JSON lines, after a piece of a line that was cut off while it was written."""
+    line = json.dumps(values, allow_nan=False).encode() + b"\n"
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read() == b"\n" else b"\n" + line
+        file.write(line)
+
+
+def read_json_lines(path: str) -> list[dict[str, Any]]:
+    """The values of a file of JSON lines; one that was cut off while it was written is left out, with a warning."""
+    lines = []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                logging.warning("%s: line %d is damaged and left out", path, number)
+    return lines
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import vitgan_tf
 from vitgan_tf.config import from_dict, override
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
-from vitgan_tf.training.run_directory import RunDirectory, append_metrics
+from vitgan_tf.training.run_directory import RunDirectory
 
 CONFIG = preset("tiny")
 
@@ -73,16 +73,6 @@ def test_a_read_only_directory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", read_only_open)
     with pytest.raises(UserError, match=r"Read-only file system\): choose another with --model_dir"):
         RunDirectory(str(tmp_path), CONFIG)
-
-
-def test_a_line_after_a_piece_of_one_is_a_line_of_its_own(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    append_metrics(str(path), {"step": 1})
-    with path.open("a") as file:
-        file.write('{"step": 4, "ki')
-    append_metrics(str(path), {"step": 5})
-    append_metrics(str(path), {"step": 6})
-    assert path.read_text() == '{"step": 1}\n{"step": 4, "ki\n{"step": 5}\n{"step": 6}\n'
 
 
 def test_metrics_of_lost_steps_are_dropped_and_the_others_kept(tmp_path):

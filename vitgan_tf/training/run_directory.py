@@ -13,11 +13,10 @@ import tensorflow as tf
 import vitgan_tf
 from vitgan_tf.config import ExperimentConfig, differences, from_dict
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import write_atomically
+from vitgan_tf.files import append_json_line, write_atomically
 
 # These may change when a run goes on: they do not alter what its steps compute.
 _FREE_TO_CHANGE = ("train.total_kimg", "train.xla", "log.", "eval.")
-
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -40,16 +39,6 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
         return from_dict(content["config"]), dict(content.get("data", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{config_path} is not the configuration of a run ({error})") from error
-
-
-def append_metrics(path: str, values: dict[str, Any]) -> None:
-    """Adds one line to a file of JSON lines, after a piece of a line that was cut off while it was written."""
-    line = json.dumps(values, allow_nan=False).encode() + b"\n"
-    with open(path, "ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read() == b"\n" else b"\n" + line
-        file.write(line)
 
 
 class RunDirectory:
@@ -116,7 +105,7 @@ class RunDirectory:
         if not os.path.exists(self._config_path):
             return
         old, old_data = read_run(self.path)
-        changed = [line for line in differences(old, config) if not line.startswith(_FREE_TO_CHANGE)]
+        changed = differences(old, config, _FREE_TO_CHANGE)
         if changed:
             raise UserError(
                 f"{self.path!r} holds a run of another configuration ({'; '.join(changed)}): "
@@ -142,7 +131,7 @@ class RunDirectory:
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Adds one line to metrics.jsonl."""
-        append_metrics(self._metrics_path, values)
+        append_json_line(self._metrics_path, values)
 
     def drop_metrics_after(self, step: int) -> None:
         """Removes what the training wrote at steps that it reached and did not save: those lines will come again."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -14,6 +13,8 @@ import time
 from collections.abc import Sequence
 
 from absl import logging
+
+from vitgan_tf.files import read_json_lines
 
 _POLL_SECONDS = 0.5
 
@@ -43,8 +44,7 @@ class Cell:
         path = os.path.join(self.model_dir, "metrics.jsonl")
         if not os.path.exists(path):
             return []
-        with open(path, encoding="utf-8") as file:
-            return [json.loads(line) for line in file if line.endswith("\n")]
+        return read_json_lines(path)
 
     def is_finished(self, total_steps: int) -> bool:
         """Whether the run has reached its last step and exported its generator."""

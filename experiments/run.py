@@ -17,6 +17,7 @@ from vitgan_tf import command_line
 
 command_line.define_config_flags()
 command_line.define_data_location_flags()
+command_line.define_strategy_flags()
 flags.DEFINE_string(
     "model_dir", None, "Run directory; default: runs/<dataset>, with a variant runs/<dataset>-<variant>."
 )
@@ -29,13 +30,13 @@ def main(_):
     if FLAGS.dry_run:
         print(json.dumps(dataclasses.asdict(config), indent=2))
         return
-    command_line.import_tensorflow()
+    strategy = command_line.import_tensorflow_with_strategy()
     from vitgan_tf.training.experiment import run_experiment
 
     name = FLAGS.dataset if FLAGS.variant == command_line.DEFAULT_VARIANT else f"{FLAGS.dataset}-{FLAGS.variant}"
     model_dir = FLAGS.model_dir or os.path.join("runs", name)
     provenance = {"command": sys.argv, "commit": _commit()}
-    run_experiment(config, model_dir, provenance, command_line.data_location_from_flags())
+    run_experiment(config, model_dir, provenance, command_line.data_location_from_flags(), strategy)
 
 
 def _commit() -> str | None:

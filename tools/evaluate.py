@@ -30,6 +30,7 @@ flags.DEFINE_string("dump_images", None, "Folder for the generated images as PNG
 flags.DEFINE_string("output", None, "File to which the result is added as a line; default: metrics.jsonl of the run.")
 command_line.define_field_flags("eval", default="as the run says, or the preset of --dataset")
 command_line.define_data_location_flags()
+command_line.define_strategy_flags()
 FLAGS = flags.FLAGS
 
 
@@ -46,10 +47,10 @@ def main(_):
             raise UserError(f"--{name} goes with a {'run directory' if is_saved_model else 'SavedModel'}")
     fields = {path.split(".")[1]: value for path, value in command_line.fields_from_flags().items()}
     dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
-    command_line.import_tensorflow()
+    strategy = command_line.import_tensorflow_with_strategy()
     from vitgan_tf.training import evaluation
 
-    with evaluation.local_strategy().scope():
+    with strategy.scope():
         if is_run:
             candidate = evaluation.from_run(model, FLAGS.checkpoint or "latest", FLAGS.weights or "ema")
         else:

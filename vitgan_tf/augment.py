@@ -12,12 +12,16 @@ import math
 
 import tensorflow as tf
 
+from vitgan_tf.randomness import Places, draw_rows
+
 TRANSLATION_RATIO = 1 / 8
 CUTOUT_RATIO = 1 / 2
 SCALING_RANGE = (0.8, 1.25)
 
 
-def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float, seed: tf.Tensor) -> tf.Tensor:
+def diff_augment(
+    images: tf.Tensor, policy: tuple[str, ...], probability: float, seed: tf.Tensor, places: Places | None = None
+) -> tf.Tensor:
     """Applies the operations of a policy in its order, each to each image with a probability of its own draw.
 
     Args:
@@ -25,6 +29,7 @@ def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float,
       policy: names out of `OPERATIONS`.
       probability: of each operation, per image.
       seed: (2,) integers; the same seed gives the same augmentation.
+      places: of the images in a larger batch whose random numbers the seed defines, see `randomness.draw_rows`.
 
     Returns:
       Images of the same shape and dtype; values may leave [-1, 1].
@@ -33,7 +38,7 @@ def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float,
         return images
     seeds = tf.random.experimental.stateless_split(seed, len(policy))
     for name, operation_seed in zip(policy, tf.unstack(seeds)):
-        images = OPERATIONS[name](images, _Draws(images, probability, operation_seed))
+        images = OPERATIONS[name](images, _Draws(images, probability, operation_seed, places))
     return images
 
 
@@ -44,19 +49,25 @@ class _Draws:
       images: (batch, height, width, channels).
       probability: that the operation is applied to an image.
       seed: (2,) integers.
+      places: of the images in a larger batch.
     """
 
-    def __init__(self, images: tf.Tensor, probability: float, seed: tf.Tensor):
+    def __init__(self, images: tf.Tensor, probability: float, seed: tf.Tensor, places: Places | None):
         self._shape = [tf.shape(images)[0], 1, 1, 1]
         self._dtype = images.dtype
         self._seed = seed
+        self._places = places
         self._count = 0
         self._applies = self._uniform(0.0, 1.0) < probability
 
     def _uniform(self, low: float, high: float) -> tf.Tensor:
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._count)
         self._count += 1
-        return tf.random.stateless_uniform(self._shape, seed, low, high, self._dtype)
+
+        def draw(shape: list[int | tf.Tensor]) -> tf.Tensor:
+            return tf.random.stateless_uniform(shape, seed, low, high, self._dtype)
+
+        return draw_rows(draw, self._shape, self._places)
 
     def uniform(self, low: float, high: float, neutral: float) -> tf.Tensor:
         """One number per image in [low, high), or neutral: (batch, 1, 1, 1). Each call draws anew."""

@@ -102,6 +102,25 @@ def define_data_location_flags() -> None:
     )
 
 
+# Of `training.strategies`, which cannot be imported before TensorFlow.
+STRATEGIES = ("auto", "single", "mirrored", "multi_worker", "tpu")
+
+
+def define_strategy_flags() -> None:
+    """Defines --strategy, --tpu and --logical_cpus."""
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        STRATEGIES,
+        "Devices: single; mirrored, all GPUs of this machine; multi_worker, the processes of TF_CONFIG; tpu; auto, "
+        "the first of tpu, multi_worker and mirrored whose devices it finds, else single.",
+    )
+    flags.DEFINE_string("tpu", None, "Name of the TPU, or local; default: TPU_NAME, else that of this machine.")
+    flags.DEFINE_integer(
+        "logical_cpus", 0, "Divides the CPU into so many devices, to try mirrored without GPUs.", lower_bound=0
+    )
+
+
 def data_location_from_flags() -> config_lib.DataLocation:
     """Where data and weights are, from the flags of define_data_location_flags."""
     given = flags.FLAGS
@@ -177,29 +196,55 @@ def _fail(message: str, code: int = 1) -> typing.NoReturn:
     sys.exit(code)
 
 
-def import_tensorflow() -> None:
+def import_tensorflow_with_strategy() -> Any:
+    """Imports TensorFlow as `import_tensorflow` does, and makes the strategy of the flags of define_strategy_flags.
+
+    Raises:
+      UserError: the devices are not there, or cannot be reached.
+    """
+
+    def build() -> Any:
+        from vitgan_tf.training.strategies import build_strategy
+
+        return build_strategy(flags.FLAGS.strategy, flags.FLAGS.tpu, flags.FLAGS.logical_cpus)
+
+    return import_tensorflow(build)
+
+
+def import_tensorflow(prepare: Callable[[], Any] = lambda: None) -> Any:
     """Imports TensorFlow and compiles something small, without what it prints while it does so.
 
     TensorFlow 2.15's C++ code greets on standard error, whatever the log level: with plug-in factories that are
     registered twice, and at the first use of XLA. Later messages are not touched; --verbosity=1 shows all.
-    """
-    if logging.get_verbosity() > logging.INFO:
-        import tensorflow
-    else:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with _standard_error_closed():
-            import tensorflow
 
+    Args:
+      prepare: called once TensorFlow is imported and before it computes anything.
+
+    Returns:
+      The result of prepare.
+    """
+    is_quiet = logging.get_verbosity() <= logging.INFO
+    if is_quiet:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _standard_error_closed(is_quiet):
+        import tensorflow
+    tensorflow.get_logger().setLevel("ERROR")
+    result = prepare()
+    if is_quiet:
+        with _standard_error_closed():
             # Compiled by itself and inside a graph: the two print different lines.
             compiled = tensorflow.function(lambda x: x + 1.0, jit_compile=True, autograph=False)
             compiled(tensorflow.zeros([1]))
             tensorflow.function(lambda x: compiled(x), autograph=False)(tensorflow.zeros([2]))
-    tensorflow.get_logger().setLevel("ERROR")
+    return result
 
 
 @contextlib.contextmanager
-def _standard_error_closed() -> Iterator[None]:
+def _standard_error_closed(closed: bool = True) -> Iterator[None]:
     """Sends file descriptor 2, where C++ writes, to nowhere."""
+    if not closed:
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     with open(os.devnull, "wb") as nowhere:

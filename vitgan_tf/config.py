@@ -28,6 +28,7 @@ ADVERSARIAL_LOSSES = ("non_saturating", "hinge", "wasserstein")
 AUGMENTATIONS = ("color", "translation", "scaling", "cutout")
 EXTRACTORS = ("auto", "tfgan_inception", "keras_inception", "digits")
 SPLITS = ("training", "evaluation")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 XLA_MODES = ("auto", "off", "kernels", "full")
 
 
@@ -248,6 +249,25 @@ class TrainConfig(_Section):
     )
     seed: int = _field(
         "seed of weights, data order, latents and augmentation", default=0, minimum=0, maximum=2**31 - 1
+    )
+    microbatch: int = _field(
+        "images of a step that a device works on at a time: their gradients are summed up, and memory is that of so "
+        "many images; must divide each device's share of the batch. 0 = all at once, but on CPUs as many as fit "
+        "the caches",
+        default=0,
+        minimum=0,
+    )
+    steps_per_execution: int = _field(
+        "steps that a device runs before the host is asked; what is due in between comes at their end. 0 = 1, but on "
+        "TPUs 100",
+        default=0,
+        minimum=0,
+    )
+    precision: str = _field(
+        "of both networks' activations and products; weights, spectral norms, softmax, statistics of the norms, "
+        "losses and moving average are float32 in all. mixed_float16 is for GPUs, with a scaled loss",
+        default="float32",
+        choices=PRECISIONS,
     )
     xla: str = _field(
         "what XLA compiles: full = the whole step, kernels = runs of element-wise operations, off = nothing; "

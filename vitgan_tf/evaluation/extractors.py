@@ -16,7 +16,7 @@ BATCH_SIZE = 32
 
 
 class FeatureExtractor:
-    """Images -> pooled features and logits, in batches, on all replicas of the current `tf.distribute` strategy.
+    """Images -> pooled features and logits, in batches, on all replicas of the `tf.distribute` strategy of its scope.
 
     Attributes:
       name: of the network.
@@ -47,22 +47,28 @@ class FeatureExtractor:
         self.is_published = is_published
         self._function = function
         self._num_channels = num_channels
-        self._strategy = tf.distribute.get_strategy()
-        self._per_replica = -(-batch_size // self._strategy.num_replicas_in_sync)
+        self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        self._replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
+        self._per_replica = -(-batch_size // self._replicas)
         self._step = tf.function(self._all_replicas, autograph=False)
 
     @property
     def batch_size(self) -> int:
         """Images at a time, over all replicas."""
-        return self._per_replica * self._strategy.num_replicas_in_sync
+        return self._per_replica * self._replicas
 
     def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        activations = self._strategy.run(self._one_replica, args=(images_uint8,))
+        if self._strategy is None:  # perhaps in the scope of another one
+            return self._one_replica(images_uint8)
+        activations = self._strategy.run(self._share_of_replica, args=(images_uint8,))
         return tuple(self._strategy.gather(values, axis=0) for values in activations)
 
-    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * self._per_replica
-        images = to_float(images_uint8[start : start + self._per_replica])
+        return self._one_replica(images_uint8[start : start + self._per_replica])
+
+    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = to_float(images_uint8)
         if images.shape[-1] == 1 and self._num_channels == 3:
             images = tf.image.grayscale_to_rgb(images)
         return self._function(images)

@@ -19,7 +19,7 @@ BATCH_SIZE = 128
 
 
 class ImageSampler:
-    """Draws images in batches, on all replicas of the current `tf.distribute` strategy.
+    """Draws images in batches, on all replicas of the `tf.distribute` strategy in whose scope it is made.
 
     Image number i of a seed has latent number i of that seed, the one that the SavedModel's `generate` gives it too.
     A replica draws whole chunks of latents, so that batch size and number of replicas change no bit of an image
@@ -34,8 +34,8 @@ class ImageSampler:
     def __init__(self, draw: Callable[[tf.Tensor], tf.Tensor], latent_dim: int, batch_size: int = BATCH_SIZE):
         self._draw = draw
         self._latent_dim = latent_dim
-        self._strategy = tf.distribute.get_strategy()
-        replicas = self._strategy.num_replicas_in_sync
+        self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
         self._chunks_per_replica = -(-batch_size // (CHUNK * replicas))
         self._chunks = self._chunks_per_replica * replicas
         self._step = tf.function(self._all_replicas, autograph=False)
@@ -46,13 +46,17 @@ class ImageSampler:
         return self._chunks * CHUNK
 
     def _all_replicas(self, seed: tf.Tensor, first_chunk: tf.Tensor) -> tf.Tensor:
-        images = self._strategy.run(self._one_replica, args=(seed, first_chunk))
+        if self._strategy is None:  # perhaps in the scope of another one
+            return self._one_replica(seed, first_chunk)
+        images = self._strategy.run(self._share_of_replica, args=(seed, first_chunk))
         return self._strategy.gather(images, axis=0)
+
+    def _share_of_replica(self, seed: tf.Tensor, first_chunk: tf.Tensor) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return self._one_replica(seed, first_chunk + replica * self._chunks_per_replica)
 
     def _one_replica(self, seed: tf.Tensor, first_chunk: tf.Tensor) -> tf.Tensor:
         """Grey levels as int32, which strategies can gather; -1 in images that are not finite."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        first_chunk += replica * self._chunks_per_replica
         chunks = [
             chunk_of_latents(seed, first_chunk + index, self._latent_dim) for index in range(self._chunks_per_replica)
         ]

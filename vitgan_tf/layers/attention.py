@@ -6,6 +6,7 @@ import math
 
 import tensorflow as tf
 
+from vitgan_tf.layers.kernels import widened
 from vitgan_tf.layers.spectral import ISNDense
 
 
@@ -27,39 +28,44 @@ def first_tokens(tokens: tf.Tensor, count: int | None) -> tf.Tensor:
 
 
 def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """softmax_j(q_i . k_j / sqrt(head_dim)).
+    """softmax_j(q_i . k_j), in float32.
 
     Args:
-      queries: (..., num_queries, head_dim).
+      queries: (..., num_queries, head_dim), over sqrt(head_dim) already.
       keys: (..., num_tokens, head_dim).
 
     Returns:
-      (..., num_queries, num_tokens), each row summing to 1.
+      (..., num_queries, num_tokens) of the dtype of the keys, each row summing to 1.
     """
-    scale = 1.0 / math.sqrt(queries.shape[-1])
-    return tf.nn.softmax(tf.matmul(queries * scale, keys, transpose_b=True))
+    return _softmax(tf.matmul(queries, keys, transpose_b=True), keys.dtype)
 
 
 def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
-    """softmax_j(-|k_i - k_j|^2 / sqrt(head_dim)): the queries are the keys.
+    """softmax_j(-|k_i - k_j|^2 / 2), in float32: the queries are the keys.
 
-    Expanded to 2 k_i.k_j - |k_j|^2: the term |k_i|^2 is constant in a row and leaves its softmax as it is, and
+    Expanded to k_i.k_j - |k_j|^2 / 2: the term |k_i|^2 is constant in a row and leaves its softmax as it is, and
     no tensor of differences is made.
 
     Args:
-      keys: (..., num_tokens, head_dim).
+      keys: (..., num_tokens, head_dim), times sqrt(2) / head_dim^(1/4) already.
       num_queries: computes the rows of the first tokens only; None for all.
 
     Returns:
-      (..., num_queries, num_tokens), each row summing to 1.
+      (..., num_queries, num_tokens) of the dtype of the keys, each row summing to 1.
     """
-    keys *= math.sqrt(2.0) * keys.shape[-1] ** -0.25
+    dtype = keys.dtype
+    # Large products and norms nearly cancel: 8 bits are too few for their difference.
+    keys = widened(keys)
     if num_queries is None:
         products, squared_norms = _products_of_pairs(keys)
     else:
         products = tf.matmul(keys[..., :num_queries, :], keys, transpose_b=True)
         squared_norms = tf.reduce_sum(tf.square(keys), axis=-1)
-    return tf.nn.softmax(products - 0.5 * squared_norms[..., None, :])
+    return _softmax(products - 0.5 * squared_norms[..., None, :], dtype)
+
+
+def _softmax(logits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(tf.nn.softmax(widened(logits)), dtype)
 
 
 @tf.custom_gradient
@@ -150,7 +156,10 @@ class MultiHeadAttention(_SelfAttention):
         super().build(input_shape)
 
     def attention_weights(self, tokens, training=False, num_queries=None):
-        queries = split_heads(self.query(first_tokens(tokens, num_queries), training=training), self.num_heads)
+        # The factor of the logits costs nothing in the kernel.
+        gain = 1.0 / math.sqrt(tokens.shape[-1] // self.num_heads)
+        queries = self.query(first_tokens(tokens, num_queries), training=training, gain=gain)
+        queries = split_heads(queries, self.num_heads)
         keys = split_heads(self.key(tokens, training=training), self.num_heads)
         return dot_product_attention_weights(queries, keys)
 
@@ -180,5 +189,6 @@ class L2MultiHeadAttention(_SelfAttention):
         super().build(input_shape)
 
     def attention_weights(self, tokens, training=False, num_queries=None):
-        keys = split_heads(self.query_key(tokens, training=training), self.num_heads)
+        gain = math.sqrt(2.0) * (tokens.shape[-1] // self.num_heads) ** -0.25
+        keys = split_heads(self.query_key(tokens, training=training, gain=gain), self.num_heads)
         return l2_attention_weights(keys, num_queries)

@@ -7,6 +7,8 @@ import math
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import EqualizedDense, equalized_kernel_initializer
+from vitgan_tf.layers.kernels import widened
+from vitgan_tf.randomness import Places, draw_rows
 
 
 def upsample(images: tf.Tensor) -> tf.Tensor:
@@ -74,6 +76,7 @@ class ModulatedConv2D(tf.keras.layers.Layer):
             name="kernel",
             shape=(self.kernel_size, self.kernel_size, fan_in, self.units),
             initializer=equalized_kernel_initializer(),
+            experimental_autocast=False,
         )
         self.affine = EqualizedDense(fan_in, bias_initial_value=1.0, name="affine", dtype=self.dtype_policy)
         self.affine.build(style_shape)
@@ -83,12 +86,13 @@ class ModulatedConv2D(tf.keras.layers.Layer):
         features, style = inputs
         kernel = self.kernel * (1.0 / math.sqrt(math.prod(self.kernel.shape[:-1])))
         scale = self.affine(style)  # (batch, in)
-        outputs = tf.nn.conv2d(features * scale[:, None, None, :], kernel, strides=1, padding="SAME")
+        scaled = features * scale[:, None, None, :]
+        outputs = tf.nn.conv2d(scaled, tf.cast(kernel, scaled.dtype), strides=1, padding="SAME")
         if not self.demodulate:
             return outputs
         energy = tf.reduce_sum(tf.square(kernel), axis=[0, 1])  # (in, units)
-        demodulation = tf.math.rsqrt(tf.matmul(tf.square(scale), energy) + 1e-8)  # (batch, units)
-        return outputs * demodulation[:, None, None, :]
+        demodulation = tf.math.rsqrt(tf.matmul(tf.square(widened(scale)), energy) + 1e-8)  # (batch, units)
+        return outputs * tf.cast(demodulation, outputs.dtype)[:, None, None, :]
 
     def get_config(self):
         return {
@@ -113,7 +117,8 @@ class StyledConv2D(tf.keras.layers.Layer):
     Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, h, w, units), h = height and
     w = width, or with upsample twice these. The spatial size is fixed when the layer is built. noise_seed: a seed
     of shape (2,), from which noise is drawn anew for every image; None for the layer's own fixed noise, the same
-    for all images, which is saved with the weights.
+    for all images, which is saved with the weights. places: of the images in a larger batch whose noise the seed
+    defines, see `randomness.draw_rows`.
 
     Args:
       units: number of output features.
@@ -148,7 +153,12 @@ class StyledConv2D(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], noise_seed: tf.Tensor | None = None) -> tf.Tensor:
+    def call(
+        self,
+        inputs: tuple[tf.Tensor, tf.Tensor],
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
         features, style = inputs
         if self.upsample:
             features = upsample(features)
@@ -156,8 +166,9 @@ class StyledConv2D(tf.keras.layers.Layer):
         noise = self.fixed_noise
         if noise_seed is not None:
             shape = [tf.shape(outputs)[0], *noise.shape[1:]]
-            noise = tf.random.stateless_normal(shape, noise_seed, dtype=outputs.dtype)
-        outputs = tf.nn.bias_add(outputs + noise * self.noise_strength, self.bias)
+            noise = draw_rows(lambda shape: tf.random.stateless_normal(shape, noise_seed), shape, places)
+            noise = tf.cast(noise, outputs.dtype)
+        outputs += noise * self.noise_strength + self.bias
         return math.sqrt(2.0) * tf.nn.leaky_relu(outputs, 0.2)
 
     def get_config(self):
@@ -193,7 +204,7 @@ class ToImage(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return tf.nn.bias_add(self.convolution(inputs), self.bias)
+        return self.convolution(inputs) + self.bias
 
     def get_config(self):
         return {**super().get_config(), "num_channels": self.num_channels}

@@ -10,6 +10,7 @@ from vitgan_tf.layers.convolution import StyledConv2D, ToImage, upsample
 from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.modulation import ModulatedDense
+from vitgan_tf.randomness import Places
 
 
 class FourierPatchDecoder(tf.keras.layers.Layer):
@@ -48,7 +49,7 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
 
     def build(self, input_shape):
         style_shape = (None, input_shape[-1])
-        self.embedding = FourierEmbedding(self.hidden_dim, name="embedding")
+        self.embedding = FourierEmbedding(self.hidden_dim, name="embedding", dtype=self.variable_dtype)
         self.embedding.build((None, 2))
         self.hidden = ModulatedDense(self.hidden_dim, activation="leaky_relu", name="hidden")
         self.hidden.build([(None, self.hidden_dim), style_shape])
@@ -126,7 +127,7 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
 
     Call: (tokens (batch, num_tokens, embed_dim), style (batch, style_dim)) -> images (batch, grid_size * patch_size,
     grid_size * patch_size, num_channels), grid_size^2 = num_tokens; unlike the other decoders, whole images.
-    noise_seed: a seed of shape (2,) for noise drawn anew for every image; None for fixed noise.
+    noise_seed, places: as in `StyledConv2D`.
 
     Args:
       patch_size: pixels per token along an axis, a power of 2.
@@ -169,14 +170,19 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
             self.to_images.append(to_image)
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], noise_seed: tf.Tensor | None = None) -> tf.Tensor:
+    def call(
+        self,
+        inputs: tuple[tf.Tensor, tf.Tensor],
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
         tokens, style = inputs
         features = tf.reshape(tokens, [-1, self.grid_size, self.grid_size, tokens.shape[-1]])
         images = None
         to_images = iter(self.to_images)
         for index, convolution in enumerate(self.convolutions):
             seed = None if noise_seed is None else tf.random.experimental.stateless_fold_in(noise_seed, index)
-            features = convolution((features, style), noise_seed=seed)
+            features = convolution((features, style), noise_seed=seed, places=places)
             if convolution.upsample:
                 continue  # the second convolution of this resolution follows
             details = next(to_images)((features, style))

@@ -6,6 +6,8 @@ import math
 
 import tensorflow as tf
 
+from vitgan_tf.layers.kernels import dense
+
 
 def equalized_kernel_initializer(lr_multiplier: float = 1.0) -> tf.keras.initializers.Initializer:
     """N(0, 1) / lr_multiplier: every equalised kernel starts here and is scaled when it is used."""
@@ -13,24 +15,26 @@ def equalized_kernel_initializer(lr_multiplier: float = 1.0) -> tf.keras.initial
 
 
 def linear(
-    inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None, kernel_is_transposed: bool = False
+    inputs: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor | None = None,
+    scale: tf.Tensor | float = 1.0,
+    kernel_is_transposed: bool = False,
 ) -> tf.Tensor:
-    """(..., fan_in) times (fan_in, units), plus (units,) -> (..., units), as one two-dimensional product.
+    """(..., fan_in) times (fan_in, units) * scale, plus (units,) -> (..., units), as one two-dimensional product.
 
-    A batched product of the same shapes would sum the kernel's gradient over the batch afterwards.
+    A batched product of the same shapes would sum the kernel's gradient over the batch afterwards. Inputs of 16 bits
+    have outputs of 16 bits; the kernel is scaled in float32 and then rounded once.
 
     Args:
       inputs: (..., fan_in).
-      kernel: (fan_in, units), or with kernel_is_transposed (units, fan_in). oneDNN is slower at
-        multiplying by a transposed matrix where the sum runs over the longer side: give the kernel transposed where
-        units > fan_in, so that the gradient's product with it is plain.
-      bias: (units,).
+      kernel: (fan_in, units), float32; or with kernel_is_transposed (units, fan_in).
+      bias: (units,), as it is applied: not scaled.
+      scale: a scalar.
       kernel_is_transposed: see kernel.
     """
-    fan_in, units = reversed(kernel.shape) if kernel_is_transposed else kernel.shape
-    outputs = tf.matmul(tf.reshape(inputs, [-1, fan_in]), kernel, transpose_b=kernel_is_transposed)
-    if bias is not None:
-        outputs = tf.nn.bias_add(outputs, bias)
+    units = kernel.shape[0 if kernel_is_transposed else 1]
+    outputs = dense(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel, scale, bias, kernel_is_transposed)
     if inputs.shape.rank == 2:
         return outputs
     sizes = tf.shape(inputs)
@@ -83,16 +87,19 @@ class EqualizedDense(tf.keras.layers.Layer):
             name="kernel",
             shape=(input_shape[-1], self.units),
             initializer=equalized_kernel_initializer(self.lr_multiplier),
+            experimental_autocast=False,
         )
         self.bias = None
         if self.use_bias:
             initial_value = tf.keras.initializers.Constant(self.bias_initial_value / self.lr_multiplier)
-            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer=initial_value)
+            self.bias = self.add_weight(
+                name="bias", shape=(self.units,), initializer=initial_value, experimental_autocast=False
+            )
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        kernel = self.kernel * (self.lr_multiplier / math.sqrt(self.kernel.shape[0]))
-        return linear(inputs, kernel, self.bias * self.lr_multiplier if self.use_bias else None)
+        scale = self.lr_multiplier / math.sqrt(self.kernel.shape[0])
+        return linear(inputs, self.kernel, self.bias * self.lr_multiplier if self.use_bias else None, scale)
 
     def get_config(self):
         return {

@@ -41,6 +41,54 @@ def _enabled() -> bool:
 _kernel: Callable = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
+def widened(x: tf.Tensor) -> tf.Tensor:
+    """float32 where x has 16 bits, else x as it is."""
+    return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+
+
+def dense(
+    inputs: tf.Tensor,
+    kernel: tf.Tensor,
+    scale: tf.Tensor | float = 1.0,
+    bias: tf.Tensor | None = None,
+    kernel_is_transposed: bool = False,
+) -> tf.Tensor:
+    """inputs (kernel * scale) + bias, in the inputs' dtype: the kernel is scaled in its own, then rounded once.
+
+    Args:
+      inputs: (rows, fan_in).
+      kernel: (fan_in, units), float32 whatever the inputs; or with kernel_is_transposed (units, fan_in).
+      scale: a scalar.
+      bias: (units,), as it is applied.
+      kernel_is_transposed: see kernel.
+    """
+    dtype, rows = inputs.dtype, inputs.shape[0]
+    fan_in, units = reversed(kernel.shape) if kernel_is_transposed else kernel.shape
+    if _enabled() and rows is not None and rows < units and not kernel_is_transposed:
+        inputs, kernel = inputs * tf.cast(scale, dtype), tf.cast(kernel, dtype)  # the smaller of the two is scaled
+    else:
+        if _enabled() and units > fan_in and not kernel_is_transposed:
+            # oneDNN is slower at multiplying by a transposed matrix where the sum runs over the longer side: this
+            # way, the gradient's product is a plain one.
+            kernel, kernel_is_transposed = tf.transpose(kernel), True
+        kernel = tf.cast(kernel * scale, dtype)
+    outputs = tf.matmul(inputs, kernel, transpose_b=kernel_is_transposed)
+    return outputs if bias is None else _add_bias(outputs, tf.cast(bias, dtype))
+
+
+def _add_bias(outputs: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    if outputs.dtype.size >= 4:
+        return tf.nn.bias_add(outputs, bias)
+    # On CPUs, the gradient of bias_add sums 16 bits in 16 bits.
+    return _compiled_add_bias(outputs, bias) if _enabled() else outputs + bias
+
+
+@tf.custom_gradient
+def _compiled_add_bias(outputs, bias):
+    # TensorFlow fuses this with the product before.
+    return tf.nn.bias_add(outputs, bias), lambda upstream: (upstream, _sum_of_rows(upstream))
+
+
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """x * Phi(x), Phi the distribution function of the standard normal (Hendrycks, Gimpel 2016). Any shape."""
     return _compiled_gelu(x) if _enabled() else tf.nn.gelu(x)
@@ -53,14 +101,16 @@ def _compiled_gelu(x):
 
 @_kernel
 def _gelu(x):
-    return 0.5 * x * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
+    wide = widened(x)
+    return tf.cast(0.5 * wide * (1.0 + tf.math.erf(wide * math.sqrt(0.5))), x.dtype)
 
 
 @_kernel
 def _gelu_gradient(x, upstream):
-    cumulative = 0.5 * (1.0 + tf.math.erf(x * math.sqrt(0.5)))
-    density = tf.exp(-0.5 * tf.square(x)) * (1.0 / math.sqrt(2.0 * math.pi))
-    return upstream * (cumulative + x * density)
+    wide = widened(x)
+    cumulative = 0.5 * (1.0 + tf.math.erf(wide * math.sqrt(0.5)))
+    density = tf.exp(-0.5 * tf.square(wide)) * (1.0 / math.sqrt(2.0 * math.pi))
+    return tf.cast(widened(upstream) * (cumulative + wide * density), x.dtype)
 
 
 def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -68,12 +118,12 @@ def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Ten
 
     Args:
       x: (rows, points, features).
-      scale: (rows, features), not zero.
-      bias: (features,).
+      scale: (rows, features), not zero; float32 where x has 16 bits.
+      bias: (features,), of the dtype of scale.
     """
     if _enabled():
         return _compiled_scaled_leaky_relu(x, scale, bias)
-    return math.sqrt(2.0) * tf.nn.leaky_relu(x * scale[:, None, :] + bias, 0.2)
+    return tf.cast(math.sqrt(2.0) * tf.nn.leaky_relu(widened(x) * scale[:, None, :] + bias, 0.2), x.dtype)
 
 
 @tf.custom_gradient
@@ -83,8 +133,8 @@ def _compiled_scaled_leaky_relu(x, scale, bias):
         # dx / scale is the gradient at the sum x * scale + bias, whose row sums suffice here.
         return (
             dx,
-            tf.reduce_sum(x_dx, axis=1) / scale,
-            tf.reduce_sum(tf.reduce_sum(dx, axis=1) / scale, axis=0),
+            widened(tf.reduce_sum(x_dx, axis=1)) / scale,
+            tf.reduce_sum(widened(tf.reduce_sum(dx, axis=1)) / scale, axis=0),
         )
 
     return _scaled_leaky_relu(x, scale, bias), gradient
@@ -92,17 +142,17 @@ def _compiled_scaled_leaky_relu(x, scale, bias):
 
 @_kernel
 def _scaled_leaky_relu(x, scale, bias):
-    y = x * scale[:, None, :] + bias
-    return math.sqrt(2.0) * tf.maximum(y, 0.2 * y)
+    y = widened(x) * scale[:, None, :] + bias
+    return tf.cast(math.sqrt(2.0) * tf.maximum(y, 0.2 * y), x.dtype)
 
 
 @_kernel
 def _scaled_leaky_relu_gradient(x, scale, bias, upstream):
-    scale = scale[:, None, :]
-    steep, flat = (tf.constant(slope * math.sqrt(2.0), x.dtype) for slope in (1.0, 0.2))
-    slope = tf.where(x * scale + bias > 0.0, steep, flat)
-    dx = upstream * slope * scale
-    return dx, x * dx
+    scale, wide = scale[:, None, :], widened(x)
+    steep, flat = (tf.constant(slope * math.sqrt(2.0), scale.dtype) for slope in (1.0, 0.2))
+    slope = tf.where(wide * scale + bias > 0.0, steep, flat)
+    dx = widened(upstream) * slope * scale
+    return tf.cast(dx, x.dtype), tf.cast(wide * dx, x.dtype)
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
@@ -110,16 +160,17 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
 
     Args:
       x: (batch, tokens, features).
-      scale: (features,), or (batch, 1, features).
-      offset: the same shape as scale.
+      scale: (features,), or (batch, 1, features); float32 where x has 16 bits.
+      offset: the same shape and dtype as scale.
       epsilon: added to the variance.
     """
     if _enabled():
-        return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, x.dtype))
+        return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, scale.dtype))
     # Not tf.nn.moments, which stops the gradient at the mean in the variance: its second derivative is wrong.
-    mean = tf.reduce_mean(x, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axis=-1, keepdims=True)
-    return tf.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
+    wide = widened(x)
+    mean = tf.reduce_mean(wide, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), axis=-1, keepdims=True)
+    return tf.cast(tf.nn.batch_normalization(wide, mean, variance, offset, scale, epsilon), x.dtype)
 
 
 @tf.custom_gradient
@@ -147,20 +198,23 @@ def _differentiable_once(first_gradient):
 
 @_kernel
 def _layer_norm(x, scale, offset, epsilon):
-    mean = _feature_mean(lambda x: x, x)
-    variance = _feature_mean(lambda x: tf.math.squared_difference(x, mean), x)
+    wide = widened(x)
+    mean = _feature_mean(lambda x: x, wide)
+    variance = _feature_mean(lambda x: tf.math.squared_difference(x, mean), wide)
     inverse_deviation = tf.math.rsqrt(variance + epsilon)
-    return (x - mean) * inverse_deviation * scale + offset, mean, inverse_deviation
+    return tf.cast((wide - mean) * inverse_deviation * scale + offset, x.dtype), mean, inverse_deviation
 
 
 @_kernel
 def _normalized_times(x, mean, inverse_deviation, upstream):
-    return (x - mean) * inverse_deviation * upstream
+    return tf.cast((widened(x) - mean) * inverse_deviation * widened(upstream), x.dtype)
 
 
 @_kernel
 def _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream):
     # With n the normalised x and g = upstream * scale: dx = (g - mean(g) - n * mean(g n)) / deviation.
+    dtype, x, upstream = x.dtype, widened(x), widened(upstream)
+
     def g(scale, upstream):
         return upstream * scale
 
@@ -169,7 +223,8 @@ def _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream):
 
     mean_g = _feature_mean(g, scale, upstream)
     mean_gn = _feature_mean(gn, x, scale, upstream)
-    return inverse_deviation * (upstream * scale - mean_g - (x - mean) * inverse_deviation * mean_gn)
+    dx = inverse_deviation * (upstream * scale - mean_g - (x - mean) * inverse_deviation * mean_gn)
+    return tf.cast(dx, dtype)
 
 
 def _feature_mean(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf.Tensor:
@@ -190,7 +245,12 @@ def _feature_mean(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf
 def _sum_like(x, weights):
     """Sum of x over the axes along which weights, (features,) or (batch, 1, features), is broadcast to it."""
     if weights.shape.rank == 1:
-        # A product with ones, which TensorFlow runs at the speed of memory.
-        flat = tf.reshape(x, [-1, x.shape[-1]])
-        return tf.matmul(tf.ones([1, flat.shape[0]], x.dtype), flat)[0]
-    return tf.reduce_sum(x, axis=1, keepdims=True)
+        total = _sum_of_rows(tf.reshape(x, [-1, x.shape[-1]]))
+    else:
+        total = tf.reduce_sum(x, axis=1, keepdims=True)
+    return tf.cast(total, weights.dtype)
+
+
+def _sum_of_rows(x):
+    """(rows, features) -> (features,): a product with ones, which TensorFlow runs at the speed of memory."""
+    return tf.matmul(tf.ones([1, x.shape[0]], x.dtype), x)[0]

@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import EqualizedDense, equalized_kernel_initializer, linear
-from vitgan_tf.layers.kernels import layer_norm, scaled_leaky_relu
+from vitgan_tf.layers.kernels import layer_norm, scaled_leaky_relu, widened
 
 
 class SelfModulatedLayerNorm(tf.keras.layers.Layer):
@@ -35,7 +35,8 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         tokens, style = inputs
-        return layer_norm(tokens, self.gamma(style)[:, None], self.beta(style)[:, None], self.epsilon)
+        gamma, beta = (widened(affine(style))[:, None] for affine in (self.gamma, self.beta))
+        return layer_norm(tokens, gamma, beta, self.epsilon)
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}
@@ -82,37 +83,44 @@ class ModulatedDense(tf.keras.layers.Layer):
         points_shape, style_shape = input_shape
         fan_in = points_shape[-1]
         self.kernel = self.add_weight(
-            name="kernel", shape=(fan_in, self.units), initializer=equalized_kernel_initializer()
+            name="kernel",
+            shape=(fan_in, self.units),
+            initializer=equalized_kernel_initializer(),
+            experimental_autocast=False,
         )
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        self.bias = self.add_weight(
+            name="bias", shape=(self.units,), initializer="zeros", experimental_autocast=False
+        )
         self.affine = EqualizedDense(fan_in, bias_initial_value=1.0, name="affine")
         self.affine.build(style_shape)
         super().build(input_shape)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         points, y = inputs
-        kernel = self.kernel * (1.0 / math.sqrt(self.kernel.shape[0]))
+        scale = 1.0 / math.sqrt(self.kernel.shape[0])
         style = self.affine(y)  # (num_tokens, fan_in)
-        outputs = self._modulated_product(points, style, kernel)
+        outputs = self._modulated_product(points, style, scale)
         if not self.demodulate:
-            return tf.nn.bias_add(outputs, self.bias)
-        scale = tf.math.rsqrt(tf.matmul(tf.square(style), tf.square(kernel)) + 1e-8)  # (num_tokens, units)
+            return outputs + tf.cast(self.bias, outputs.dtype)
+        energy = tf.matmul(tf.square(widened(style)), tf.square(self.kernel * scale))
+        demodulation = tf.math.rsqrt(energy + 1e-8)  # (num_tokens, units), float32
         if self.activation == "leaky_relu":
-            return scaled_leaky_relu(outputs, scale, self.bias)
-        return tf.nn.bias_add(outputs * scale[:, None, :], self.bias)
+            return scaled_leaky_relu(outputs, demodulation, self.bias)
+        return tf.cast(widened(outputs) * demodulation[:, None, :] + self.bias, outputs.dtype)
 
-    def _modulated_product(self, points: tf.Tensor, style: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """x diag(s) W, (num_tokens, num_points, units)."""
-        fan_in, units = kernel.shape
+    def _modulated_product(self, points: tf.Tensor, style: tf.Tensor, scale: float) -> tf.Tensor:
+        """x diag(s) W * scale, (num_tokens, num_points, units)."""
+        fan_in, units = self.kernel.shape
         num_points = points.shape[-2]
         if points.shape.rank == 2:
-            folded = points[:, None, :] * tf.transpose(kernel)  # (num_points, units, fan_in)
+            folded = widened(points)[:, None, :] * tf.transpose(self.kernel)  # (num_points, units, fan_in)
             folded = tf.reshape(folded, [num_points * units, fan_in])
-            product = linear(style, folded, kernel_is_transposed=True)
+            product = linear(style, folded, scale=scale, kernel_is_transposed=True)
             return tf.reshape(product, [-1, num_points, units])
         if num_points is not None and units < num_points:
-            return tf.matmul(points, style[:, None, :] * tf.transpose(kernel), transpose_b=True)
-        return linear(points * style[:, None, :], kernel)
+            kernels = style[:, None, :] * tf.cast(tf.transpose(self.kernel) * scale, style.dtype)
+            return tf.matmul(points, kernels, transpose_b=True)
+        return linear(points * style[:, None, :], self.kernel, scale=scale)
 
     def get_config(self):
         return {

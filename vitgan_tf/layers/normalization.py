@@ -21,8 +21,10 @@ class LayerNorm(tf.keras.layers.Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape):
-        self.gamma = self.add_weight(name="gamma", shape=input_shape[-1:], initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=input_shape[-1:], initializer="zeros")
+        self.gamma, self.beta = (
+            self.add_weight(name=name, shape=input_shape[-1:], initializer=value, experimental_autocast=False)
+            for name, value in (("gamma", "ones"), ("beta", "zeros"))
+        )
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

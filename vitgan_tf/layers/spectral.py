@@ -41,7 +41,7 @@ class ISNDense(tf.keras.layers.Layer):
     The kernel itself is never overwritten, unlike in `tf.keras.layers.SpectralNormalization` and its
     tensorflow-addons twin, through which no gradient of sigma passes.
 
-    Call: (..., fan_in) -> (..., units). With training=True u moves; otherwise it stays.
+    Call: (..., fan_in) -> (..., units), the outputs times gain. With training=True u moves; otherwise it stays.
 
     Args:
       units: number of output features.
@@ -68,11 +68,16 @@ class ISNDense(tf.keras.layers.Layer):
         # Drawn here, not by add_weight, because u and initial_sigma are functions of the draw.
         kernel = equalized_kernel_initializer()((fan_in, self.units)).numpy()
         self.kernel = self.add_weight(
-            name="kernel", shape=kernel.shape, initializer=tf.keras.initializers.Constant(kernel)
+            name="kernel",
+            shape=kernel.shape,
+            initializer=tf.keras.initializers.Constant(kernel),
+            experimental_autocast=False,
         )
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+            self.bias = self.add_weight(
+                name="bias", shape=(self.units,), initializer="zeros", experimental_autocast=False
+            )
         if self.normalization != "none":
             _, sigma, u = leading_singular_triplet(kernel)
             initial_sigma = sigma / math.sqrt(fan_in) if self.normalization == "isn" else 1.0
@@ -87,6 +92,7 @@ class ISNDense(tf.keras.layers.Layer):
             shape=value.shape,
             initializer=tf.keras.initializers.Constant(value),
             trainable=False,
+            experimental_autocast=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
@@ -114,12 +120,9 @@ class ISNDense(tf.keras.layers.Layer):
             self.u.assign(u)
         return self.initial_sigma / sigma
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        fan_in, units = self.kernel.shape
-        if units > fan_in:
-            kernel = tf.transpose(self.kernel) * self._kernel_factor(training)
-            return linear(inputs, kernel, self.bias, kernel_is_transposed=True)
-        return linear(inputs, self.applied_kernel(training), self.bias)
+    def call(self, inputs: tf.Tensor, training: bool = False, gain: float = 1.0) -> tf.Tensor:
+        bias = self.bias if gain == 1.0 or self.bias is None else self.bias * gain
+        return linear(inputs, self.kernel, bias, self._kernel_factor(training) * gain)
 
     def get_config(self):
         return {
@@ -128,3 +131,14 @@ class ISNDense(tf.keras.layers.Layer):
             "use_bias": self.use_bias,
             "normalization": self.normalization,
         }
+
+
+def normalized_layers(network: tf.keras.Model) -> list[ISNDense]:
+    """The layers of a network that have a spectral norm."""
+    return [layer for layer in network.submodules if isinstance(layer, ISNDense) and layer.normalization != "none"]
+
+
+def move_power_iterations(layers: list[ISNDense]) -> None:
+    """What a training call of each layer does to its u, without the call: once in a step of many passes."""
+    for layer in layers:
+        layer.u.assign(layer.power_iteration()[1])

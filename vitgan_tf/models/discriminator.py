@@ -88,13 +88,13 @@ class ViTDiscriminator(tf.keras.Model):
         self.grid_size = image_size // patch_size
 
         self.patch_projection = ISNDense(embed_dim, normalization=normalization, name="patch_projection")
-        self.positions = POSITIONS[positions](embed_dim, name="positions")
+        self.positions = POSITIONS[positions](embed_dim, name="positions", dtype=self.variable_dtype)
         self.blocks = [
             TransformerBlock(num_heads, mlp_dim, attention, activation, normalization, name=f"block_{i}")
             for i in range(num_blocks)
         ]
         self.norm = LayerNorm(name="norm")
-        self.head = EqualizedDense(1, name="head")
+        self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)  # logits are float32
 
     def build(self, input_shape):
         num_patches = self.grid_size**2
@@ -151,7 +151,7 @@ class ViTDiscriminator(tf.keras.Model):
         """h_0, (batch, num_tokens, embed_dim); the class token, if there is one, comes first."""
         patches = extract_patches(images, self.patch_size, self.patch_overlap)
         tokens = self.patch_projection(patches, training=training)
-        tokens += self.positions(coordinate_grid(self.grid_size, self.grid_size))
+        tokens += tf.cast(self.positions(coordinate_grid(self.grid_size, self.grid_size)), tokens.dtype)
         if self.class_token is None:
             return tokens
         batch_size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]

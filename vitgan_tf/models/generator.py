@@ -14,6 +14,7 @@ from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import patches_to_images
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
+from vitgan_tf.randomness import Places
 
 
 class ViTGenerator(tf.keras.Model):
@@ -27,8 +28,8 @@ class ViTGenerator(tf.keras.Model):
     (A), h_0 = E_pos + w; and "prepend" (B), h_0 = [w; E_pos], of whose output the first token is dropped.
 
     Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
-    The images are trained towards [-1, 1] and not clipped. training=True moves power iterations on; noise_seed is
-    that of `synthesize`.
+    The images are trained towards [-1, 1] and not clipped. training=True moves power iterations on; noise_seed and
+    places are those of `synthesize`.
 
     Args:
       image_size: edge of the images, in pixels; a multiple of patch_size.
@@ -72,7 +73,7 @@ class ViTGenerator(tf.keras.Model):
         positions: str = "fourier",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
         if image_size % patch_size:
             raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
         if style_injection not in STYLE_INJECTIONS:
@@ -99,8 +100,10 @@ class ViTGenerator(tf.keras.Model):
         self._decoder_name, self._positions_name = decoder, positions
         self._modulated = style_injection == "modulate"
 
-        self.mapping = MappingNetwork(embed_dim, mapping_layers, mapping_lr_multiplier, name="mapping")
-        self.positions = POSITIONS[positions](embed_dim, name="positions")
+        self.mapping = MappingNetwork(
+            embed_dim, mapping_layers, mapping_lr_multiplier, name="mapping", dtype=self.variable_dtype
+        )
+        self.positions = POSITIONS[positions](embed_dim, name="positions", dtype=self.variable_dtype)
         self.blocks = [
             TransformerBlock(
                 num_heads, mlp_dim, attention, activation, normalization, modulated=self._modulated, name=f"block_{i}"
@@ -138,14 +141,22 @@ class ViTGenerator(tf.keras.Model):
         self.decoder.build((tokens_shape, style_shape) if conv else tokens_shape)
         self.built = True
 
-    def call(self, latents: tf.Tensor, training: bool = False, noise_seed: tf.Tensor | None = None) -> tf.Tensor:
-        return self.synthesize(self.mapping(latents), training, noise_seed)
+    def call(
+        self,
+        latents: tf.Tensor,
+        training: bool = False,
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
+        latents = tf.cast(latents, self.variable_dtype)
+        return self.synthesize(self.mapping(latents), training, noise_seed, places)
 
     def synthesize(
         self,
         styles: tf.Tensor,
         training: bool = False,
         noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
         rendered_size: int | tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Styles to images.
@@ -156,6 +167,7 @@ class ViTGenerator(tf.keras.Model):
           training: whether power iterations move.
           noise_seed: (2,) integers, seed of the conv decoder's noise; None for its fixed noise. The other decoders
             have none.
+          places: of the images in a larger batch whose noise the seed defines, see `randomness.draw_rows`.
           rendered_size: edge of the images in pixels, any number, as integer or scalar int32 tensor; None for
             image_size. The Fourier decoder alone can do this.
 
@@ -173,10 +185,12 @@ class ViTGenerator(tf.keras.Model):
         if self.style_injection == "prepend":
             tokens = tokens[:, 1:]
         if rendered_size is not None and not (isinstance(rendered_size, int) and rendered_size == self.image_size):
-            return self._render(tokens, rendered_size)
-        if isinstance(self.decoder, ConvPatchDecoder):
-            return self.decoder((tokens, styles[-1]), noise_seed=noise_seed)
-        return patches_to_images(self.decoder(tokens), self.grid_size, self.grid_size)
+            images = self._render(tokens, rendered_size)
+        elif isinstance(self.decoder, ConvPatchDecoder):
+            images = self.decoder((tokens, styles[-1]), noise_seed=noise_seed, places=places)
+        else:
+            images = patches_to_images(self.decoder(tokens), self.grid_size, self.grid_size)
+        return tf.cast(images, self.variable_dtype)
 
     def _render(self, tokens: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
         """Patch embeddings y -> images of any size: f_theta at the centres of their pixels."""
@@ -227,7 +241,8 @@ class ViTGenerator(tf.keras.Model):
 
     def _embed(self, style: tf.Tensor) -> tf.Tensor:
         """h_0, (batch, num_tokens, embed_dim)."""
-        positions = self.positions(coordinate_grid(self.grid_size, self.grid_size))
+        positions = tf.cast(self.positions(coordinate_grid(self.grid_size, self.grid_size)), self.compute_dtype)
+        style = tf.cast(style, self.compute_dtype)
         if self.style_injection == "add":
             return positions + style[:, None]
         batch_size = tf.shape(style)[0] if style.shape[0] is None else style.shape[0]

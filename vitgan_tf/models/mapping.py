@@ -34,7 +34,8 @@ class MappingNetwork(tf.keras.Model):
         self.num_layers = num_layers
         self.lr_multiplier = lr_multiplier
         self.dense_layers = [
-            EqualizedDense(style_dim, lr_multiplier=lr_multiplier, name=f"dense_{i}") for i in range(num_layers)
+            EqualizedDense(style_dim, lr_multiplier=lr_multiplier, name=f"dense_{i}", dtype=self.dtype_policy)
+            for i in range(num_layers)
         ]
 
     def build(self, input_shape):

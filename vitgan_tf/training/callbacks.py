@@ -26,7 +26,8 @@ from vitgan_tf.training.run_directory import RunDirectory
 class StepCallback(tf.keras.callbacks.Callback):
     """Calls `at_step` after every period-th step of the run and after its last one.
 
-    With acts_before_training, a class attribute, also before its first one, as step 0 and without metrics.
+    Where the device runs several steps before the host is asked, at the first chance after such a step. With
+    acts_before_training, a class attribute, also before its first one, as step 0 and without metrics.
 
     Args:
       first_step: finished steps when this call of `fit` starts.
@@ -41,15 +42,16 @@ class StepCallback(tf.keras.callbacks.Callback):
         self.first_step = first_step
         self.total_steps = total_steps
         self.period = period
+        self.step = first_step  # finished ones
 
     def on_train_begin(self, logs=None):
         if self.acts_before_training and self.first_step == 0:
             self.at_step(0, {})
 
     def on_train_batch_end(self, batch, logs=None):
-        step = self.first_step + batch + 1
-        if step % self.period == 0 or step == self.total_steps:
-            self.at_step(step, logs)
+        before, self.step = self.step, self.first_step + batch + 1
+        if self.step // self.period > before // self.period or self.step == self.total_steps:
+            self.at_step(self.step, logs)
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
         """Acts; logs holds the metrics of `GAN.train_step`."""
@@ -68,7 +70,14 @@ class StopOnDivergence(StepCallback):
             )
 
 
-class ScalarWriter(StepCallback):
+class MetricsReset(StepCallback):
+    """Begins the means of the metrics anew. Every process of a run must do so at the same steps."""
+
+    def at_step(self, step, logs):
+        self.model.reset_metrics()
+
+
+class ScalarWriter(MetricsReset):
     """TensorBoard scalars: means of the metrics over the period, and the images that the steps took per second.
 
     Where there is a maximum too, also its ratio to the mean, `_spike`: near 1 where the training is stable.
@@ -86,10 +95,10 @@ class ScalarWriter(StepCallback):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        # The first step of a process is mostly tracing.
-        if batch > 0:
+        # The first time, most of it is tracing.
+        if self.step > self.first_step:
             self._seconds += time.perf_counter() - self._started
-            self._steps += 1
+            self._steps += self.first_step + batch + 1 - self.step
         super().on_train_batch_end(batch, logs)
 
     def at_step(self, step, logs):
@@ -102,7 +111,7 @@ class ScalarWriter(StepCallback):
                 tf.summary.scalar("images_per_second", self._batch_size * self._steps / self._seconds)
         self._writer.flush()
         self._seconds, self._steps = 0.0, 0
-        self.model.reset_metrics()
+        super().at_step(step, logs)
 
 
 class SampleWriter(StepCallback):
@@ -202,6 +211,7 @@ class ProgressBar(StepCallback):
     def __init__(self, first_step: int, total_steps: int):
         super().__init__(first_step, total_steps)
         self._bar = None
+        self._has_begun = False
         self._last_line = -math.inf
 
     def on_train_begin(self, logs=None):
@@ -214,12 +224,13 @@ class ProgressBar(StepCallback):
         )
 
     def at_step(self, step, logs):
-        if step == self.first_step + 1:
-            # The time left is estimated without the first step of a process, which is mostly tracing.
+        if not self._has_begun:
+            self._has_begun = True
+            # The time left is estimated without the first steps of a process, which are mostly tracing.
             self._bar.initial = self._bar.n = step
             self._bar.start_t = self._bar.last_print_t = time.time()
         elif not self._bar.disable:
-            self._bar.update()
+            self._bar.update(step - self._bar.n)
         losses = ", ".join(f"{name} {logs[name]:.3f}" for name in ("d_loss", "g_loss"))
         if not self._bar.disable:
             self._bar.set_postfix_str(losses, refresh=step == self.total_steps)

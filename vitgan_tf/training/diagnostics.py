@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.images import image_grid, to_uint8
-from vitgan_tf.layers.spectral import ISNDense, leading_singular_triplet
+from vitgan_tf.layers.spectral import ISNDense, leading_singular_triplet, normalized_layers
 from vitgan_tf.models.discriminator import ViTDiscriminator
 from vitgan_tf.models.generator import ViTGenerator
 from vitgan_tf.training.callbacks import StepCallback
@@ -25,10 +25,9 @@ def spectral_layers(network: tf.keras.Model) -> dict[str, ISNDense]:
     insides = [(module, set(map(id, module.submodules))) for module in (network, *network.submodules)]
     insides.sort(key=lambda pair: len(pair[1]), reverse=True)  # what encloses a layer has more in it
     layers = {}
-    for layer in network.submodules:
-        if isinstance(layer, ISNDense) and layer.normalization != "none":
-            enclosing = [module.name for module, inside in insides if id(layer) in inside]
-            layers["/".join([*enclosing, layer.name])] = layer
+    for layer in normalized_layers(network):
+        enclosing = [module.name for module, inside in insides if id(layer) in inside]
+        layers["/".join([*enclosing, layer.name])] = layer
     return layers
 
 

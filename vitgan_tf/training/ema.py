@@ -27,8 +27,24 @@ def ema_beta(images_seen: tf.Tensor, batch_size: int, halflife_kimg: float, ramp
 
 
 def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor) -> None:
-    """average <- beta * average + (1 - beta) * network for trainable weights; the others are copied."""
-    for mean, weight in zip(average.trainable_variables, network.trainable_variables):
-        mean.assign(weight + (mean - weight) * beta)
-    for mean, weight in zip(average.non_trainable_variables, network.non_trainable_variables):
-        mean.assign(weight)
+    """average <- beta * average + (1 - beta) * network for trainable weights; the others are copied.
+
+    On several replicas, each computes its own copy from its own copy of the network: these are equal, and so are the
+    averages, without any communication.
+    """
+
+    def update_all(strategy: tf.distribute.Strategy, beta: tf.Tensor) -> None:
+        for mean, weight in zip(average.trainable_variables, network.trainable_variables):
+            strategy.extended.update(mean, _move_towards, args=(weight, beta), group=False)
+        for mean, weight in zip(average.non_trainable_variables, network.non_trainable_variables):
+            strategy.extended.update(mean, _copy, args=(weight,), group=False)
+
+    tf.distribute.get_replica_context().merge_call(update_all, args=(beta,))
+
+
+def _move_towards(mean: tf.Variable, weight: tf.Tensor, beta: tf.Tensor) -> None:
+    mean.assign(weight + (mean - weight) * beta)
+
+
+def _copy(mean: tf.Variable, weight: tf.Tensor) -> None:
+    mean.assign(weight)

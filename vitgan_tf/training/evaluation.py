@@ -44,13 +44,6 @@ class Candidate:
     fingerprint: str | None = None
 
 
-def local_strategy() -> tf.distribute.Strategy:
-    """All GPUs of this machine, or the one device that there is."""
-    if len(tf.config.list_physical_devices("GPU")) > 1:
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
 def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -> Candidate:
     """The generator of a run directory; the arguments are those of `load_generator`.
 

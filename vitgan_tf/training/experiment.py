@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from absl import logging
 from vitgan_tf.config import DataLocation, ExperimentConfig
 from vitgan_tf.data.loading import fingerprint, load_images
 from vitgan_tf.data.pipeline import training_dataset
+from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import ImageSampler
@@ -21,6 +25,7 @@ from vitgan_tf.models.discriminator import build_discriminator
 from vitgan_tf.models.generator import build_generator
 from vitgan_tf.training.callbacks import (
     CheckpointWriter,
+    MetricsReset,
     MetricsWriter,
     ProgressBar,
     SampleWriter,
@@ -30,23 +35,37 @@ from vitgan_tf.training.callbacks import (
 from vitgan_tf.training.checkpoints import BestCheckpoint, restore_from
 from vitgan_tf.training.diagnostics import DiagnosticsWriter
 from vitgan_tf.training.gan import GAN
-from vitgan_tf.training.run_directory import RunDirectory
+from vitgan_tf.training.run_directory import CHECKPOINTS, RunDirectory
+from vitgan_tf.training.strategies import agree_on_step, distribute, num_workers, resolve, worker
 
 
-def resolve_xla(mode: str) -> str:
-    """ "full", "kernels" or "off" from a `TrainConfig.xla`, for the devices that TensorFlow sees."""
-    if mode != "auto":
-        return mode
-    if tf.config.list_physical_devices("TPU"):
-        return "full"
-    return "off" if tf.config.list_physical_devices("GPU") else "kernels"
+@contextlib.contextmanager
+def _precision_policy(name: str) -> Iterator[None]:
+    """Layers that are made inside have this Keras policy: the dtype of their weights and that of their results."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        # None: whatever floatx() says.
+        is_default = before.name == tf.keras.backend.floatx()
+        tf.keras.mixed_precision.set_global_policy(None if is_default else before)
 
 
 def build_gan(config: ExperimentConfig) -> GAN:
-    """Both networks of a configuration with their optimisers, from its seed. Sets the global random seeds."""
+    """Both networks of a configuration with their optimisers, from its seed, under the current strategy.
+
+    Sets the global random seeds.
+
+    Raises:
+      UserError: the batch cannot be shared by the replicas, or a share not by the microbatches.
+    """
+    options = resolve(config, tf.distribute.get_strategy())
     tf.keras.utils.set_random_seed(config.train.seed)
-    gan = GAN(build_generator(config), build_discriminator(config), config)
-    gan.compile(xla=resolve_xla(config.train.xla))
+    with _precision_policy(config.train.precision):
+        generator, discriminator = build_generator(config), build_discriminator(config)
+    gan = GAN(generator, discriminator, config)
+    gan.compile(**options)
     return gan
 
 
@@ -66,51 +85,103 @@ def run_experiment(
     model_dir: str,
     provenance: dict[str, Any] | None = None,
     location: DataLocation | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> None:
     """Trains to the configured length, going on from the newest checkpoint in model_dir, and exports.
 
     Args:
       config: the experiment.
-      model_dir: the run directory.
+      model_dir: the run directory; with several processes, on storage that all of them see.
       provenance: further entries of config.json.
       location: of the data on this machine; by default that of tensorflow-datasets.
+      strategy: devices to compute on, by default one. Of several processes, the chief alone writes.
 
     Raises:
-      UserError: data or directory cannot be used, or the training diverged.
+      UserError: data or directory cannot be used, the batch cannot be shared by the replicas, another process has
+        ended, or the training diverged.
     """
-    location = location or DataLocation()
+    strategy, location = strategy or tf.distribute.get_strategy(), location or DataLocation()
+    is_chief = worker(strategy) == 0
+    resolve(config, strategy)  # what does not go together is said before images are decoded for minutes
     images = load_images(config.data, location)
     identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
-    directory = RunDirectory(model_dir, config, provenance, identity)
-    gan = build_gan(config)
-    manager = tf.train.CheckpointManager(
-        gan.checkpoint(), directory.checkpoints, max_to_keep=config.log.keep_checkpoints
-    )
-    first_step = restore(gan, manager)
-    total_steps = config.total_steps
+    directory = RunDirectory(model_dir, config, provenance, identity) if is_chief else None
+    try:
+        with strategy.scope():
+            gan = build_gan(config)
+        manager = tf.train.CheckpointManager(
+            gan.checkpoint(), os.path.join(model_dir, CHECKPOINTS), max_to_keep=config.log.keep_checkpoints
+        )
+        first_step = restore(gan, manager)
+        agree_on_step(strategy, first_step)
+        if first_step < config.total_steps:
+            _train(gan, strategy, images, directory, manager, location, first_step)
+    except _LOST as error:
+        if num_workers(strategy) == 1:
+            raise
+        raise UserError(
+            "another process of this run has ended: give all of them their commands again, and they go on from the "
+            f"newest checkpoint ({first_line(error)})"
+        ) from error
+    if is_chief:
+        export_generator(gan.ema_generator, directory.saved_model, int(gan.step.numpy()))
+        logging.info("run complete: %s holds samples/ and saved_model/", model_dir)
+
+
+# What collective operations end with when a process is gone.
+_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
+
+
+def _train(
+    gan: GAN,
+    strategy: tf.distribute.Strategy,
+    images: np.ndarray,
+    directory: RunDirectory | None,
+    manager: tf.train.CheckpointManager,
+    location: DataLocation,
+    first_step: int,
+) -> None:
+    """From first_step to the end; directory is None where another process writes."""
+    config, train, total_steps = gan.config, gan.config.train, gan.config.total_steps
     logging.info(
         "generator %.2f M weights, discriminator %.2f M, %d images, batch %d, %d steps from step %d",
         gan.generator.count_params() / 1e6,
         gan.discriminator.count_params() / 1e6,
         len(images),
-        config.train.batch_size,
+        train.batch_size,
         total_steps,
         first_step,
     )
-    if first_step < total_steps:
-        # From its beginning, a run evaluates step 0 again.
-        directory.drop_metrics_after(first_step or -1)
-        train = config.train
-        dataset = training_dataset(images, train.batch_size, train.seed, first_step, config.data.flip)
+
+    def share_of(num_pipelines: int, pipeline: int) -> tf.data.Dataset:
+        return training_dataset(
+            images,
+            train.batch_size,
+            train.seed,
+            first_step,
+            config.data.flip,
+            num_workers=num_pipelines,
+            worker=pipeline,
+        )
+
+    dataset = distribute(strategy, share_of)
+    run = {"first_step": first_step, "total_steps": total_steps}
+    options = {"steps_per_epoch": total_steps - first_step, "verbose": 0}
+    if directory is None:
+        callbacks = [StopOnDivergence(**run), MetricsReset(period=config.log.scalars_every_steps, **run)]
+        gan.fit(dataset, callbacks=callbacks, **options)
+        return
+    # From its beginning, a run evaluates step 0 again.
+    directory.drop_metrics_after(first_step or -1)
+    # The chief of several processes draws and evaluates alone, while the others wait for the next step.
+    with strategy.scope() if num_workers(strategy) == 1 else contextlib.nullcontext():
         evaluator = _evaluator(config, images, directory, location)
-        progress = ProgressBar(first_step, total_steps)
-        callbacks = [*_callbacks(gan, config, images, directory, manager, evaluator, first_step), progress]
-        try:
-            gan.fit(dataset, steps_per_epoch=total_steps - first_step, callbacks=callbacks, verbose=0)
-        finally:
-            progress.close()
-    export_generator(gan.ema_generator, directory.saved_model, int(gan.step.numpy()))
-    logging.info("run complete: %s holds samples/ and saved_model/", model_dir)
+        callbacks = _callbacks(gan, config, images, directory, manager, evaluator, first_step)
+    progress = ProgressBar(**run)
+    try:
+        gan.fit(dataset, callbacks=[*callbacks, progress], **options)
+    finally:
+        progress.close()
 
 
 def _evaluator(

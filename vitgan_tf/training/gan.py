@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import tensorflow as tf
 
 from vitgan_tf import losses
 from vitgan_tf.augment import diff_augment
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.layers.kernels import compiled_kernels
+from vitgan_tf.layers.spectral import move_power_iterations, normalized_layers
+from vitgan_tf.randomness import Places, draw_rows
 from vitgan_tf.training.ema import ema_beta, update_ema
 from vitgan_tf.training.metrics import Maximum
 from vitgan_tf.training.optimizer import build_optimizer
@@ -18,9 +22,13 @@ class GAN(tf.keras.Model):
 
     A step updates the discriminator on a batch of real images, as many generated ones and a second augmented
     view of both, all in one pass (an R1 penalty, where due, takes a further pass over the real views); then the
-    generator, through the updated discriminator, with fresh latents; then the moving average. It draws every random
-    number from (seed, step, replica): the same step always does the same, whether or not the run was interrupted
-    before it.
+    generator, through the updated discriminator, with fresh latents; then the moving average. It draws the random
+    numbers of the whole batch from (seed, step), and each replica takes those of its own images: the same step does
+    the same, whether or not the run was interrupted before it, on any number of replicas, in any number of parts.
+
+    Under a `tf.distribute` strategy, to be made in its scope, a replica's losses are divided by the number of
+    replicas and the gradients summed up. All replicas' variables stay equal: they apply the same gradients, move
+    their power iterations and moving averages from equal weights, and keep the mean of LeCam's averages.
 
     `fit` takes batches of real images, float (batch_size, image_size, image_size, num_channels) in [-1, 1]. All
     that a run needs to go on is in the object that `checkpoint` returns.
@@ -39,23 +47,35 @@ class GAN(tf.keras.Model):
         self.ema_generator = type(generator).from_config({**generator.get_config(), "name": "ema_generator"})
         self.ema_generator.build((None, generator.latent_dim))
         self.ema_generator.set_weights(generator.get_weights())
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        # All replicas add 1 to the same step: any one of the copies may be kept.
+        self.step = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            name="step",
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
         # LeCam's moving averages of the mean logits, a_R and a_F.
         self.real_logit_average, self.fake_logit_average = (
             tf.Variable(0.0, trainable=False, name=name, aggregation=tf.VariableAggregation.MEAN)
             for name in ("real_logit_average", "fake_logit_average")
         )
+        self._generator_norms, self._discriminator_norms = map(normalized_layers, (generator, discriminator))
         self._metrics_by_name = {name: _metric(name) for name in _metric_names(config)}
 
-    def compile(self, xla: str = "off", **kwargs):
+    def compile(self, xla: str = "off", microbatch: int = 0, **kwargs):
         """Makes the optimisers.
 
         Args:
           xla: "full", "kernels" or "off": see `TrainConfig.xla`.
+          microbatch: images that a replica works on at a time, 0 for its whole share of the batch.
           **kwargs: of `tf.keras.Model.compile`.
         """
-        super().compile(jit_compile=xla == "full", **kwargs)
+        # TPU strategies compile every step by themselves.
+        is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+        super().compile(jit_compile=xla == "full" and not is_tpu, **kwargs)
         self._uses_kernels = xla == "kernels"
+        self._microbatch = microbatch
         train = self.config.train
         self.generator_optimizer = build_optimizer(train.generator_learning_rate, train)
         self.generator_optimizer.build(self.generator.trainable_variables)
@@ -64,7 +84,7 @@ class GAN(tf.keras.Model):
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """All state: networks, spectral-norm vectors, moving average, optimisers, LeCam's averages and step."""
-        return tf.train.Checkpoint(
+        checkpoint = tf.train.Checkpoint(
             generator=self.generator,
             discriminator=self.discriminator,
             ema_generator=self.ema_generator,
@@ -74,6 +94,9 @@ class GAN(tf.keras.Model):
             fake_logit_average=self.fake_logit_average,
             step=self.step,
         )
+        # Made now: of several processes one alone saves, and variables are made by all of them together.
+        checkpoint.save_counter  # noqa: B018
+        return checkpoint
 
     @property
     def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -86,9 +109,12 @@ class GAN(tf.keras.Model):
     def train_step(self, real_images: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update of both networks.
 
+        Args:
+          real_images: this replica's share of the batch.
+
         Returns:
-          Means since the metrics were last reset: adversarial losses, logits, the unweighted regularisers that are
-          configured, and the global norms of the two gradients, also their maxima.
+          Means since the metrics were last reset, over all replicas: adversarial losses, logits, the unweighted
+          regularisers that are configured, and the global norms of the two gradients, also their maxima.
         """
         seeds = tf.unstack(self._step_seeds(4))
         with compiled_kernels(self._uses_kernels):
@@ -100,62 +126,170 @@ class GAN(tf.keras.Model):
         update_ema(self.ema_generator, self.generator, beta)
         self.step.assign_add(1)
         for name, metric in self._metrics_by_name.items():
-            weight = values["r1_weight"] if name == "r1" else None
-            metric.update_state(values[name.replace("_max", "")], sample_weight=weight)
+            metric.update_state(values[name.replace("_max", "")], sample_weight=values.get(f"{name}_weight"))
         return {name: metric.result() for name, metric in self._metrics_by_name.items()}
 
     def _step_seeds(self, count: int) -> tf.Tensor:
-        """Seeds of this step on this replica, (count, 2)."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        seed = tf.stack([self.config.train.seed, replica])
+        """Seeds of this step, (count, 2), the same on all replicas: see `_places`."""
+        seed = tf.constant([self.config.train.seed, 0])
         step_seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(self.step, tf.int32))
         return tf.random.experimental.stateless_split(step_seed, count)
 
-    def _generate(self, batch_size: int, seed: tf.Tensor, training: bool) -> tf.Tensor:
-        latents = tf.random.stateless_normal([batch_size, self.generator.latent_dim], seed)
-        noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        return self.generator(latents, training=training, noise_seed=noise_seed)
+    def _places(self, share: int, num_views: int = 1) -> Places:
+        """Of this replica's images in the batch of all replicas, or in one that holds that batch several times.
 
-    def _augment(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        return diff_augment(images, self.config.augment.policy, self.config.augment.probability, seed)
+        Args:
+          share: images of a replica.
+          num_views: how often the batch is held, one time after the other.
+        """
+        total = share * tf.distribute.get_strategy().num_replicas_in_sync
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group * share
+        indices = total * tf.range(num_views)[:, None] + first + tf.range(share)
+        return Places(tf.reshape(indices, [-1]), num_views * total)
+
+    def _parts(self, share: int) -> int:
+        """In how many parts a replica's share is worked on."""
+        size = self._microbatch or share
+        if share % size:
+            raise ValueError(f"a replica's share of {share} images is not a multiple of the microbatch {size}")
+        return share // size
+
+    def _latents(self, share: int, seed: tf.Tensor, places: Places) -> tf.Tensor:
+        shape = [share, self.generator.latent_dim]
+        return draw_rows(lambda shape: tf.random.stateless_normal(shape, seed), shape, places)
+
+    def _augment(self, images: tf.Tensor, seed: tf.Tensor, places: Places) -> tf.Tensor:
+        return diff_augment(images, self.config.augment.policy, self.config.augment.probability, seed, places)
+
+    def _gradients(
+        self,
+        loss_of: Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]],
+        names: list[str],
+        variables: list[tf.Variable],
+        optimizer: tf.keras.optimizers.Optimizer,
+        num_parts: int,
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+        """Gradient of the mean loss over all parts and replicas, the same on all replicas; values of this one.
+
+        The parts are worked on one after the other, so that memory holds the activations of one.
+
+        Args:
+          loss_of: number of a part -> mean loss of its images, and scalars to be averaged.
+          names: of these scalars.
+          variables: of the network, all of which the loss depends on.
+          optimizer: may scale the loss.
+          num_parts: parts of a replica's share.
+        """
+        replica_context = tf.distribute.get_replica_context()
+        scales = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+        share = 1.0 / (num_parts * replica_context.num_replicas_in_sync)
+
+        def part(index: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                loss, values = loss_of(index)
+                loss *= share  # the parts and the replicas are summed up
+                loss = optimizer.get_scaled_loss(loss) if scales else loss
+            return tape.gradient(loss, variables), [values[name] / num_parts for name in names]
+
+        if num_parts == 1:
+            gradients, values = part(tf.constant(0))
+        else:
+
+            def add_part(index, gradients, values):
+                added = tf.nest.map_structure(tf.add, (gradients, values), part(index))
+                return index + 1, *added
+
+            zeros = [tf.zeros(variable.shape) for variable in variables]
+            _, gradients, values = tf.while_loop(
+                lambda index, *_: index < num_parts,
+                add_part,
+                [tf.constant(0), zeros, [tf.zeros([])] * len(names)],
+                parallel_iterations=1,
+                maximum_iterations=num_parts,
+            )
+        if replica_context.num_replicas_in_sync > 1:
+            gradients = replica_context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        if scales:
+            gradients = optimizer.get_unscaled_gradients(gradients)
+        return gradients, dict(zip(names, values))
+
+    def _apply(
+        self,
+        optimizer: tf.keras.optimizers.Optimizer,
+        gradients: list[tf.Tensor],
+        variables: list[tf.Variable],
+        name: str,
+    ) -> dict[str, tf.Tensor]:
+        """Updates the variables; returns the norm of the gradients under a name, and its weight as a metric."""
+        optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
+        norm, weight = tf.linalg.global_norm(gradients), tf.ones([])
+        if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+            # A scale that was too large: the step is left out, and the next one tries a smaller scale.
+            is_finite = tf.math.is_finite(norm)
+            norm, weight = tf.where(is_finite, norm, 0.0), tf.cast(is_finite, tf.float32)
+        return {name: norm, f"{name}_weight": weight}
 
     def _discriminator_step(
         self, real_images: tf.Tensor, latent_seed: tf.Tensor, augment_seed: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         loss_config = self.config.loss
-        # In inference mode: a spectral norm's power iteration moves once per step, in the network's own update.
-        fake_images = self._generate(real_images.shape[0], latent_seed, training=False)
-        use_bcr = _uses_bcr(self.config)
-        images = tf.concat([real_images, fake_images] * (2 if use_bcr else 1), axis=0)
-        views = self._augment(images, augment_seed)
-        variables = self.discriminator.trainable_variables
-        values = {}
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            loss = tf.zeros([])
+        share = real_images.shape[0]
+        num_parts = self._parts(share)
+        num_views = 4 if _uses_bcr(self.config) else 2
+        fake_images = self._fake_images(share, latent_seed, num_parts)
+        images = tf.concat([real_images, fake_images] * (num_views // 2), axis=0)
+        views = self._augment(images, augment_seed, self._places(share, num_views))
+        # (parts, views of a part, ...): of each part its real images, its generated ones, and both again.
+        views = tf.reshape(views, [num_views, num_parts, share // num_parts, *images.shape[1:]])
+        views = tf.reshape(tf.transpose(views, [1, 0, 2, 3, 4, 5]), [num_parts, -1, *images.shape[1:]])
+        uses_lecam = loss_config.lecam_lambda > 0
+        # The loss of every image depends on the mean logits of all: those of all parts are computed beforehand.
+        averages = self._move_logit_averages(*self._mean_logits(views)) if uses_lecam and num_parts > 1 else None
+
+        def loss_of(part: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            values, loss = {}, tf.zeros([])
             if loss_config.r1_gamma > 0:
-                # Before the pass in which the power iterations move, so that both passes see the same weights.
-                values["r1"], values["r1_weight"] = self._lazy_r1(views[: real_images.shape[0]])
+                values["r1"], values["r1_weight"] = self._lazy_r1(views[part][: share // num_parts])
                 loss += loss_config.r1_gamma / 2 * values["r1_weight"] * values["r1"]
-            logits = tf.split(self.discriminator(views, training=True), 4 if use_bcr else 2)
+            logits = tf.split(self.discriminator(views[part], training=False), num_views)
             real_logits, fake_logits = logits[:2]
             values["d_loss"] = losses.ADVERSARIAL_LOSSES[loss_config.adversarial][0](real_logits, fake_logits)
             loss += values["d_loss"]
-            if use_bcr:
+            if _uses_bcr(self.config):
                 values["bcr_real"] = losses.consistency_loss(real_logits, logits[2])
                 values["bcr_fake"] = losses.consistency_loss(fake_logits, logits[3])
                 loss += loss_config.bcr_lambda_real * values["bcr_real"]
                 loss += loss_config.bcr_lambda_fake * values["bcr_fake"]
-            if loss_config.lecam_lambda > 0:
-                averages = self._move_logit_averages(real_logits, fake_logits)
-                values["lecam"] = losses.lecam_loss(real_logits, fake_logits, *averages)
+            values["real_logits"] = tf.reduce_mean(real_logits)
+            values["fake_logits"] = tf.reduce_mean(fake_logits)
+            if uses_lecam:
+                now = averages or self._move_logit_averages(values["real_logits"], values["fake_logits"])
+                values["lecam"] = losses.lecam_loss(real_logits, fake_logits, *now)
                 loss += loss_config.lecam_lambda * values["lecam"]
-        gradients = tape.gradient(loss, variables)
-        self.discriminator_optimizer.apply_gradients(zip(gradients, variables))
-        values["real_logits"] = tf.reduce_mean(real_logits)
-        values["fake_logits"] = tf.reduce_mean(fake_logits)
-        values["d_gradient_norm"] = tf.linalg.global_norm(gradients)
-        return values
+            return loss, values
+
+        names = [name for name in _metric_names(self.config) if "gradient" not in name and name != "g_loss"]
+        names += ["r1_weight"] if loss_config.r1_gamma > 0 else []
+        optimizer, variables = self.discriminator_optimizer, self.discriminator.trainable_variables
+        gradients, values = self._gradients(loss_of, names, variables, optimizer, num_parts)
+        move_power_iterations(self._discriminator_norms)
+        return {**values, **self._apply(optimizer, gradients, variables, "d_gradient_norm")}
+
+    def _fake_images(self, share: int, seed: tf.Tensor, num_parts: int) -> tf.Tensor:
+        """Images of the generator as it is, (share, height, width, channels), drawn part by part."""
+        places = self._places(share)
+        latents = self._latents(share, seed, places)
+        noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        if num_parts == 1:
+            return self.generator(latents, noise_seed=noise_seed, places=places)
+
+        def draw(part: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            return self.generator(part[0], noise_seed=noise_seed, places=Places(part[1], places.total))
+
+        parts = [tf.reshape(rows, [num_parts, -1, *rows.shape[1:]]) for rows in (latents, places.indices)]
+        images = tf.map_fn(draw, tuple(parts), parallel_iterations=1, fn_output_signature=tf.float32)
+        return tf.reshape(images, [share, *images.shape[2:]])
 
     def _lazy_r1(self, real_views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """R1 penalty and its weight: the interval in every r1_every_steps-th step; in the others both are 0.
@@ -174,31 +308,67 @@ class GAN(tf.keras.Model):
         interval = self.config.loss.r1_every_steps
         if interval == 1:
             return penalty(), tf.ones([])
-        due = self.step % interval == 0
-        return tf.cond(due, penalty, lambda: tf.zeros([])), tf.where(due, float(interval), 0.0)
+        variables = self.discriminator.trainable_variables
 
-    def _move_logit_averages(self, real_logits: tf.Tensor, fake_logits: tf.Tensor) -> list[tf.Tensor]:
-        """Takes the means of this batch into LeCam's averages, and returns these."""
+        def with_gradients() -> list[tf.Tensor]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                value = penalty()
+            return [value, *tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
+
+        def nothing() -> list[tf.Tensor]:
+            return [tf.zeros([]), *(tf.zeros(variable.shape) for variable in variables)]
+
+        # XLA refuses a condition that is differentiated from outside: its gradients are computed inside, and what
+        # comes out is made a linear function that has them.
+        due = self.step % interval == 0
+        value, *gradients = map(tf.stop_gradient, tf.cond(due, with_gradients, nothing))
+        for variable, gradient in zip(variables, gradients):
+            value += tf.reduce_sum(gradient * (variable - tf.stop_gradient(variable)))
+        return value, tf.where(due, float(interval), 0.0)
+
+    def _mean_logits(self, views: tf.Tensor) -> list[tf.Tensor]:
+        """Means of this replica's logits of real and of generated images; views as in `_discriminator_step`."""
+        num_views = 4 if _uses_bcr(self.config) else 2
+
+        def means(part: tf.Tensor) -> tf.Tensor:
+            logits = tf.split(self.discriminator(part, training=False), num_views)
+            return tf.reduce_mean(tf.stack(logits[:2]), axis=1)
+
+        parts = tf.map_fn(means, views, parallel_iterations=1, fn_output_signature=tf.float32)
+        return tf.unstack(tf.reduce_mean(parts, axis=0))
+
+    def _move_logit_averages(self, real_mean: tf.Tensor, fake_mean: tf.Tensor) -> list[tf.Tensor]:
+        """Takes the mean logits of this batch into LeCam's averages, and returns these.
+
+        Each replica moves them by its own means; what all keep is the mean over the replicas, that of the batch.
+        """
         decay = self.config.loss.lecam_decay
         averages = []
-        for average, logits in ((self.real_logit_average, real_logits), (self.fake_logit_average, fake_logits)):
-            mean = tf.reduce_mean(tf.stop_gradient(logits))
-            average.assign(decay * average + (1.0 - decay) * mean)
+        for average, mean in ((self.real_logit_average, real_mean), (self.fake_logit_average, fake_mean)):
+            average.assign(decay * average + (1.0 - decay) * tf.stop_gradient(mean))
             averages.append(tf.convert_to_tensor(average))
         return averages
 
-    def _generator_step(
-        self, batch_size: int, latent_seed: tf.Tensor, augment_seed: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        variables = self.generator.trainable_variables
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            views = self._augment(self._generate(batch_size, latent_seed, training=True), augment_seed)
-            logits = self.discriminator(views, training=False)
+    def _generator_step(self, share: int, latent_seed: tf.Tensor, augment_seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        num_parts = self._parts(share)
+        size = share // num_parts
+        places = self._places(share)
+        latents = self._latents(share, latent_seed, places)
+        noise_seed = tf.random.experimental.stateless_fold_in(latent_seed, 1)
+
+        def loss_of(part: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+            rows = part * size + tf.range(size)
+            part_places = Places(tf.gather(places.indices, rows), places.total)
+            images = self.generator(tf.gather(latents, rows), noise_seed=noise_seed, places=part_places)
+            logits = self.discriminator(self._augment(images, augment_seed, part_places), training=False)
             loss = losses.ADVERSARIAL_LOSSES[self.config.loss.adversarial][1](logits)
-        gradients = tape.gradient(loss, variables)
-        self.generator_optimizer.apply_gradients(zip(gradients, variables))
-        return {"g_loss": loss, "g_gradient_norm": tf.linalg.global_norm(gradients)}
+            return loss, {"g_loss": loss}
+
+        optimizer, variables = self.generator_optimizer, self.generator.trainable_variables
+        gradients, values = self._gradients(loss_of, ["g_loss"], variables, optimizer, num_parts)
+        move_power_iterations(self._generator_norms)
+        return {**values, **self._apply(optimizer, gradients, variables, "g_gradient_norm")}
 
 
 def _uses_bcr(config: ExperimentConfig) -> bool:

@@ -36,6 +36,11 @@ class FusedAdam(tf.keras.optimizers.Adam):
         )
 
 
-def build_optimizer(learning_rate: float, config: TrainConfig) -> FusedAdam:
-    """Adam with the configured betas (paper, "Experiment Setup")."""
-    return FusedAdam(learning_rate, beta_1=config.adam_beta1, beta_2=config.adam_beta2, epsilon=config.adam_epsilon)
+def build_optimizer(learning_rate: float, config: TrainConfig) -> tf.keras.optimizers.Optimizer:
+    """Adam with the configured betas (paper, "Experiment Setup"); in mixed_float16, with a dynamic loss scale."""
+    optimizer = FusedAdam(
+        learning_rate, beta_1=config.adam_beta1, beta_2=config.adam_beta2, epsilon=config.adam_epsilon
+    )
+    if config.precision == "mixed_float16":
+        return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer

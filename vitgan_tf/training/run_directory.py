@@ -15,8 +15,15 @@ from vitgan_tf.config import ExperimentConfig, differences, from_dict
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line, write_atomically
 
-# These may change when a run goes on: they do not alter what its steps compute.
-_FREE_TO_CHANGE = ("train.total_kimg", "train.xla", "log.", "eval.")
+# These may change when a run goes on: they do not alter what its steps compute, but for rounding.
+_FREE_TO_CHANGE = (
+    "train.total_kimg",
+    "train.microbatch",
+    "train.steps_per_execution",
+    "train.xla",
+    "log.",
+    "eval.",
+)
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -62,6 +69,8 @@ class RunDirectory:
         data: dict[str, Any] | None = None,
     ):
         self.path = path
+        if "://" in path:
+            raise UserError(f"{path!r} is no folder: --model_dir is on a disk, of this machine or mounted")
         try:
             for folder in (self.samples, self.checkpoints):
                 os.makedirs(folder, exist_ok=True)

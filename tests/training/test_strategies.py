@@ -1,0 +1,324 @@
+"""Replicas, processes and microbatches: the same weights however a batch is divided; and which devices are chosen."""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import replicas
+import tensorflow as tf
+from commands import OFFLINE, ROOT, command, error_line, run
+
+from vitgan_tf.config import override
+from vitgan_tf.errors import UserError
+from vitgan_tf.presets import preset
+from vitgan_tf.training import strategies
+from vitgan_tf.training.experiment import build_gan
+
+# A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
+TINY = override(preset("tiny"), {"train.adam_epsilon": 1e-3})
+ONE_BLOCK = {"generator.num_blocks": 1, "discriminator.num_blocks": 1}
+# All that depends on the whole batch, or draws numbers, or has a state of its own.
+CASES = {
+    "vitgan": TINY,
+    "r1 and no bCR": override(
+        TINY,
+        {
+            **ONE_BLOCK,
+            "loss.r1_gamma": 10.0,
+            "loss.r1_every_steps": 2,
+            "loss.bcr_lambda_real": 0.0,
+            "loss.bcr_lambda_fake": 0.0,
+            "data.flip": True,
+        },
+    ),
+    "lecam, noise and norms": override(
+        TINY,
+        {**ONE_BLOCK, "loss.lecam_lambda": 1.0, "generator.decoder": "conv", "generator.normalization": "isn"},
+    ),
+}
+
+
+def _single(config, steps=5):
+    """State and metrics of an unbroken run on one device, the whole batch at once."""
+    gan, metrics = replicas.train(config, tf.distribute.get_strategy(), steps)
+    return [variable.numpy() for variable in replicas.state(gan)], metrics
+
+
+def _replicated(config, num_replicas, path, steps=5):
+    """State of each replica, and metrics, in a process of its own: logical devices are made once in a process."""
+    code = [sys.executable, str(ROOT / "tests" / "replicas.py"), str(path), str(num_replicas), str(steps)]
+    result = subprocess.run(
+        [*code, json.dumps(dataclasses.asdict(config))], capture_output=True, text=True, timeout=600, env=OFFLINE
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    with np.load(path) as content:
+        values = {name: content[name] for name in content.files}
+    metrics = {name.split("/")[1]: value for name, value in values.items() if name.startswith("metric/")}
+    count = sum(name.endswith("/0") for name in values)
+    return [[values[f"{n}/{replica}"] for n in range(count)] for replica in range(num_replicas)], metrics
+
+
+def _assert_same(state, expected, metrics, expected_metrics):
+    assert len(state) == len(expected)
+    for value, other in zip(state, expected):
+        np.testing.assert_allclose(value, other, rtol=1e-3, atol=2e-5)
+    assert set(metrics) == set(expected_metrics)
+    for name, value in metrics.items():
+        np.testing.assert_allclose(value, expected_metrics[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("num_replicas, name", [(2, "vitgan"), (4, "r1 and no bCR"), (2, "lecam, noise and norms")])
+def test_replicas_with_a_share_each_do_what_one_does_with_all(tmp_path, num_replicas, name):
+    expected, expected_metrics = _single(CASES[name])
+    states, metrics = _replicated(CASES[name], num_replicas, tmp_path / "state.npz")
+    _assert_same(states[0], expected, metrics, expected_metrics)
+    moved = [np.abs(value - other).max() for value, other in zip(expected, _single(CASES[name], steps=1)[0])]
+    assert max(moved) > 1e-2  # the networks have learned something that may differ
+
+
+def test_all_replicas_are_identical_after_many_steps(tmp_path):
+    """Bit by bit, with microbatches too: networks, spectral-norm vectors, averages, optimisers, LeCam's averages."""
+    config = override(CASES["lecam, noise and norms"], {"train.adam_epsilon": 1e-8, "train.microbatch": 2})
+    states, metrics = _replicated(config, 2, tmp_path / "state.npz", steps=50)
+    assert states[0][-1] == 50 and states[0][-2] != 0 and states[0][-3] != 0
+    for first, second in zip(*states):
+        np.testing.assert_array_equal(first, second)
+    assert all(np.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize("xla", ["off", "kernels"])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("microbatch", [1, 4])
+def test_gradients_of_microbatches_add_up_to_that_of_the_batch(name, xla, microbatch):
+    config = override(CASES[name], {"train.xla": xla})
+    state, metrics = _single(override(config, {"train.microbatch": microbatch}), steps=3)
+    _assert_same(state, *_unpack(_single(config, steps=3), metrics))
+
+
+def _unpack(expected, metrics):
+    return expected[0], metrics, expected[1]
+
+
+def test_memory_of_a_step_is_that_of_its_microbatch():
+    """The largest tensor of the graphs of a step: a quarter with a quarter of the images."""
+
+    def largest(microbatch):
+        gan = build_gan(override(TINY, {"train.batch_size": 64, "train.microbatch": microbatch, "train.xla": "off"}))
+        images = tf.TensorSpec([64, 8, 8, 1])
+        definition = (
+            tf.function(gan.train_step, autograph=False)
+            .get_concrete_function(images)
+            .graph.as_graph_def(add_shapes=True)
+        )
+        nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+        products = [
+            node for node in nodes if node.op in ("MatMul", "BatchMatMulV2") and "_output_shapes" in node.attr
+        ]
+        sizes = [
+            np.prod([dim.size for dim in shape.dim])
+            for node in products
+            for shape in node.attr["_output_shapes"].list.shape
+        ]
+        return max(sizes)
+
+    assert largest(16) * 4 == largest(64)
+
+
+def test_cpu_microbatch_divides_the_share_and_bounds_the_activations():
+    paper = preset("cifar10")
+    for share, expected in ((128, 16), (32, 16), (16, 16), (24, 12), (17, 1), (31, 1)):
+        resolved = strategies.resolve(override(paper, {"train.batch_size": share}), tf.distribute.get_strategy())
+        assert resolved == {"xla": "kernels", "microbatch": expected, "steps_per_execution": 1}
+    # 4 views of 65 tokens, 1536 wide, in float32.
+    assert 16 * 4 * 65 * 1536 * 4 <= strategies._CPU_ACTIVATION_BYTES < 17 * 4 * 65 * 1536 * 4
+    assert strategies.resolve(preset("digits"), tf.distribute.get_strategy())["microbatch"] == 64
+    given = override(paper, {"train.microbatch": 64, "train.steps_per_execution": 7, "train.xla": "off"})
+    resolved = strategies.resolve(given, tf.distribute.get_strategy())
+    assert resolved == {"xla": "off", "microbatch": 64, "steps_per_execution": 7}
+
+
+def test_what_cannot_be_shared_is_refused():
+    class Three:
+        num_replicas_in_sync = 3
+
+    with pytest.raises(UserError, match="multiple of the number of replicas, got 8 and 3"):
+        strategies.resolve(TINY, Three())
+    with pytest.raises(UserError, match="divide the 8 images of each replica, got 3"):
+        strategies.resolve(override(TINY, {"train.microbatch": 3}), tf.distribute.get_strategy())
+
+
+def test_steps_in_one_execution_are_the_same_steps():
+    """Seven steps as 3 + 3 + 1: one graph, whose operations TensorFlow fuses otherwise, but for rounding."""
+    expected, expected_metrics = _single(TINY, steps=7)
+    state, metrics = _single(override(TINY, {"train.steps_per_execution": 3}), steps=7)
+    _assert_same(state, expected, metrics, expected_metrics)
+    assert state[-1] == 7
+
+
+class _Gpus:
+    def __init__(self, monkeypatch, count):
+        devices = {"GPU": ["gpu"] * count, "CPU": ["cpu"]}
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: devices.get(kind, []))
+
+
+@pytest.mark.parametrize(
+    "environment, gpus, tpu, logical_cpus, expected",
+    [
+        ({}, 0, None, 0, "single"),
+        ({}, 1, None, 0, "single"),
+        ({}, 4, None, 0, "mirrored"),
+        ({}, 0, None, 2, "mirrored"),
+        ({"TF_CONFIG": "{}"}, 4, None, 0, "multi_worker"),
+        ({"TF_CONFIG": "{}", "TPU_NAME": "v3"}, 4, None, 0, "tpu"),
+        ({}, 0, "v3", 0, "tpu"),
+    ],
+)
+def test_auto_takes_what_it_finds(monkeypatch, environment, gpus, tpu, logical_cpus, expected):
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    _Gpus(monkeypatch, gpus)
+    assert strategies._automatic(tpu, logical_cpus) == expected
+
+
+def test_names_of_the_flag_are_those_of_the_strategies():
+    from vitgan_tf import command_line
+
+    assert ("auto", *strategies._MAKERS) == command_line.STRATEGIES
+
+
+def _train(*arguments, env=OFFLINE):
+    return run("experiments/run.py", "--dataset=tiny", *arguments, env=env)
+
+
+def test_users_mistakes_end_in_a_line(tmp_path):
+    def error(*arguments, tf_config=None):
+        env = OFFLINE if tf_config is None else {**OFFLINE, "TF_CONFIG": tf_config}
+        return error_line("experiments/run.py", "--dataset=tiny", f"--model_dir={tmp_path}", *arguments, env=env)
+
+    assert "multi_worker needs every process's own TF_CONFIG" in error("--strategy=multi_worker")
+    assert "multi_worker needs every process's own TF_CONFIG" in error(tf_config="{}")
+    cluster = {"cluster": {"worker": ["127.0.0.1:1"]}, "task": {"type": "worker", "index": 1}}
+    assert "there is no worker 1 in its cluster" in error(tf_config=json.dumps(cluster))
+    assert "this machine has no TPU" in error("--strategy=tpu")
+    assert "must be a multiple of the number of replicas, got 8 and 3" in error("--logical_cpus=3")
+    assert not os.path.exists(tmp_path / "config.json")
+
+
+def _checkpoint(directory, step):
+    """All of a checkpoint's values but those that count saves."""
+    reader = tf.train.load_checkpoint(str(directory / "checkpoints" / f"ckpt-{step}"))
+    names = [name for name in reader.get_variable_to_shape_map() if "save_counter" not in name]
+    return {name: reader.get_tensor(name) for name in names if reader.get_variable_to_dtype_map()[name] != tf.string}
+
+
+def _assert_same_checkpoints(first, second):
+    assert set(first) == set(second) and len(first) > 100
+    for name, value in first.items():
+        np.testing.assert_allclose(value, second[name], rtol=1e-3, atol=2e-5, err_msg=name)
+
+
+EPSILON = "--adam_epsilon=1e-3"
+
+
+@pytest.fixture(scope="module")
+def single_run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("single")
+    assert _train(EPSILON, f"--model_dir={directory}").returncode == 0
+    return directory
+
+
+def test_the_whole_command_on_two_logical_cpus_is_that_on_one(tmp_path, single_run):
+    """Trained halfway, resumed, evaluated, exported: the same weights, samples and files."""
+    arguments = [EPSILON, f"--model_dir={tmp_path}", "--strategy=mirrored", "--logical_cpus=2"]
+    first = _train(*arguments, "--total_kimg=0.08")
+    assert first.returncode == 0, first.stderr
+    second = _train(*arguments)
+    assert second.returncode == 0 and "from step 10" in second.stderr, second.stderr
+    assert "strategy: mirrored, 2 replicas on logical CPUs" in second.stderr and "WARNING" not in second.stderr
+    _assert_same_checkpoints(_checkpoint(tmp_path, 20), _checkpoint(single_run, 20))
+    assert {file.name for file in tmp_path.iterdir() if "tfevents" not in file.name} == {
+        file.name for file in single_run.iterdir() if "tfevents" not in file.name
+    }
+    assert sorted(file.name for file in (tmp_path / "samples").iterdir()) == [
+        f"step_{step:08d}.png" for step in (0, 10, 20)
+    ]
+    latents = tf.random.stateless_normal([4, 16], [0, 0])
+    images = [
+        tf.saved_model.load(str(directory / "saved_model")).synthesize(latents)["images"].numpy()
+        for directory in (tmp_path, single_run)
+    ]
+    np.testing.assert_allclose(*images, atol=1e-3)
+    scores = run("tools/evaluate.py", f"--model={tmp_path}", "--strategy=mirrored", "--logical_cpus=2")
+    assert scores.returncode == 0 and json.loads(scores.stdout.splitlines()[-1])["step"] == 20
+
+
+def _free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _start_workers(directory, *arguments):
+    workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        with open(directory / f"log_{index}", "a", encoding="utf-8") as log:
+            processes.append(
+                subprocess.Popen(
+                    command("experiments/run.py", *arguments),
+                    env={**OFFLINE, "TF_CONFIG": json.dumps(task)},
+                    stderr=log,
+                )
+            )
+    return processes
+
+
+def test_two_processes_train_the_digits_and_go_on_after_one_is_killed(tmp_path):
+    """With the weights of one process that was never stopped, and one set of files."""
+    run_dir, single = tmp_path / "run", tmp_path / "single"
+    arguments = ["--dataset=digits", "--batch_size=8", "--total_kimg=0.24", EPSILON, "--eval_samples=100"]
+    arguments += ["--checkpoint_every_kimg=0.08", "--samples_every_kimg=0.08", "--diagnostics_every_kimg=0"]
+    processes = _start_workers(tmp_path, *arguments, f"--model_dir={run_dir}")
+    try:
+        deadline = time.time() + 240
+        while not (run_dir / "checkpoints" / "ckpt-10.index").exists():
+            assert time.time() < deadline and all(process.poll() is None for process in processes)
+            time.sleep(0.05)
+        processes[1].send_signal(signal.SIGKILL)
+        # The chief does not wait for ever, and says what to do.
+        assert processes[0].wait(timeout=240) == 1
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    log = (tmp_path / "log_0").read_text()
+    assert "another process of this run has ended" in log.splitlines()[-1] and "Traceback" not in log, log
+    saved = max(int(file.stem.split("-")[1]) for file in (run_dir / "checkpoints").glob("ckpt-*.index"))
+    assert 10 <= saved < 30
+    restarted = _start_workers(tmp_path, *arguments, f"--model_dir={run_dir}")
+    assert [process.wait(timeout=400) for process in restarted] == [0, 0]
+    for index in range(2):
+        log = (tmp_path / f"log_{index}").read_text()
+        assert f"from step {saved}" in log and f"in 2 processes, this is number {index}" in log, log
+    assert run("experiments/run.py", *arguments, f"--model_dir={single}").returncode == 0
+    _assert_same_checkpoints(_checkpoint(run_dir, 30), _checkpoint(single, 30))
+    names = [{file.name for file in folder.iterdir() if "tfevents" not in file.name} for folder in (run_dir, single)]
+    assert names[0] == names[1] and "saved_model" in names[0]
+    # The killed and the restarted chief: one file each.
+    assert len(list(run_dir.glob("events.*"))) == 2
+    steps = [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [0, 30]

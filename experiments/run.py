@@ -17,7 +17,7 @@ from vitgan_tf import command_line
 
 command_line.define_config_flags()
 command_line.define_data_location_flags()
-command_line.define_strategy_flags()
+command_line.define_strategy_flags(several_processes=True)
 flags.DEFINE_string(
     "model_dir", None, "Run directory; default: runs/<dataset>, with a variant runs/<dataset>-<variant>."
 )
@@ -30,7 +30,7 @@ def main(_):
     if FLAGS.dry_run:
         print(json.dumps(dataclasses.asdict(config), indent=2))
         return
-    strategy = command_line.import_tensorflow_with_strategy()
+    strategy = command_line.import_tensorflow_with_strategy(several_processes=True)
     from vitgan_tf.training.experiment import run_experiment
 
     name = FLAGS.dataset if FLAGS.variant == command_line.DEFAULT_VARIANT else f"{FLAGS.dataset}-{FLAGS.variant}"

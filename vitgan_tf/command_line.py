@@ -106,14 +106,19 @@ def define_data_location_flags() -> None:
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker", "tpu")
 
 
-def define_strategy_flags() -> None:
-    """Defines --strategy, --tpu and --logical_cpus."""
+def define_strategy_flags(several_processes: bool = False) -> None:
+    """Defines --strategy, --tpu and --logical_cpus.
+
+    Args:
+      several_processes: whether the command can be one of several that compute together.
+    """
+    names = [name for name in STRATEGIES if several_processes or name != "multi_worker"]
+    processes = "multi_worker, the processes of TF_CONFIG; " if several_processes else ""
     flags.DEFINE_enum(
         "strategy",
         "auto",
-        STRATEGIES,
-        "Devices: single; mirrored, all GPUs of this machine; multi_worker, the processes of TF_CONFIG; tpu; auto, "
-        "the first of tpu, multi_worker and mirrored whose devices it finds, else single.",
+        names,
+        f"Devices: single; mirrored, all GPUs of this machine; {processes}tpu; auto, what it finds.",
     )
     flags.DEFINE_string("tpu", None, "Name of the TPU, or local; default: TPU_NAME, else that of this machine.")
     flags.DEFINE_integer(
@@ -196,8 +201,11 @@ def _fail(message: str, code: int = 1) -> typing.NoReturn:
     sys.exit(code)
 
 
-def import_tensorflow_with_strategy() -> Any:
+def import_tensorflow_with_strategy(several_processes: bool = False) -> Any:
     """Imports TensorFlow as `import_tensorflow` does, and makes the strategy of the flags of define_strategy_flags.
+
+    Args:
+      several_processes: see `define_strategy_flags`; without, --strategy=auto does not look at TF_CONFIG.
 
     Raises:
       UserError: the devices are not there, or cannot be reached.
@@ -206,7 +214,7 @@ def import_tensorflow_with_strategy() -> Any:
     def build() -> Any:
         from vitgan_tf.training.strategies import build_strategy
 
-        return build_strategy(flags.FLAGS.strategy, flags.FLAGS.tpu, flags.FLAGS.logical_cpus)
+        return build_strategy(flags.FLAGS.strategy, flags.FLAGS.tpu, flags.FLAGS.logical_cpus, several_processes)
 
     return import_tensorflow(build)
 

@@ -252,8 +252,8 @@ class TrainConfig(_Section):
     )
     microbatch: int = _field(
         "images of a step that a device works on at a time: their gradients are summed up, and memory is that of so "
-        "many images; must divide each device's share of the batch. 0 = all at once, but on CPUs as many as fit "
-        "the caches",
+        "many images; must divide each device's share of the batch. 0 = all at once, but on CPUs as many as "
+        "need about 1 GB",
         default=0,
         minimum=0,
     )
@@ -323,7 +323,7 @@ class ExperimentConfig:
     """Everything that defines a run.
 
     Raises:
-      ConfigError: an image is not a whole number of patches.
+      ConfigError: an image is not a whole number of patches, or R1 is to be computed in float16.
     """
 
     data: DataConfig
@@ -336,6 +336,11 @@ class ExperimentConfig:
     eval: EvalConfig = EvalConfig()
 
     def __post_init__(self):
+        if self.train.precision == "mixed_float16" and self.loss.r1_gamma > 0:
+            raise ConfigError(
+                "train.precision=mixed_float16 is too narrow for the second derivatives of R1 (loss.r1_gamma): "
+                "mixed_bfloat16 is not"
+            )
         for network in ("generator", "discriminator"):
             patch_size = getattr(self, network).patch_size
             if self.data.image_size % patch_size:

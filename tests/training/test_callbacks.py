@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -104,6 +105,24 @@ def test_acts_at_multiples_of_the_period_and_at_the_end(first_step, total, perio
     callback = _Recorder(first_step=first_step, total_steps=total, period=period)
     _run(callback, total - first_step)
     assert callback.steps == expected
+
+
+def test_acts_at_the_first_chance_where_steps_come_several_at_a_time(tmp_path, monkeypatch):
+    """Executions of 3, 3 and 1 steps: periods end at 2, 4 and 6. The speed is that of the last 4 steps."""
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    callback = _Recorder(first_step=0, total_steps=7, period=2)
+    writer = ScalarWriter(tf.summary.create_file_writer(str(tmp_path)), 8, first_step=0, total_steps=7, period=7)
+    writer.set_model(tf.keras.Model())
+    for last, pause in ((2, 9.0), (5, 0.3), (6, 0.1)):
+        for one in (callback, writer):
+            one.on_train_batch_begin(last)
+        now[0] += pause
+        for one in (callback, writer):
+            one.on_train_batch_end(last, {})
+    assert callback.steps == [3, 6, 7]
+    speeds = [value for _, tag, value in _events(tmp_path) if tag == "images_per_second"]
+    np.testing.assert_allclose(speeds, [8 * 4 / 0.4], rtol=1e-5)
 
 
 def test_divergence_names_step_and_metric():

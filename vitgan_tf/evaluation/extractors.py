@@ -65,7 +65,8 @@ class FeatureExtractor:
 
     def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * self._per_replica
-        return self._one_replica(images_uint8[start : start + self._per_replica])
+        # A slice from a place that is not known beforehand would have no static size, which TPUs need.
+        return self._one_replica(tf.gather(images_uint8, start + tf.range(self._per_replica)))
 
     def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = to_float(images_uint8)

@@ -28,7 +28,7 @@ def first_tokens(tokens: tf.Tensor, count: int | None) -> tf.Tensor:
 
 
 def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """softmax_j(q_i . k_j), in float32.
+    """softmax_j(q_i . k_j), the softmax in float32.
 
     Args:
       queries: (..., num_queries, head_dim), over sqrt(head_dim) already.

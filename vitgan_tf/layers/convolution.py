@@ -92,7 +92,7 @@ class ModulatedConv2D(tf.keras.layers.Layer):
             return outputs
         energy = tf.reduce_sum(tf.square(kernel), axis=[0, 1])  # (in, units)
         demodulation = tf.math.rsqrt(tf.matmul(tf.square(widened(scale)), energy) + 1e-8)  # (batch, units)
-        return outputs * tf.cast(demodulation, outputs.dtype)[:, None, None, :]
+        return tf.cast(widened(outputs) * demodulation[:, None, None, :], outputs.dtype)
 
     def get_config(self):
         return {
@@ -141,14 +141,19 @@ class StyledConv2D(tf.keras.layers.Layer):
         height, width = factor * height, factor * width
         self.convolution = ModulatedConv2D(self.units, name="convolution", dtype=self.dtype_policy)
         self.convolution.build([(batch_size, height, width, fan_in), style_shape])
-        self.noise_strength = self.add_weight(name="noise_strength", shape=(), initializer="zeros")
-        self.bias = self.add_weight(name="bias", shape=(self.units,), initializer="zeros")
+        self.noise_strength = self.add_weight(
+            name="noise_strength", shape=(), initializer="zeros", experimental_autocast=False
+        )
+        self.bias = self.add_weight(
+            name="bias", shape=(self.units,), initializer="zeros", experimental_autocast=False
+        )
         # No replica ever changes it: any one of the copies may be kept.
         self.fixed_noise = self.add_weight(
             name="fixed_noise",
             shape=(1, height, width, 1),
             initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
             trainable=False,
+            experimental_autocast=False,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
         super().build(input_shape)
@@ -166,10 +171,10 @@ class StyledConv2D(tf.keras.layers.Layer):
         noise = self.fixed_noise
         if noise_seed is not None:
             shape = [tf.shape(outputs)[0], *noise.shape[1:]]
-            noise = draw_rows(lambda shape: tf.random.stateless_normal(shape, noise_seed), shape, places)
-            noise = tf.cast(noise, outputs.dtype)
-        outputs += noise * self.noise_strength + self.bias
-        return math.sqrt(2.0) * tf.nn.leaky_relu(outputs, 0.2)
+            dtype = self.bias.dtype
+            noise = draw_rows(lambda shape: tf.random.stateless_normal(shape, noise_seed, dtype=dtype), shape, places)
+        wide = widened(outputs) + noise * self.noise_strength + self.bias
+        return tf.cast(math.sqrt(2.0) * tf.nn.leaky_relu(wide, 0.2), outputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units, "upsample": self.upsample}

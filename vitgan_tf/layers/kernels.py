@@ -64,8 +64,8 @@ def dense(
     """
     dtype, rows = inputs.dtype, inputs.shape[0]
     fan_in, units = reversed(kernel.shape) if kernel_is_transposed else kernel.shape
-    if _enabled() and rows is not None and rows < units and not kernel_is_transposed:
-        inputs, kernel = inputs * tf.cast(scale, dtype), tf.cast(kernel, dtype)  # the smaller of the two is scaled
+    if _enabled() and rows is not None and rows < units and dtype.size >= 4 and not kernel_is_transposed:
+        inputs *= tf.cast(scale, dtype)  # the smaller of the two is scaled
     else:
         if _enabled() and units > fan_in and not kernel_is_transposed:
             # oneDNN is slower at multiplying by a transposed matrix where the sum runs over the longer side: this
@@ -91,7 +91,8 @@ def _compiled_add_bias(outputs, bias):
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """x * Phi(x), Phi the distribution function of the standard normal (Hendrycks, Gimpel 2016). Any shape."""
-    return _compiled_gelu(x) if _enabled() else tf.nn.gelu(x)
+    # In 16 bits, 1 + erf would be lost in rounding.
+    return _compiled_gelu(x) if _enabled() else tf.cast(tf.nn.gelu(widened(x)), x.dtype)
 
 
 @tf.custom_gradient

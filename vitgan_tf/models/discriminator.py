@@ -145,7 +145,7 @@ class ViTDiscriminator(tf.keras.Model):
                 weights = block.attention_weights(tokens, num_queries=1)[:, :, 0, 1:]
             maps.append(tf.reshape(weights, [-1, block.num_heads, self.grid_size, self.grid_size]))
             tokens = block(tokens)
-        return tf.stack(maps, axis=1)
+        return tf.cast(tf.stack(maps, axis=1), self.variable_dtype)
 
     def _embed(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         """h_0, (batch, num_tokens, embed_dim); the class token, if there is one, comes first."""
@@ -155,7 +155,8 @@ class ViTDiscriminator(tf.keras.Model):
         if self.class_token is None:
             return tokens
         batch_size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
-        return tf.concat([tf.tile(self.class_token, [batch_size, 1, 1]), tokens], axis=1)
+        class_token = tf.cast(self.class_token, tokens.dtype)
+        return tf.concat([tf.tile(class_token, [batch_size, 1, 1]), tokens], axis=1)
 
     def get_config(self):
         return {

@@ -225,7 +225,7 @@ class ViTGenerator(tf.keras.Model):
         for block, style in zip(self.blocks, styles):
             maps.append(block.attention_weights(self._with_style(tokens, style)))
             tokens = block(self._with_style(tokens, style))
-        return tf.stack(maps, axis=1)
+        return tf.cast(tf.stack(maps, axis=1), self.variable_dtype)
 
     def _style_of_each_place(self, styles: tf.Tensor) -> list[tf.Tensor]:
         """The style of every block, and that of the end: num_blocks + 1 of (batch, embed_dim)."""

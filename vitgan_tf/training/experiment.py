@@ -116,6 +116,8 @@ def run_experiment(
         agree_on_step(strategy, first_step)
         if first_step < config.total_steps:
             _train(gan, strategy, images, directory, manager, location, first_step)
+            # The others stay until the chief has evaluated: it would miss them.
+            agree_on_step(strategy, int(gan.step.numpy()))
     except _LOST as error:
         if num_workers(strategy) == 1:
             raise

@@ -13,12 +13,14 @@ from absl import logging
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
 
-# On CPUs, the widest activations of a pass take no more than this, in bytes: about what caches hold.
-_CPU_ACTIVATION_BYTES = 26_000_000
+# On CPUs, the widest activations of a pass take no more than this, in bytes: with less, the step is slower.
+_CPU_ACTIVATION_BYTES = 52_000_000
 _TPU_STEPS_PER_EXECUTION = 100
 
 
-def build_strategy(name: str = "auto", tpu: str | None = None, logical_cpus: int = 0) -> tf.distribute.Strategy:
+def build_strategy(
+    name: str = "auto", tpu: str | None = None, logical_cpus: int = 0, several_processes: bool = True
+) -> tf.distribute.Strategy:
     """Makes a strategy; to be called before TensorFlow has computed anything.
 
     Args:
@@ -27,6 +29,7 @@ def build_strategy(name: str = "auto", tpu: str | None = None, logical_cpus: int
         it needs (a TPU's name or device, a TF_CONFIG, two GPUs), else single.
       tpu: name of a TPU, or "local" for the one of this machine; by default TPU_NAME of the environment, else local.
       logical_cpus: divides the CPU into so many devices, to run "mirrored" without GPUs; 0 leaves it whole.
+      several_processes: whether "auto" looks at TF_CONFIG.
 
     Raises:
       UserError: the devices are not there, or cannot be reached.
@@ -34,7 +37,7 @@ def build_strategy(name: str = "auto", tpu: str | None = None, logical_cpus: int
     if logical_cpus:
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(logical_cpus)]
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
-    chosen = _automatic(tpu, logical_cpus) if name == "auto" else name
+    chosen = _automatic(tpu, logical_cpus, several_processes) if name == "auto" else name
     strategy = _MAKERS[chosen](tpu)
     logging.info("strategy: %s%s, %s", chosen, " (auto)" if name == "auto" else "", describe(strategy))
     return strategy
@@ -53,10 +56,10 @@ def describe(strategy: tf.distribute.Strategy) -> str:
     return f"{replicas} replicas on {'logical CPUs' if kinds == {'CPU'} else 'GPUs'}"
 
 
-def _automatic(tpu: str | None, logical_cpus: int) -> str:
+def _automatic(tpu: str | None, logical_cpus: int, several_processes: bool) -> str:
     if tpu or os.environ.get("TPU_NAME") or _has_tpu():
         return "tpu"
-    if os.environ.get("TF_CONFIG"):
+    if several_processes and os.environ.get("TF_CONFIG"):
         return "multi_worker"
     num_gpus = len(tf.config.list_physical_devices("GPU"))
     return "mirrored" if num_gpus > 1 or (logical_cpus > 1 and not num_gpus) else "single"
@@ -91,8 +94,8 @@ def _multi_worker(_: str | None) -> tf.distribute.Strategy:
 
 
 def _has_tpu() -> bool:
-    """Whether this is a TPU VM: its kernel shows the chips as /dev/accel*, newer ones as /dev/vfio/*."""
-    return os.path.exists("/dev/accel0") or os.path.exists("/dev/vfio/0")
+    """Whether this is a TPU VM: its chips are /dev/accel*, newer ones /dev/vfio/*, as are other devices elsewhere."""
+    return os.path.exists("/dev/accel0") or (os.path.exists("/dev/vfio/0") and os.path.exists("/lib/libtpu.so"))
 
 
 def _tpu(tpu: str | None) -> tf.distribute.Strategy:
@@ -136,7 +139,8 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
     """The arguments of `GAN.compile`: what a configuration leaves open, decided for the devices of a strategy.
 
     Raises:
-      UserError: the batch cannot be shared by the replicas, or a share not by the microbatches.
+      UserError: the batch cannot be shared by the replicas, or a share not by the microbatches; or the devices do not
+        have this precision or compilation.
     """
     train, replicas = config.train, strategy.num_replicas_in_sync
     if train.batch_size % replicas:
@@ -151,7 +155,11 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
         )
     is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     is_cpu = not is_tpu and not tf.config.list_physical_devices("GPU")
+    if is_tpu and train.precision == "mixed_float16":
+        raise UserError("a TPU computes in bfloat16: --precision=mixed_bfloat16")
     xla = train.xla
+    if xla == "full" and replicas > 1 and not is_tpu:
+        raise UserError("train.xla=full compiles the step of one device: with several, auto, kernels or off")
     if xla == "auto":
         xla = "full" if is_tpu else "kernels" if is_cpu else "off"
     return {

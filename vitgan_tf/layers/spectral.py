@@ -6,11 +6,14 @@ import math
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse.linalg
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import equalized_kernel_initializer, linear
 
 NORMALIZATIONS = ("isn", "sn", "none")
+# From this size on, iterations find the largest eigenvalue faster than a decomposition finds all.
+_LANCZOS_SIZE = 64
 
 
 def leading_singular_triplet(matrix: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
@@ -19,9 +22,11 @@ def leading_singular_triplet(matrix: np.ndarray) -> tuple[np.ndarray, float, np.
     if matrix.shape[0] > matrix.shape[1]:
         right, sigma, left = leading_singular_triplet(matrix.T)
         return left, sigma, right
-    last = matrix.shape[0] - 1
-    _, vectors = scipy.linalg.eigh(matrix @ matrix.T, subset_by_index=[last, last])
-    left = vectors[:, 0]
+    size, gram = matrix.shape[0], matrix @ matrix.T
+    if size < _LANCZOS_SIZE:
+        left = scipy.linalg.eigh(gram, subset_by_index=[size - 1, size - 1])[1][:, 0]
+    else:
+        left = scipy.sparse.linalg.eigsh(gram, k=1, v0=np.ones(size))[1][:, 0]
     right = matrix.T @ left
     sigma = float(np.linalg.norm(right))
     return left, sigma, right / sigma

@@ -106,6 +106,8 @@ class GAN(tf.keras.Model):
         """Latents (batch, latent_dim) -> images of the moving average."""
         return self.ema_generator(latents, training=False)
 
+    # Nothing here is Python control flow over tensors: to look for it in every layer is a third of the tracing.
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, real_images: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update of both networks.
 

@@ -36,7 +36,7 @@ from vitgan_tf.training.checkpoints import BestCheckpoint, restore_from
 from vitgan_tf.training.diagnostics import DiagnosticsWriter
 from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.run_directory import CHECKPOINTS, RunDirectory
-from vitgan_tf.training.strategies import agree_on_step, distribute, num_workers, resolve, worker
+from vitgan_tf.training.strategies import agree_on_step, describe, distribute, num_workers, resolve, worker
 
 
 @contextlib.contextmanager
@@ -146,11 +146,12 @@ def _train(
     """From first_step to the end; directory is None where another process writes."""
     config, train, total_steps = gan.config, gan.config.train, gan.config.total_steps
     logging.info(
-        "generator %.2f M weights, discriminator %.2f M, %d images, batch %d, %d steps from step %d",
+        "generator %.2f M weights, discriminator %.2f M, %d images, batch %d on %s, %d steps from step %d",
         gan.generator.count_params() / 1e6,
         gan.discriminator.count_params() / 1e6,
         len(images),
         train.batch_size,
+        describe(strategy),
         total_steps,
         first_step,
     )

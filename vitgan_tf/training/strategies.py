@@ -39,7 +39,8 @@ def build_strategy(
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
     chosen = _automatic(tpu, logical_cpus, several_processes) if name == "auto" else name
     strategy = _MAKERS[chosen](tpu)
-    logging.info("strategy: %s%s, %s", chosen, " (auto)" if name == "auto" else "", describe(strategy))
+    if chosen != "single":
+        logging.info("strategy: %s%s, %s", chosen, " (auto)" if name == "auto" else "", describe(strategy))
     return strategy
 
 

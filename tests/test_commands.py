@@ -202,7 +202,7 @@ def test_ablations_make_the_table_and_train_only_what_is_missing(finished, tmp_p
 def test_benchmark_ends_with_one_json_line(tmp_path):
     result = commands.run("tools/benchmark.py", "train", "--dataset=tiny", "--batch_size=4", "--steps=2", "--xla=off")
     assert result.returncode == 0, result.stderr
-    values = json.loads(result.stdout)
+    values = json.loads(result.stdout.splitlines()[-1])
     assert {
         *("images_per_second", "gflops_per_step", "fraction_of_matmul_peak", "peak_memory_gb"),
         "seconds_to_first_step",

@@ -146,12 +146,12 @@ def _train(
     """From first_step to the end; directory is None where another process writes."""
     config, train, total_steps = gan.config, gan.config.train, gan.config.total_steps
     logging.info(
-        "generator %.2f M weights, discriminator %.2f M, %d images, batch %d on %s, %d steps from step %d",
+        "generator %.2f M weights, discriminator %.2f M, on %s, %d images, batch %d, %d steps from step %d",
         gan.generator.count_params() / 1e6,
         gan.discriminator.count_params() / 1e6,
+        describe(strategy),
         len(images),
         train.batch_size,
-        describe(strategy),
         total_steps,
         first_step,
     )

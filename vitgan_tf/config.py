@@ -213,6 +213,15 @@ class LossConfig(_Section):
         below=1.0,
     )
 
+    @property
+    def uses_bcr(self) -> bool:
+        return self.bcr_lambda_real > 0 or self.bcr_lambda_fake > 0
+
+    @property
+    def num_views(self) -> int:
+        """How many images the discriminator sees for each real one: that and a generated one, under bCR both twice."""
+        return 4 if self.uses_bcr else 2
+
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig(_Section):

@@ -238,7 +238,7 @@ class GAN(tf.keras.Model):
         loss_config = self.config.loss
         share = real_images.shape[0]
         num_parts = self._parts(share)
-        num_views = 4 if _uses_bcr(self.config) else 2
+        num_views = loss_config.num_views
         fake_images = self._fake_images(share, latent_seed, num_parts)
         images = tf.concat([real_images, fake_images] * (num_views // 2), axis=0)
         views = self._augment(images, augment_seed, self._places(share, num_views))
@@ -258,7 +258,7 @@ class GAN(tf.keras.Model):
             real_logits, fake_logits = logits[:2]
             values["d_loss"] = losses.ADVERSARIAL_LOSSES[loss_config.adversarial][0](real_logits, fake_logits)
             loss += values["d_loss"]
-            if _uses_bcr(self.config):
+            if loss_config.uses_bcr:
                 values["bcr_real"] = losses.consistency_loss(real_logits, logits[2])
                 values["bcr_fake"] = losses.consistency_loss(fake_logits, logits[3])
                 loss += loss_config.bcr_lambda_real * values["bcr_real"]
@@ -331,10 +331,9 @@ class GAN(tf.keras.Model):
 
     def _mean_logits(self, views: tf.Tensor) -> list[tf.Tensor]:
         """Means of this replica's logits of real and of generated images; views as in `_discriminator_step`."""
-        num_views = 4 if _uses_bcr(self.config) else 2
 
         def means(part: tf.Tensor) -> tf.Tensor:
-            logits = tf.split(self.discriminator(part, training=False), num_views)
+            logits = tf.split(self.discriminator(part, training=False), self.config.loss.num_views)
             return tf.reduce_mean(tf.stack(logits[:2]), axis=1)
 
         parts = tf.map_fn(means, views, parallel_iterations=1, fn_output_signature=tf.float32)
@@ -373,13 +372,9 @@ class GAN(tf.keras.Model):
         return {**values, **self._apply(optimizer, gradients, variables, "g_gradient_norm")}
 
 
-def _uses_bcr(config: ExperimentConfig) -> bool:
-    return config.loss.bcr_lambda_real > 0 or config.loss.bcr_lambda_fake > 0
-
-
 def _metric_names(config: ExperimentConfig) -> list[str]:
     names = ["d_loss", "g_loss", "real_logits", "fake_logits"]
-    names += ["bcr_real", "bcr_fake"] if _uses_bcr(config) else []
+    names += ["bcr_real", "bcr_fake"] if config.loss.uses_bcr else []
     names += ["r1"] if config.loss.r1_gamma > 0 else []
     names += ["lecam"] if config.loss.lecam_lambda > 0 else []
     norms = ["d_gradient_norm", "g_gradient_norm"]

@@ -174,8 +174,7 @@ def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
     """The largest divisor of share with which the discriminator's widest activations fit `_CPU_ACTIVATION_BYTES`."""
     network = config.discriminator
     tokens = (config.data.image_size // network.patch_size) ** 2 + (network.pooling == "class_token")
-    views = 4 if config.loss.bcr_lambda_real > 0 or config.loss.bcr_lambda_fake > 0 else 2
-    limit = _CPU_ACTIVATION_BYTES // (4 * views * tokens * network.mlp_dim)
+    limit = _CPU_ACTIVATION_BYTES // (4 * config.loss.num_views * tokens * network.mlp_dim)
     return max(divisor for divisor in range(1, share + 1) if share % divisor == 0 and divisor <= max(1, limit))
 
 

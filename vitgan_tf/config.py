@@ -219,7 +219,7 @@ class LossConfig(_Section):
 
     @property
     def num_views(self) -> int:
-        """How many images the discriminator sees for each real one: that and a generated one, under bCR both twice."""
+        """Images that the discriminator sees for each real one: that and a generated one, under bCR both twice."""
         return 4 if self.uses_bcr else 2
 
 

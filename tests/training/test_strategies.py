@@ -201,6 +201,26 @@ def test_auto_takes_what_it_finds(monkeypatch, environment, gpus, tpu, logical_c
         assert strategies._automatic(tpu, logical_cpus, several_processes=False) == "mirrored"
 
 
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({}, "h0,h1"),
+        ({"no_proxy": "localhost"}, "localhost,h0,h1"),
+        ({"no_proxy": "localhost", "no_grpc_proxy": "a,b"}, "a,b,h0,h1"),
+        ({"grpc_proxy": "http://p:1"}, None),
+    ],
+)
+def test_processes_reach_each_other_past_the_proxy(monkeypatch, environment, expected):
+    """gRPC asks http_proxy for the way to any host that is in none of these lists: the first that is there counts."""
+    for name in ("grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_grpc_proxy", "")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    strategies._connect_directly(["h0", "h1"])
+    assert (os.environ["no_grpc_proxy"] or None) == expected  # noqa: SIM112
+
+
 def test_names_of_the_flag_are_those_of_the_strategies():
     from vitgan_tf import command_line
 
@@ -264,10 +284,9 @@ def test_the_whole_command_on_two_logical_cpus_is_that_on_one(tmp_path, single_r
         f"step_{step:08d}.png" for step in (0, 10, 20)
     ]
     latents = tf.random.stateless_normal([4, 16], [0, 0])
-    images = [
-        tf.saved_model.load(str(directory / "saved_model")).synthesize(latents)["images"].numpy()
-        for directory in (tmp_path, single_run)
-    ]
+    # Held while they are called: a signature does not keep its variables alive.
+    models = [tf.saved_model.load(str(directory / "saved_model")) for directory in (tmp_path, single_run)]
+    images = [model.synthesize(latents)["images"] for model in models]
     np.testing.assert_allclose(*images, atol=1e-3)
     scores = run("tools/evaluate.py", f"--model={tmp_path}", "--strategy=mirrored", "--logical_cpus=2")
     assert scores.returncode == 0 and json.loads(scores.stdout.splitlines()[-1])["step"] == 20

@@ -83,15 +83,29 @@ def _multi_worker(_: str | None) -> tf.distribute.Strategy:
         task, cluster = content["task"], content["cluster"]
         if task["type"] not in ("chief", "worker") or not 0 <= task["index"] < len(cluster[task["type"]]):
             raise ValueError(f"there is no {task['type']} {task['index']} in its cluster")
-    except (ValueError, KeyError, TypeError) as error:
+        addresses = [address for of_kind in cluster.values() for address in of_kind]
+        hosts = [address.rsplit(":", 1)[0].strip("[]") for address in addresses]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"multi_worker needs every process's own TF_CONFIG in its environment, for example {example} "
             f"({first_line(error)})"
         ) from error
+    _connect_directly(hosts)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise UserError(f"cannot join the processes of TF_CONFIG: {first_line(error)}") from error
+
+
+def _connect_directly(hosts: list[str]) -> None:
+    """Keeps gRPC from sending for other processes by way of http_proxy, where they wait for each other for ever.
+
+    A grpc_proxy of the environment is meant for them, and stays.
+    """
+    # gRPC reads these names in lower case alone.
+    if not os.environ.get("grpc_proxy"):  # noqa: SIM112
+        others = os.environ.get("no_grpc_proxy") or os.environ.get("no_proxy")  # noqa: SIM112
+        os.environ["no_grpc_proxy"] = ",".join([*([others] if others else []), *hosts])  # noqa: SIM112
 
 
 def _has_tpu() -> bool:

@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from vitgan_tf.layers.kernels import widened
+from vitgan_tf.layers.kernels import add_bias, widened
 from vitgan_tf.layers.spectral import ISNDense
 
 
@@ -118,10 +118,18 @@ class _SelfAttention(tf.keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def call(self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None) -> tf.Tensor:
+    def call(
+        self,
+        tokens: tf.Tensor,
+        training: bool = False,
+        num_queries: int | None = None,
+        residual: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         weights = self.attention_weights(tokens, training, num_queries)
         values = split_heads(self.value(tokens, training=training), self.num_heads)
-        return self.output_projection(merge_heads(tf.matmul(weights, values)), training=training)
+        attended = merge_heads(tf.matmul(weights, values))
+        outputs = self.output_projection(attended, training=training, add_bias=False)
+        return add_bias(outputs, self.output_projection.bias, residual)
 
     def get_config(self):
         return {
@@ -140,7 +148,7 @@ class MultiHeadAttention(_SelfAttention):
     the output projection.
 
     Call: (batch, num_tokens, embed_dim) -> the same, or with num_queries=n (batch, n, embed_dim): the outputs of
-    the first n tokens, which attend to all.
+    the first n tokens, which attend to all. A residual of their shape is added to them.
 
     Args:
       num_heads: number of heads h; d_h = embed_dim / h.
@@ -174,7 +182,7 @@ class L2MultiHeadAttention(_SelfAttention):
     A query bias would cancel in the differences, and a value bias is one of the output projection.
 
     Call: (batch, num_tokens, embed_dim) -> the same, or with num_queries=n (batch, n, embed_dim): the outputs of
-    the first n tokens, which attend to all.
+    the first n tokens, which attend to all. A residual of their shape is added to them.
 
     Args:
       num_heads: number of heads h; d_h = embed_dim / h.

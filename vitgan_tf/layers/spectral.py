@@ -46,7 +46,8 @@ class ISNDense(tf.keras.layers.Layer):
     The kernel itself is never overwritten, unlike in `tf.keras.layers.SpectralNormalization` and its
     tensorflow-addons twin, through which no gradient of sigma passes.
 
-    Call: (..., fan_in) -> (..., units), the outputs times gain. With training=True u moves; otherwise it stays.
+    Call: (..., fan_in) -> (..., units), the outputs times gain. With training=True u moves; otherwise it stays. With
+    add_bias=False the bias is left to the caller, who adds it in a pass that is made anyway.
 
     Args:
       units: number of output features.
@@ -125,8 +126,12 @@ class ISNDense(tf.keras.layers.Layer):
             self.u.assign(u)
         return self.initial_sigma / sigma
 
-    def call(self, inputs: tf.Tensor, training: bool = False, gain: float = 1.0) -> tf.Tensor:
-        bias = self.bias if gain == 1.0 or self.bias is None else self.bias * gain
+    def call(
+        self, inputs: tf.Tensor, training: bool = False, gain: float = 1.0, add_bias: bool = True
+    ) -> tf.Tensor:
+        bias = self.bias if add_bias else None
+        if bias is not None and gain != 1.0:
+            bias = bias * gain
         return linear(inputs, self.kernel, bias, self._kernel_factor(training) * gain)
 
     def get_config(self):

@@ -5,19 +5,24 @@ from __future__ import annotations
 import tensorflow as tf
 
 from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention, first_tokens
-from vitgan_tf.layers.kernels import gelu
+from vitgan_tf.layers.kernels import add_bias, gelu
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.spectral import ISNDense
 
-ACTIVATIONS = {"gelu": gelu, "relu": tf.nn.relu, "silu": tf.nn.silu}
+# Of x + bias.
+ACTIVATIONS = {
+    "gelu": gelu,
+    "relu": lambda x, bias: tf.nn.relu(add_bias(x, bias)),
+    "silu": lambda x, bias: tf.nn.silu(add_bias(x, bias)),
+}
 ATTENTIONS = {"l2": L2MultiHeadAttention, "dot_product": MultiHeadAttention}
 
 
 class FeedForward(tf.keras.layers.Layer):
     """MLP(h) = act(h W_1 + b_1) W_2 + b_2, each token by itself (Vaswani et al. 2017).
 
-    Call: (..., embed_dim) -> the same.
+    Call: (..., embed_dim) -> the same; a residual of that shape is added to it.
 
     Args:
       mlp_dim: units between the two linear layers.
@@ -43,9 +48,10 @@ class FeedForward(tf.keras.layers.Layer):
         self.contract.build((*input_shape[:-1], self.mlp_dim))
         super().build(input_shape)
 
-    def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:
-        hidden = ACTIVATIONS[self.activation](self.expand(tokens, training=training))
-        return self.contract(hidden, training=training)
+    def call(self, tokens: tf.Tensor, training: bool = False, residual: tf.Tensor | None = None) -> tf.Tensor:
+        hidden = self.expand(tokens, training=training, add_bias=False)
+        hidden = ACTIVATIONS[self.activation](hidden, self.expand.bias)
+        return add_bias(self.contract(hidden, training=training, add_bias=False), self.contract.bias, residual)
 
     def get_config(self):
         return {
@@ -121,9 +127,13 @@ class TransformerBlock(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         tokens, style = inputs if self.modulated else (inputs, None)
         normalized = self._norm(self.attention_norm, tokens, style)
-        attended = self.self_attention(normalized, training=training, num_queries=num_queries)
-        tokens = first_tokens(tokens, num_queries) + attended
-        return tokens + self.mlp(self._norm(self.mlp_norm, tokens, style), training=training)
+        tokens = self.self_attention(
+            normalized,
+            training=training,
+            num_queries=num_queries,
+            residual=first_tokens(tokens, num_queries),
+        )
+        return self.mlp(self._norm(self.mlp_norm, tokens, style), training=training, residual=tokens)
 
     def attention_weights(
         self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor], num_queries: int | None = None

@@ -150,8 +150,9 @@ class ViTDiscriminator(tf.keras.Model):
     def _embed(self, images: tf.Tensor, training: bool) -> tf.Tensor:
         """h_0, (batch, num_tokens, embed_dim); the class token, if there is one, comes first."""
         patches = extract_patches(images, self.patch_size, self.patch_overlap)
-        tokens = self.patch_projection(patches, training=training)
-        tokens += tf.cast(self.positions(coordinate_grid(self.grid_size, self.grid_size)), tokens.dtype)
+        tokens = self.patch_projection(patches, training=training, add_bias=False)
+        positions = self.positions(coordinate_grid(self.grid_size, self.grid_size)) + self.patch_projection.bias
+        tokens += tf.cast(positions, tokens.dtype)
         if self.class_token is None:
             return tokens
         batch_size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]

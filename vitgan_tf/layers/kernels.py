@@ -72,8 +72,35 @@ def dense(
             # way, the gradient's product is a plain one.
             kernel, kernel_is_transposed = tf.transpose(kernel), True
         kernel = tf.cast(kernel * scale, dtype)
-    outputs = tf.matmul(inputs, kernel, transpose_b=kernel_is_transposed)
+    if _enabled():
+        outputs = _transposed_product(inputs, kernel) if kernel_is_transposed else _product(inputs, kernel)
+    else:
+        outputs = tf.matmul(inputs, kernel, transpose_b=kernel_is_transposed)
     return outputs if bias is None else add_bias(outputs, bias)
+
+
+@tf.custom_gradient
+def _product(inputs, kernel):
+    def gradient(upstream):
+        return tf.matmul(upstream, kernel, transpose_b=True), _sum_of_outer_products(inputs, upstream)
+
+    return tf.matmul(inputs, kernel), gradient
+
+
+@tf.custom_gradient
+def _transposed_product(inputs, kernel):
+    def gradient(upstream):
+        return tf.matmul(upstream, kernel), _sum_of_outer_products(upstream, inputs)
+
+    return tf.matmul(inputs, kernel, transpose_b=True), gradient
+
+
+def _sum_of_outer_products(left, right):
+    """left^T right, the sum over their rows, which are many.
+
+    As a batch of one: oneDNN has another code for batches, which is faster at this in float32.
+    """
+    return tf.matmul(left[None], right[None], transpose_a=True)[0]
 
 
 def add_bias(x: tf.Tensor, bias: tf.Tensor, residual: tf.Tensor | None = None) -> tf.Tensor:

@@ -43,7 +43,8 @@ def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor
 
 
 def _move_towards(mean: tf.Variable, weight: tf.Tensor, beta: tf.Tensor) -> None:
-    mean.assign(weight + (mean - weight) * beta)
+    # mean - (1 - beta) (mean - weight): in place, in one pass after the difference.
+    tf.raw_ops.ResourceApplyGradientDescent(var=mean.handle, alpha=1.0 - beta, delta=mean - weight)
 
 
 def _copy(mean: tf.Variable, weight: tf.Tensor) -> None:

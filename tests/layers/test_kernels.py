@@ -18,6 +18,9 @@ def _normal(*shape):
 
 CASES = {
     "gelu": (kernels.gelu, [_normal(B, T, F) * 2]),
+    "gelu of a sum": (kernels.gelu, [_normal(B, T, F) * 2, _normal(F)]),
+    "add_bias": (kernels.add_bias, [_normal(B, T, F), _normal(F)]),
+    "add_bias and residual": (kernels.add_bias, [_normal(B, T, F), _normal(F), _normal(B, T, F)]),
     "scaled_leaky_relu": (
         kernels.scaled_leaky_relu,
         [_normal(B, T, F), np.abs(_normal(B, F)) + 0.2, _normal(F)],
@@ -34,8 +37,11 @@ CASES = {
 
 
 def _numpy(name, x, *rest):
-    if name == "gelu":
+    if name.startswith("gelu"):
+        x = sum(rest, x)
         return x * scipy.special.ndtr(x)
+    if name.startswith("add_bias"):
+        return sum(rest, x)
     if name == "scaled_leaky_relu":
         scale, bias = rest
         y = x * scale[:, None, :] + bias

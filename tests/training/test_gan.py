@@ -360,3 +360,23 @@ def test_generator_of_samples_is_the_average():
     latents = tf.random.normal((2, 16))
     np.testing.assert_array_equal(gan(latents).numpy(), gan.ema_generator(latents).numpy())
     assert np.abs(gan(latents).numpy() - gan.generator(latents).numpy()).max() > 0
+
+
+def test_the_generators_step_waits_for_the_discriminators_gradients():
+    """Or both steps' activations would be in memory together."""
+    gan = build_gan(CONFIG)
+    images = tf.TensorSpec([CONFIG.train.batch_size, 8, 8, 1])
+    graph = tf.function(gan.train_step, autograph=False).get_concrete_function(images).graph
+
+    def ancestors(operation, seen):
+        pending = [operation]
+        while pending:
+            for source in [tensor.op for tensor in pending[-1].inputs] + list(pending.pop().control_inputs):
+                if source not in seen:
+                    seen.add(source)
+                    pending.append(source)
+        return seen
+
+    latents = [op for op in graph.get_operations() if op.type == "StatelessRandomNormalV2"]
+    gradient_norms = [sum(source.type == "L2Loss" for source in ancestors(operation, set())) for operation in latents]
+    assert gradient_norms == [0, len(gan.discriminator.trainable_variables)]

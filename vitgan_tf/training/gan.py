@@ -121,6 +121,9 @@ class GAN(tf.keras.Model):
         seeds = tf.unstack(self._step_seeds(4))
         with compiled_kernels(self._uses_kernels):
             values = self._discriminator_step(real_images, *seeds[:2])
+            # Otherwise TensorFlow would draw the generator's images before, and keep their activations.
+            with tf.control_dependencies(list(values.values())):
+                seeds = list(map(tf.identity, seeds))
             values.update(self._generator_step(real_images.shape[0], *seeds[2:]))
         train = self.config.train
         images_seen = self.step * train.batch_size

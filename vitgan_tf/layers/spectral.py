@@ -126,9 +126,7 @@ class ISNDense(tf.keras.layers.Layer):
             self.u.assign(u)
         return self.initial_sigma / sigma
 
-    def call(
-        self, inputs: tf.Tensor, training: bool = False, gain: float = 1.0, add_bias: bool = True
-    ) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool = False, gain: float = 1.0, add_bias: bool = True) -> tf.Tensor:
         bias = self.bias if add_bias else None
         if bias is not None and gain != 1.0:
             bias = bias * gain

@@ -13,7 +13,7 @@ from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
-from vitgan_tf.training import benchmark, benchmark_data, benchmark_evaluation
+from vitgan_tf.training import benchmark, benchmark_data, benchmark_evaluation, benchmark_products
 from vitgan_tf.training.benchmark import (
     MATMUL_SIZE,
     Timing,
@@ -162,6 +162,33 @@ def test_bfloat16_is_compared_with_both_peaks():
         np.testing.assert_allclose(result[f"fraction_of_{prefix}matmul_peak"], expected, rtol=1e-2)
     # As many operations as in float32.
     np.testing.assert_allclose(result["gflops_per_step"], training_step_flops(preset("tiny")) / 1e9, rtol=0.01)
+
+
+@pytest.mark.parametrize("precision, prefix", [("float32", ""), ("mixed_bfloat16", "bfloat16_")])
+def test_products_of_a_step_bound_its_speed(monkeypatch, precision, prefix):
+    """Every product takes 10 ns, the large one between them a second: 10 ns are 10^-8 of its operations."""
+    dtype = "float32" if precision == "float32" else "bfloat16"
+
+    def time_between_products(functions, repeats, dtypes):
+        assert repeats == 3 and dtypes == (dtype,)
+        for function in functions:
+            function()
+        return [benchmark.Timing([1e-8] * 3, {dtype: [(1.0, 1.0)] * 3}) for _ in functions]
+
+    monkeypatch.setattr(benchmark_products, "time_between_products", time_between_products)
+    config = override(preset("tiny"), {"train.precision": precision})
+    operations = benchmark.used_products(benchmark.traced_training_step(config, xla="kernels"))
+    flops = [benchmark.product_flops(operation) for operation in operations]
+    result = benchmark_products.measure_products(config, repeats=3, min_flops=20_000)
+    large = sum(count >= 20_000 for count in flops)
+    assert 30 < large < len(flops) == sum(row["count"] for row in result["products"]) + len(flops) - large
+    expected = sum(flops) / (sum(count for count in flops if count < 20_000) + large * 1e-8 * 2 * 4096**3)
+    np.testing.assert_allclose(result[f"fraction_of_{prefix}matmul_peak"], expected, rtol=1e-3)
+    np.testing.assert_allclose(result["gflops_per_step"], sum(flops) / 1e9, rtol=1e-3)
+    for row in result["products"]:
+        np.testing.assert_allclose(row["share_of_time"], row["count"] / large, rtol=1e-3)
+    # 8 images, 2 views of both kinds, 4 patches and the class token: the discriminator's MLP, its kernel transposed.
+    assert "160 x 16 x 32^T" in {row["product"] for row in result["products"] if row["dtype"] == dtype}
 
 
 def test_memory_is_that_of_the_steps_without_the_products(monkeypatch):

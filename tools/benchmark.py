@@ -1,9 +1,10 @@
 """Measures speed and memory: python tools/benchmark.py train --dataset=cifar10 --batch_size=32
 
-train: the training step of a preset, on random images. scale: how the cost of that step grows with the batch and with
-the number of tokens, each row in a process of its own. sample: drawing images with the generator of a preset, at
-several batch sizes. data: the input pipeline of a preset, and its training step. render: the generator of --model at
-several resolutions. eval: an evaluation of 50,000 images, and the Frechet distance by three ways.
+train: the training step of a preset, on random images. products: each of its matrix products by itself, the bound of
+its speed. scale: how its cost grows with the batch and with the number of tokens, each row in a process of its own.
+sample: drawing images with the generator of a preset, at several batch sizes. data: the input pipeline of a preset,
+and its training step. render: the generator of --model at several resolutions. eval: an evaluation of 50,000 images,
+and the Frechet distance by three ways.
 Prints a table and, as the last line on standard output, the same as one JSON object.
 """
 
@@ -20,7 +21,9 @@ from vitgan_tf import command_line
 from vitgan_tf.errors import UserError
 
 command_line.define_config_flags()
-flags.DEFINE_integer("steps", 20, "Timed training steps; for sample, timed batches of each size.", lower_bound=1)
+flags.DEFINE_integer(
+    "steps", 20, "Timed training steps; for sample, batches of each size; for products, calls of each.", lower_bound=1
+)
 flags.DEFINE_string("model", None, "SavedModel folder of a generator, for render.")
 flags.DEFINE_integer(
     "num_images",
@@ -37,6 +40,7 @@ def main(argv):
         "sample": _sample,
         "scale": _scale,
         "train": _train,
+        "products": _products,
         "data": _data,
         "render": _render,
         "eval": _eval,
@@ -100,6 +104,14 @@ def _train() -> dict:
 
     # A shell does not expand the ~ of --profile=~/profile.
     return measure_training(config, FLAGS.steps, FLAGS.profile and os.path.expanduser(FLAGS.profile))
+
+
+def _products() -> dict:
+    config = command_line.config_from_flags()
+    command_line.import_tensorflow()
+    from vitgan_tf.training.benchmark_products import measure_products
+
+    return measure_products(config, FLAGS.steps)
 
 
 def _data() -> dict:

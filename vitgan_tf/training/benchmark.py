@@ -26,16 +26,13 @@ PROFILED_STEPS = 3
 SAMPLED_BATCH_SIZES = (16, 64, 128)
 
 
-def matmul_flops(function: tf.types.experimental.ConcreteFunction) -> int:
-    """Floating-point operations of the matrix products in a traced function.
-
-    Counts 2 m n k for each product whose result is used, and no other operation.
+def used_products(function: tf.types.experimental.ConcreteFunction) -> list[tf.Operation]:
+    """The matrix products in a traced function whose result is used.
 
     Raises:
       ValueError: a product's shape is not static.
     """
-    flops = 0
-    seen = set()
+    products, seen = [], set()
     pending = [tensor.op for tensor in function.graph.outputs] + list(function.graph.control_outputs)
     while pending:
         operation = pending.pop()
@@ -44,20 +41,40 @@ def matmul_flops(function: tf.types.experimental.ConcreteFunction) -> int:
         seen.add(operation)
         pending += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
         if operation.type in ("MatMul", "BatchMatMulV2"):
-            left, product = operation.inputs[0].shape, operation.outputs[0].shape
-            if not (left.is_fully_defined() and product.is_fully_defined()):
+            shapes = operation.inputs[0].shape, operation.outputs[0].shape
+            if not all(shape.is_fully_defined() for shape in shapes):
                 raise ValueError(f"shape of {operation.name} is not static")
-            transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
-            flops += 2 * product.num_elements() * (left[-2] if transposed else left[-1])
-    return flops
+            products.append(operation)
+    return products
+
+
+def product_flops(operation: tf.Operation) -> int:
+    """Floating-point operations of a matrix product, 2 m n k."""
+    left = operation.inputs[0].shape
+    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+    return 2 * operation.outputs[0].shape.num_elements() * (left[-2] if transposed else left[-1])
+
+
+def matmul_flops(function: tf.types.experimental.ConcreteFunction) -> int:
+    """Floating-point operations of the matrix products in a traced function; no other operation counts.
+
+    Raises:
+      ValueError: a product's shape is not static.
+    """
+    return sum(map(product_flops, used_products(function)))
+
+
+def traced_training_step(config: ExperimentConfig, xla: str = "off") -> tf.types.experimental.ConcreteFunction:
+    """A training step as a graph, the whole batch at once."""
+    gan = build_gan(override(config, {"train.xla": xla, "train.microbatch": config.train.batch_size}))
+    data = config.data
+    images = tf.TensorSpec([config.train.batch_size, data.image_size, data.image_size, data.num_channels])
+    return tf.function(gan.train_step, autograph=False).get_concrete_function(images)
 
 
 def training_step_flops(config: ExperimentConfig) -> int:
     """Floating-point operations of the matrix products of one training step."""
-    gan = build_gan(override(config, {"train.xla": "off", "train.microbatch": config.train.batch_size}))
-    data = config.data
-    images = tf.TensorSpec([config.train.batch_size, data.image_size, data.image_size, data.num_channels])
-    return matmul_flops(tf.function(gan.train_step, autograph=False).get_concrete_function(images))
+    return matmul_flops(traced_training_step(config))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +98,13 @@ class Timing:
             calls.
           And of each other dtype, "bfloat16" say, bfloat16_matmul_peak_gflops and fraction_of_bfloat16_matmul_peak.
         """
-        result, product_flops = {}, 2 * MATMUL_SIZE**3
+        result, large = {}, 2 * MATMUL_SIZE**3
         for dtype, pairs in self.products.items():
             prefix = "" if dtype == "float32" else f"{dtype}_"
             neighbours = [(before + after) / 2 for before, after in pairs]
             calls_in_products = statistics.median(call / pair for call, pair in zip(self.seconds, neighbours))
-            result[f"{prefix}matmul_peak_gflops"] = rounded(product_flops / statistics.median(neighbours) / 1e9)
-            result[f"fraction_of_{prefix}matmul_peak"] = rounded(flops / product_flops / calls_in_products)
+            result[f"{prefix}matmul_peak_gflops"] = rounded(large / statistics.median(neighbours) / 1e9)
+            result[f"fraction_of_{prefix}matmul_peak"] = rounded(flops / large / calls_in_products)
         return result
 
 

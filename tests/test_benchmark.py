@@ -165,7 +165,7 @@ def test_bfloat16_is_compared_with_both_peaks():
 
 
 @pytest.mark.parametrize("precision, prefix", [("float32", ""), ("mixed_bfloat16", "bfloat16_")])
-def test_products_of_a_step_bound_its_speed(monkeypatch, precision, prefix):
+def test_products_of_a_step_are_timed_by_themselves(monkeypatch, precision, prefix):
     """Every product takes 10 ns, the large one between them a second: 10 ns are 10^-8 of its operations."""
     dtype = "float32" if precision == "float32" else "bfloat16"
 

@@ -1,7 +1,7 @@
 """Measures speed and memory: python tools/benchmark.py train --dataset=cifar10 --batch_size=32
 
-train: the training step of a preset, on random images. products: each of its matrix products by itself, the bound of
-its speed. scale: how its cost grows with the batch and with the number of tokens, each row in a process of its own.
+train: the training step of a preset, on random images. products: each of its matrix products by itself.
+scale: how the step's cost grows with the batch and with the number of tokens, each row in a process of its own.
 sample: drawing images with the generator of a preset, at several batch sizes. data: the input pipeline of a preset,
 and its training step. render: the generator of --model at several resolutions. eval: an evaluation of 50,000 images,
 and the Frechet distance by three ways.

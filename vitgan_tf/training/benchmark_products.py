@@ -1,4 +1,4 @@
-"""How fast a training step could be if it were nothing but its matrix products."""
+"""How fast a training step would be if it were its matrix products alone, one after the other."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def measure_products(config: ExperimentConfig, repeats: int, min_flops: int = MI
     Returns:
       dataset, batch_size, precision, repeats.
       gflops_per_step: counted floating-point operations of all products, 10^9.
-      fraction_of_matmul_peak: these over what the peak would do in the time of all products, one after the other: no
-        step that is made of them reaches more. Under mixed_bfloat16, fraction_of_bfloat16_matmul_peak, of its peak.
+      fraction_of_matmul_peak: these over what the peak would do in the time of all products, one after the other. A
+        step that runs two small ones at a time can do better. Under mixed_bfloat16,
+        fraction_of_bfloat16_matmul_peak, of its peak.
       products: those of the same shapes in one row, from the largest share of the time to the smallest,
         product: "rows x inner x columns", after "batch x" where it is batched; ^T marks a transposed factor.
         dtype.

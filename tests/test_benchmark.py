@@ -138,6 +138,10 @@ def test_measures_are_consistent(tmp_path):
     assert result["step_seconds_min"] == result["step_seconds"]
     assert 0.3 < result["peak_memory_gb"] < 10
     assert result["matmul_peak_gflops"] > 1 and result["seconds_to_first_step"] > 1
+    phases = result["seconds_of_start"]
+    assert list(phases) == ["imports", "building", "tracing", "first_step"] and min(phases.values()) > 0
+    np.testing.assert_allclose(sum(phases.values()), result["seconds_to_first_step"], rtol=1e-2)
+    assert result["graph_operations"] > 1000  # in the smallest networks
     assert not [name for name in result if "bfloat16" in name]
     (profile,) = (tmp_path / "new" / "profile").rglob("*.xplane.pb")
     content = profile.read_bytes()

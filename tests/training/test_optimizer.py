@@ -52,6 +52,24 @@ def test_weights_equal_the_formula_in_float64(settings):
     np.testing.assert_allclose(_trained(FusedAdam(**settings), 7, False)[0], x, rtol=1e-4)
 
 
+def test_what_all_variables_share_is_computed_once_in_a_step():
+    """Two updates in one graph: each has its own powers of the betas, of the step it is at."""
+    variables = [tf.Variable(tf.ones([4]), name=f"x{i}") for i in range(5)]
+    optimizer = FusedAdam(0.01, beta_1=0.9, beta_2=0.99)
+    optimizer.build(variables)
+
+    def update_twice():
+        for _ in range(2):
+            optimizer.apply_gradients([(tf.ones([4]), variable) for variable in variables])
+
+    graph = tf.function(update_twice).get_concrete_function().graph
+    assert sum(operation.type == "Pow" for operation in graph.get_operations()) == 2 * 2
+    tf.function(update_twice)()
+    # A constant gradient: Adam moves by the learning rate in each step, once its corrections are those of the step.
+    for variable in variables:
+        np.testing.assert_allclose(variable.numpy(), 1 - 2 * 0.01, rtol=1e-5)
+
+
 def test_configured_as_in_the_paper():
     config = build_optimizer(0.002, preset("cifar10").train).get_config()
     assert (config["beta_1"], config["beta_2"], config["learning_rate"]) == (0.0, 0.99, pytest.approx(0.002))

@@ -100,7 +100,8 @@ def _sum_of_outer_products(left, right):
 
     As a batch of one: oneDNN has another code for batches, which is faster at this in float32.
     """
-    return tf.matmul(left[None], right[None], transpose_a=True)[0]
+    left, right = tf.expand_dims(left, 0), tf.expand_dims(right, 0)
+    return tf.squeeze(tf.matmul(left, right, transpose_a=True), 0)
 
 
 def add_bias(x: tf.Tensor, bias: tf.Tensor, residual: tf.Tensor | None = None) -> tf.Tensor:
@@ -293,7 +294,7 @@ def _feature_mean(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf
     """
     features = tensors[0].shape[-1]
     width = math.gcd(features, 32)
-    parts = [function(*(tensor[..., i : i + width] for tensor in tensors)) for i in range(0, features, width)]
+    parts = [function(*slices) for slices in zip(*(tf.split(x, features // width, axis=-1) for x in tensors))]
     while len(parts) > 1:  # in pairs, the order in which the rounding errors stay smallest
         pairs = [first + second for first, second in zip(parts[::2], parts[1::2])]
         parts = pairs + parts[2 * len(pairs) :]
@@ -311,4 +312,4 @@ def _sum_like(x, weights):
 
 def _sum_of_rows(x):
     """(rows, features) -> (features,): a product with ones, which TensorFlow runs at the speed of memory."""
-    return tf.matmul(tf.ones([1, x.shape[0]], x.dtype), x)[0]
+    return tf.squeeze(tf.matmul(tf.ones([1, x.shape[0]], x.dtype), x), 0)

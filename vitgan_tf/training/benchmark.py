@@ -176,8 +176,10 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         precision is mixed_bfloat16.
       peak_memory_gb: largest resident size of the process after its first three steps, 10^9 bytes: without the
         products beside which the others are measured.
-      seconds_to_first_step: from the start of the process to the end of its first step, with imports, tracing
-        and compilation.
+      seconds_to_first_step: from the start of the process to the end of its first step.
+      seconds_of_start: what they are made of: imports, building (networks and optimisers), tracing (the step as a
+        graph of TensorFlow) and first_step (TensorFlow's and XLA's compilation, and the step itself).
+      graph_operations: operations of the traced step; TensorFlow makes and compiles them one by one.
       And dataset, batch_size, xla, microbatch, precision, steps.
 
     Raises:
@@ -185,8 +187,10 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
     """
     if profile is not None:
         _make_folder(profile)
+    times = [psutil.Process().create_time(), time.time()]
     options = resolve(config, tf.distribute.get_strategy())
     gan = build_gan(config)
+    times.append(time.time())
     data, batch_size = config.data, config.train.batch_size
     images = tf.random.uniform([batch_size, data.image_size, data.image_size, data.num_channels], -1.0, 1.0)
     iterator = iter(tf.data.Dataset.from_tensors(images).repeat())
@@ -195,8 +199,10 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
     def step() -> None:
         tf.nest.map_structure(lambda value: value.numpy(), train_function(iterator))
 
+    graph_operations = len(train_function.get_concrete_function(iterator).graph.get_operations())
+    times.append(time.time())
     step()
-    seconds_to_first_step = time.time() - psutil.Process().create_time()
+    times.append(time.time())
     step()
     step()
     peak_memory_gb = _peak_memory_gb()
@@ -217,7 +223,12 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "gflops_per_step": rounded(flops / 1e9),
         **timing.peaks(flops),
         "peak_memory_gb": peak_memory_gb,
-        "seconds_to_first_step": rounded(seconds_to_first_step),
+        "seconds_to_first_step": rounded(times[-1] - times[0]),
+        "seconds_of_start": {
+            phase: rounded(end - start)
+            for phase, start, end in zip(("imports", "building", "tracing", "first_step"), times, times[1:])
+        },
+        "graph_operations": graph_operations,
     }
 
 

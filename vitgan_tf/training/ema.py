@@ -33,18 +33,18 @@ def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor
     averages, without any communication.
     """
 
-    def update_all(strategy: tf.distribute.Strategy, beta: tf.Tensor) -> None:
+    def update_all(strategy: tf.distribute.Strategy, rate: tf.Tensor) -> None:
         for mean, weight in zip(average.trainable_variables, network.trainable_variables):
-            strategy.extended.update(mean, _move_towards, args=(weight, beta), group=False)
+            strategy.extended.update(mean, _move_towards, args=(weight, rate), group=False)
         for mean, weight in zip(average.non_trainable_variables, network.non_trainable_variables):
             strategy.extended.update(mean, _copy, args=(weight,), group=False)
 
-    tf.distribute.get_replica_context().merge_call(update_all, args=(beta,))
+    tf.distribute.get_replica_context().merge_call(update_all, args=(1.0 - beta,))
 
 
-def _move_towards(mean: tf.Variable, weight: tf.Tensor, beta: tf.Tensor) -> None:
-    # mean - (1 - beta) (mean - weight): in place, in one pass after the difference.
-    tf.raw_ops.ResourceApplyGradientDescent(var=mean.handle, alpha=1.0 - beta, delta=mean - weight)
+def _move_towards(mean: tf.Variable, weight: tf.Tensor, rate: tf.Tensor) -> None:
+    # mean - rate (mean - weight): in place, in one pass after the difference.
+    tf.raw_ops.ResourceApplyGradientDescent(var=mean.handle, alpha=rate, delta=mean - weight)
 
 
 def _copy(mean: tf.Variable, weight: tf.Tensor) -> None:

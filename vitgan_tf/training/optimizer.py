@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from vitgan_tf.config import TrainConfig
@@ -17,22 +19,34 @@ class FusedAdam(tf.keras.optimizers.Adam):
     are those of `tf.keras.optimizers.Adam`; sparse gradients and amsgrad are not supported.
     """
 
-    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
-        index = self._index_dict[self._var_key(variable)]
-        dtype = variable.dtype
+    def apply_gradients(self, *args, **kwargs) -> tf.Variable:
+        # What is the same for all variables, once in a step and graph: for each of them, it would be a tenth of all
+        # operations of a training step, and of the time to trace them.
+        self._coefficients = functools.cache(self._compute_coefficients)
+        return super().apply_gradients(*args, **kwargs)
+
+    def _compute_coefficients(self, graph: tf.Graph, dtype: tf.DType) -> dict[str, tf.Tensor]:
+        """Scalars of `tf.raw_ops.ResourceApplyAdam`, in the graph, which is the current one."""
+        del graph  # which tells apart what is cached
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         step = tf.cast(self.iterations + 1, dtype)
+        return {
+            "beta1_power": tf.pow(beta_1, step),
+            "beta2_power": tf.pow(beta_2, step),
+            "lr": tf.cast(self.learning_rate, dtype),
+            "beta1": beta_1,
+            "beta2": beta_2,
+            "epsilon": tf.constant(self.epsilon, dtype),
+        }
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        index = self._index_dict[self._var_key(variable)]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].handle,
             v=self._velocities[index].handle,
-            beta1_power=tf.pow(beta_1, step),
-            beta2_power=tf.pow(beta_2, step),
-            lr=tf.cast(self.learning_rate, dtype),
-            beta1=beta_1,
-            beta2=beta_2,
-            epsilon=tf.constant(self.epsilon, dtype),
             grad=gradient,
+            **self._coefficients(tf.compat.v1.get_default_graph(), variable.dtype),
         )
 
 

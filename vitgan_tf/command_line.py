@@ -16,7 +16,7 @@ from typing import Any, Callable
 from absl import app, flags, logging
 
 from vitgan_tf import config as config_lib
-from vitgan_tf.errors import UserError
+from vitgan_tf.errors import Interrupted, UserError
 from vitgan_tf.presets import PRESETS, VARIANTS, preset
 
 # Flags count as those of the script that calls define_config_flags, so that its --help lists them.
@@ -153,7 +153,7 @@ def fields_from_flags() -> dict[str, Any]:
 def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) -> None:
     """Runs a command: parses flags, calls main(arguments), turns a user's mistakes into one line and exit code 1.
 
-    Ctrl-C ends with one line and exit code 130.
+    Ctrl-C ends with one line and exit code 130, SIGTERM in a training with 143: see docs/reliability.md.
 
     Args:
       main: gets sys.argv without the flags.
@@ -166,8 +166,8 @@ def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) ->
         try:
             main(argv)
             sys.stdout.flush()
-        except UserError as error:
-            _fail(str(error))
+        except (UserError, Interrupted) as error:
+            _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             _fail("interrupted", code=130)
         except SystemError as error:

@@ -30,6 +30,7 @@ EXTRACTORS = ("auto", "tfgan_inception", "keras_inception", "digits")
 SPLITS = ("training", "evaluation")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 XLA_MODES = ("auto", "off", "kernels", "full")
+NAN_POLICIES = ("stop", "skip", "rollback")
 
 
 def _field(
@@ -272,6 +273,12 @@ class TrainConfig(_Section):
         default=0,
         minimum=0,
     )
+    on_nan: str = _field(
+        "at a loss or gradient that is not finite: stop = end with an error, skip = leave that update out, "
+        "rollback = go on from the newest checkpoint with other random numbers",
+        default="stop",
+        choices=NAN_POLICIES,
+    )
     precision: str = _field(
         "of both networks' activations and products; weights, spectral norms, softmax, statistics of the norms, "
         "losses and moving average are float32 in all. mixed_float16 is for GPUs, with a scaled loss",
@@ -301,7 +308,9 @@ class LogConfig(_Section):
         default=100.0,
         minimum=0.0,
     )
-    keep_checkpoints: int = _field("how many of the newest checkpoints are kept", default=3, minimum=1)
+    keep_checkpoints: int = _field(
+        "how many of the newest checkpoints are kept: at least two, one to fall back on", default=3, minimum=2
+    )
     eval_samples: int = _field("generated images per evaluation during training", default=2000, minimum=2)
     eval_real_images: int = _field(
         "real images per evaluation during training, drawn at random; 0 for all", default=50_000, minimum=0

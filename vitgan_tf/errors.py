@@ -6,11 +6,33 @@ import re
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: commands print its one line and exit with code 1, without a traceback."""
+    """A mistake in what the user gave: commands print its one line and exit with its code, without a traceback."""
+
+    exit_code = 1
 
 
 class ConfigError(UserError, ValueError):
     """A configuration field has a wrong name, type or value, or does not go with another one."""
+
+
+class DivergedError(UserError):
+    """A loss or gradient of the training is not finite, or nearly all steps are left out because of that."""
+
+    exit_code = 3
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, once the state of the training is saved: commands print its line and exit with its code.
+
+    Args:
+      signal_number: that was received; the exit code is 128 more, as of a process that it ends.
+      message: what was saved, and how to go on.
+    """
+
+    def __init__(self, signal_number: int, message: str = ""):
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
 
 
 def first_line(error: Exception) -> str:

@@ -6,28 +6,35 @@ batches of one call of `fit` from 0.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
 import time
+from collections.abc import Iterator
+from typing import Callable
 
+import numpy as np
 import tensorflow as tf
 import tqdm
 from absl import logging
 
-from vitgan_tf.errors import UserError
+from vitgan_tf.errors import DivergedError, UserError, first_line
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import ImageSampler
 from vitgan_tf.images import image_grid, write_png
-from vitgan_tf.training.checkpoints import BestCheckpoint
+from vitgan_tf.training.checkpoints import BestCheckpoint, RunCheckpoints
 from vitgan_tf.training.run_directory import RunDirectory
+
+EVENTS = "events for TensorBoard"
 
 
 class StepCallback(tf.keras.callbacks.Callback):
     """Calls `at_step` after every period-th step of the run and after its last one.
 
     Where the device runs several steps before the host is asked, at the first chance after such a step. With
-    acts_before_training, a class attribute, also before its first one, as step 0 and without metrics.
+    acts_before_training, a class attribute, also before its first one, as step 0 and without metrics. A run that was
+    stopped after a step, before what is due at it, makes up for it when it goes on: see `is_missing`.
 
     Args:
       first_step: finished steps when this call of `fit` starts.
@@ -45,8 +52,16 @@ class StepCallback(tf.keras.callbacks.Callback):
         self.step = first_step  # finished ones
 
     def on_train_begin(self, logs=None):
-        if self.acts_before_training and self.first_step == 0:
-            self.at_step(0, {})
+        if self.first_step == 0:
+            is_due = self.acts_before_training
+        else:
+            is_due = self.first_step % self.period == 0 and self.is_missing(self.first_step)
+        if is_due:
+            self.at_step(self.first_step, {})
+
+    def is_missing(self, step: int) -> bool:
+        """Whether what `at_step` leaves behind of a step, which needs no metrics, is not there."""
+        return False
 
     def on_train_batch_end(self, batch, logs=None):
         before, self.step = self.step, self.first_step + batch + 1
@@ -58,16 +73,111 @@ class StepCallback(tf.keras.callbacks.Callback):
         raise NotImplementedError
 
 
+@contextlib.contextmanager
+def written_if_possible(what: str) -> Iterator[None]:
+    """A full disk or a lost permission inside is a warning: what a run can do without does not end it."""
+    try:
+        yield
+    except (OSError, UserError, tf.errors.OpError) as error:
+        logging.warning("cannot write %s (%s): the training goes on", what, first_line(error))
+
+
 class StopOnDivergence(StepCallback):
-    """Ends the training with an error at the first loss or gradient norm that is not finite."""
+    """Ends the training with an error at the first loss or gradient norm that is not finite.
+
+    Args:
+      report: step, metrics -> the end of the error line: where more is written about it.
+    """
+
+    def __init__(self, report: Callable[[int, dict[str, float]], str] = lambda step, logs: "", **schedule):
+        super().__init__(**schedule)
+        self._report = report
 
     def at_step(self, step, logs):
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
         if bad:
-            raise UserError(
+            raise DivergedError(
                 f"training diverged: {', '.join(bad)} not finite at step {step}; the last checkpoint is from before. "
-                "Try a lower learning rate or another seed"
+                f"Try a lower learning rate or another seed{self._report(step, logs)}"
             )
+
+
+class SkipWatch(StepCallback):
+    """Tells of updates that were left out, and ends the training with an error after MAX_SKIPPED steps in a row.
+
+    Args:
+      report: as of `StopOnDivergence`.
+    """
+
+    MAX_SKIPPED = 100
+
+    def __init__(self, report: Callable[[int, dict[str, float]], str] = lambda step, logs: "", **schedule):
+        super().__init__(**schedule)
+        self._report = report
+
+    def at_step(self, step, logs):
+        count = int(self.model.skipped_in_a_row.numpy())
+        if count >= self.MAX_SKIPPED:
+            raise DivergedError(
+                f"training diverged: no update was finite in the {count} steps up to {step}; the checkpoints from "
+                f"before are good{self._report(step, logs)}"
+            )
+        if count == 1:
+            logging.warning("step %d: an update is not finite, and left out%s", step, self._report(step, logs))
+
+
+class CollapseWatch(StepCallback):
+    """Warns, in the log and in TensorBoard, of a discriminator or generator that has given up.
+
+    The discriminator: its loss has been below MIN_LOSS for PERIODS periods in a row, so that logits are saturated and
+    the generator learns nothing. The generator: its images differ, in standard deviation over NUM_IMAGES of them,
+    meaned over pixels, by less than MIN_DEVIATION levels of 255 for PERIODS periods in a row.
+
+    Args:
+      writer: of the summaries; the deviation is among them, as samples_deviation.
+      sampler: of the moving average.
+      seed: of the images, the same at every step.
+    """
+
+    PERIODS = 5
+    MIN_LOSS = 1e-3
+    MIN_DEVIATION = 1.0
+    NUM_IMAGES = 64
+
+    def __init__(self, writer: tf.summary.SummaryWriter, sampler: ImageSampler, seed: int, **schedule):
+        super().__init__(**schedule)
+        self._writer = writer
+        self._sampler = sampler
+        self._seed = seed
+        self._periods = {}
+
+    def at_step(self, step, logs):
+        images = self._sampler.images(self.NUM_IMAGES, self._seed).astype(np.float64)
+        deviation = float(images.std(axis=0).mean())
+        with written_if_possible(EVENTS), self._writer.as_default(step):
+            tf.summary.scalar("samples_deviation", deviation)
+        self._watch(
+            step,
+            deviation < self.MIN_DEVIATION,
+            f"the generator's images are nearly all the same (standard deviation {deviation:.2g} of 255)",
+        )
+        if "d_loss" in logs:
+            gap = f"mean logits {logs['real_logits']:.3g} of real and {logs['fake_logits']:.3g} of generated images"
+            self._watch(
+                step,
+                logs["d_loss"] < self.MIN_LOSS,
+                f"the discriminator is saturated (loss {logs['d_loss']:.2g}, {gap}): the generator learns nothing",
+            )
+
+    def _watch(self, step: int, is_bad: bool, message: str) -> None:
+        kind = message.split(" (")[0]
+        self._periods[kind] = self._periods.get(kind, 0) + 1 if is_bad else 0
+        if self._periods[kind] == self.PERIODS:
+            message = f"step {step}: for {self.PERIODS} periods, {message}"
+            logging.warning("%s", message)
+            with written_if_possible(EVENTS), self._writer.as_default(step):
+                tf.summary.text("warnings", message)
+                self._writer.flush()
 
 
 class MetricsReset(StepCallback):
@@ -102,14 +212,14 @@ class ScalarWriter(MetricsReset):
         super().on_train_batch_end(batch, logs)
 
     def at_step(self, step, logs):
-        with self._writer.as_default(step):
+        with written_if_possible(EVENTS), self._writer.as_default(step):
             for name, value in logs.items():
                 tf.summary.scalar(name, value)
                 if f"{name}_max" in logs and value > 0:
                     tf.summary.scalar(f"{name}_spike", logs[f"{name}_max"] / value)
             if self._steps:
                 tf.summary.scalar("images_per_second", self._batch_size * self._steps / self._seconds)
-        self._writer.flush()
+            self._writer.flush()
         self._seconds, self._steps = 0.0, 0
         super().at_step(step, logs)
 
@@ -135,12 +245,19 @@ class SampleWriter(StepCallback):
         self._sampler = sampler
         self._seed = seed
 
+    def _path(self, step: int) -> str:
+        return os.path.join(self._directory.samples, f"step_{step:08d}.png")
+
+    def is_missing(self, step):
+        return not os.path.exists(self._path(step))
+
     def at_step(self, step, logs):
         grid = image_grid(self._sampler.images(self.COLUMNS**2, self._seed), self.COLUMNS, self.MIN_WIDTH)
-        write_png(os.path.join(self._directory.samples, f"step_{step:08d}.png"), grid)
-        with self._writer.as_default(step):
+        with written_if_possible(self._path(step)):
+            write_png(self._path(step), grid)
+        with written_if_possible(EVENTS), self._writer.as_default(step):
             tf.summary.image("samples", grid[None])
-        self._writer.flush()
+            self._writer.flush()
 
 
 class MetricsWriter(StepCallback):
@@ -173,31 +290,41 @@ class MetricsWriter(StepCallback):
         self._best = best
         self._batch_size = batch_size
 
+    def is_missing(self, step):
+        return not self._directory.has_metrics_of(step)
+
     def at_step(self, step, logs):
         protocol = self._evaluator.protocol
         scores = self._evaluator.evaluate(self._sampler.batches(protocol.num_generated, protocol.seed))
         kimg = step * self._batch_size / 1000
         line = {"step": step, "kimg": kimg, "weights": "ema", "source": "training", **protocol.as_dict(), **scores}
-        self._directory.append_metrics(line)
+        with written_if_possible("a line of metrics.jsonl"):
+            self._directory.append_metrics(line)
         scalars = {name: value for name, value in scores.items() if isinstance(value, float)}
-        with self._writer.as_default(step):
+        with written_if_possible(EVENTS), self._writer.as_default(step):
             for name, value in scalars.items():
                 tf.summary.scalar(name, value)
-        self._writer.flush()
-        self._best.offer(step, scores[self._evaluator.distance_name], protocol)
+            self._writer.flush()
+        with written_if_possible("the best checkpoint"):
+            self._best.offer(step, scores[self._evaluator.distance_name], protocol)
         with tqdm.tqdm.external_write_mode():  # on a line of its own, above the bar
             logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
 
 
 class CheckpointWriter(StepCallback):
-    """Saves the whole state of the run."""
+    """Saves the whole state of the run. Where that fails, the training goes on, but for its last step."""
 
-    def __init__(self, manager: tf.train.CheckpointManager, **schedule):
+    def __init__(self, checkpoints: RunCheckpoints, **schedule):
         super().__init__(**schedule)
-        self._manager = manager
+        self._checkpoints = checkpoints
 
     def at_step(self, step, logs):
-        self._manager.save(checkpoint_number=step)
+        try:
+            self._checkpoints.save(step)
+        except UserError as error:
+            if step == self.total_steps:
+                raise
+            logging.warning("%s: the training goes on, and tries again at the next one", error)
 
 
 class ProgressBar(StepCallback):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import glob
 import json
 import math
 import os
@@ -110,6 +112,133 @@ def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
     return chosen[0]
 
 
+class RunCheckpoints:
+    """The newest states of a run: `ckpt-STEP` in a folder of their own, and TensorFlow's list of them.
+
+    TensorFlow writes the files of a checkpoint under other names and renames them when they are complete, the index
+    last; what each tensor holds has a checksum. Here they are read back as soon as they are written.
+
+    Args:
+      checkpoint: of the run.
+      directory: for the files; exists where `save` is called.
+      keep: how many of the newest are kept.
+    """
+
+    def __init__(self, checkpoint: tf.train.Checkpoint, directory: str, keep: int):
+        self._checkpoint = checkpoint
+        self._directory = directory
+        self._keep = keep
+        self._damaged = set()
+        self._manager = None
+
+    def restore_newest(self) -> int | None:
+        """Restores the newest state that is whole, and returns its step; None if none was ever saved.
+
+        What is damaged or missing is named in a warning. Nothing is written.
+
+        Raises:
+          UserError: there are checkpoints, and none can be restored.
+        """
+        listed, steps = self._listed_steps(), self._steps()
+        for step in sorted(listed - set(steps)):
+            logging.warning("the checkpoint of step %d is missing in %s", step, self._directory)
+        errors = []
+        for step in reversed(steps):
+            try:
+                restore_from(self._path(step), self._checkpoint)
+            except UserError as error:
+                errors.append(error)
+                self._damaged.add(step)
+                logging.warning("%s: trying the checkpoint before", error)
+            else:
+                return step
+        if errors or listed:
+            reason = errors[0] if errors else "all are missing"
+            raise UserError(
+                f"{self._directory!r} holds no checkpoint that can be restored ({reason}). Nothing was changed: "
+                "bring one back, or choose another --model_dir"
+            )
+        return None
+
+    def save(self, step: int) -> None:
+        """Saves the present state; what was there of this step is replaced.
+
+        Raises:
+          UserError: it cannot be written, or not be read back. Those before are not touched.
+        """
+        try:
+            if self._manager is None:
+                self._tidy()
+                self._manager = tf.train.CheckpointManager(self._checkpoint, self._directory, max_to_keep=self._keep)
+            path = self._manager.save(checkpoint_number=step)
+            self._damaged.add(step)
+            reader = tf.train.load_checkpoint(path)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)  # which compares checksums
+            self._damaged.remove(step)
+        except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
+            self._manager = None  # its list may be ahead of the files
+            with contextlib.suppress(OSError):
+                self._remove_pieces()
+            raise UserError(
+                f"cannot write the checkpoint of step {step} to {self._directory!r} ({first_line(error)})"
+            ) from error
+
+    def _path(self, step: int) -> str:
+        return os.path.join(self._directory, f"ckpt-{step}")
+
+    def _steps(self) -> list[int]:
+        """Of the checkpoints whose index is there, in order."""
+        if not os.path.isdir(self._directory):  # not yet made by the process that writes
+            return []
+        names = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in os.listdir(self._directory))
+        return sorted(int(name[1]) for name in names if name)
+
+    def _listed_steps(self) -> set[int]:
+        """Of the checkpoints in TensorFlow's list; a damaged list counts as empty."""
+        try:
+            state = tf.train.get_checkpoint_state(self._directory)
+        except (ValueError, tf.errors.OpError):
+            state = None
+        paths = list(state.all_model_checkpoint_paths) if state else []
+        numbers = (re.search(r"-(\d+)$", path) for path in paths)
+        return {int(number[1]) for number in numbers if number}
+
+    def _tidy(self) -> None:
+        """Puts damaged checkpoints aside, removes pieces of unfinished ones, and lists what is there."""
+        for step in self._damaged:
+            for path in glob.glob(glob.escape(self._path(step)) + ".*"):
+                if not path.endswith(".damaged"):
+                    os.replace(path, path + ".damaged")
+        self._damaged.clear()
+        self._remove_pieces()
+        steps = self._steps()
+        if set(steps) == self._listed_steps():
+            return
+        if not steps:
+            os.remove(os.path.join(self._directory, "checkpoint"))
+            return
+        paths = list(map(self._path, steps))
+        times = [os.path.getmtime(path + ".index") for path in paths]
+        tf.compat.v1.train.update_checkpoint_state(
+            self._directory,
+            os.path.basename(paths[-1]),
+            list(map(os.path.basename, paths)),
+            all_model_checkpoint_timestamps=times,
+            last_preserved_timestamp=min(times) - 1.0,
+        )
+
+    def _remove_pieces(self) -> None:
+        kept = {f"ckpt-{step}" for step in self._steps()}
+        for name in os.listdir(self._directory):
+            step_name = re.match(r"ckpt-\d+", name)
+            is_whole = re.fullmatch(r"ckpt-\d+\.(index|data-\d+-of-\d+)", name) and step_name[0] in kept
+            if not step_name or is_whole or name.endswith(".damaged"):
+                continue
+            path = os.path.join(self._directory, name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+
+
 class BestCheckpoint:
     """Keeps the whole state of the run at the evaluation with the least distance, apart from the newest ones.
 
@@ -127,14 +256,19 @@ class BestCheckpoint:
         self._record_path = os.path.join(directory, "best.json")
 
     def offer(self, step: int, distance: float, protocol: Protocol) -> None:
-        """Saves the present state if none is kept whose distance, under this protocol, is less or the same."""
+        """Saves the present state if none is kept whose distance, under this protocol, is less or the same.
+
+        Raises:
+          UserError: it cannot be written, or not be read back.
+        """
         conditions = protocol.as_dict()
         if os.path.exists(self._record_path):
             if not self._is_comparable(conditions):
                 self._put_aside(step)
             elif self._record()["distance"] <= distance:
                 return
-        tf.train.CheckpointManager(self._checkpoint, self._directory, max_to_keep=1).save(checkpoint_number=step)
+        os.makedirs(self._directory, exist_ok=True)
+        RunCheckpoints(self._checkpoint, self._directory, keep=1).save(step)
         record = {"step": step, "distance": distance, "protocol": conditions}
         write_atomically(self._record_path, (json.dumps(record, indent=2) + "\n").encode())
 

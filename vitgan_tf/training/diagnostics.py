@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +12,7 @@ from vitgan_tf.images import image_grid, to_uint8
 from vitgan_tf.layers.spectral import ISNDense, leading_singular_triplet, normalized_layers
 from vitgan_tf.models.discriminator import ViTDiscriminator
 from vitgan_tf.models.generator import ViTGenerator
-from vitgan_tf.training.callbacks import StepCallback
+from vitgan_tf.training.callbacks import EVENTS, StepCallback, written_if_possible
 
 # In pixels: least width of a picture, and of a cell of it; grey around each cell, and around each map within one.
 MIN_WIDTH = 640
@@ -20,15 +21,30 @@ CELL_MARGIN = 4
 MAP_MARGIN = 1
 
 
+def _paths(network: tf.keras.Model) -> dict[int, str]:
+    """Of each layer inside a network, by its id: "discriminator/block_0/mlp/expand"."""
+    modules = [module for module in (network, *network.submodules) if isinstance(module, tf.keras.layers.Layer)]
+    insides = [(module, {id(module), *map(id, module.submodules)}) for module in modules]
+    insides.sort(key=lambda pair: len(pair[1]), reverse=True)  # what encloses a layer has more in it
+    return {
+        id(layer): "/".join(module.name for module, inside in insides if id(layer) in inside) for layer in modules
+    }
+
+
 def spectral_layers(network: tf.keras.Model) -> dict[str, ISNDense]:
     """The spectrally normalised layers of a network, by path: "discriminator/block_0/mlp/expand"."""
-    insides = [(module, set(map(id, module.submodules))) for module in (network, *network.submodules)]
-    insides.sort(key=lambda pair: len(pair[1]), reverse=True)  # what encloses a layer has more in it
-    layers = {}
-    for layer in normalized_layers(network):
-        enclosing = [module.name for module, inside in insides if id(layer) in inside]
-        layers["/".join([*enclosing, layer.name])] = layer
-    return layers
+    paths = _paths(network)
+    return {paths[id(layer)]: layer for layer in normalized_layers(network)}
+
+
+def _weight_paths(network: tf.keras.Model) -> dict[int, str]:
+    """Of each weight of a network, by its id: "discriminator/block_0/mlp/expand/kernel"."""
+    paths, found = _paths(network), {}
+    for layer in (network, *network.submodules):
+        for attribute, value in vars(layer).items():
+            if isinstance(value, tf.Variable):
+                found[id(value)] = f"{paths.get(id(layer), layer.name)}/{attribute}"
+    return found
 
 
 def spectral_norms(layer: ISNDense) -> tuple[float, float]:
@@ -115,6 +131,57 @@ def _rows(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     return image_grid(cells.reshape(-1, *cells.shape[2:]), columns=cells.shape[1], min_width=MIN_WIDTH)
 
 
+def divergence_report(gan: tf.keras.Model, step: int, metrics: dict[str, float]) -> dict[str, Any]:
+    """What is known of a step whose losses or gradients are not finite, as JSON can hold it.
+
+    Args:
+      gan: after that step.
+      step: its number.
+      metrics: of `GAN.train_step`.
+
+    Returns:
+      step; not_finite, the names of the metrics that are not; metrics.
+      Of discriminator and generator each: gradient_norms, by weight, those that are not finite first, then from
+        large to small; weights_not_finite, their names after the step; spectral_norms, sigma of each spectrally
+        normalised layer by power iteration, null where its kernel is not finite.
+      advice: what to try.
+    """
+    report: dict[str, Any] = {
+        "step": step,
+        "not_finite": [name for name, value in metrics.items() if not math.isfinite(value)],
+        "metrics": {name: _json_number(value) for name, value in metrics.items()},
+    }
+    for prefix, network in (("d", gan.discriminator), ("g", gan.generator)):
+        names = _weight_paths(network)
+        weights = {names.get(id(weight), weight.name): weight for weight in network.trainable_variables}
+        norms = gan.gradient_norms[f"{prefix}_gradient_norm"].numpy().tolist()
+        pairs = list(zip(weights, norms))
+        pairs.sort(key=lambda pair: -pair[1] if math.isfinite(pair[1]) else -math.inf)
+        report[network.name] = {
+            "gradient_norms": {name: _json_number(norm) for name, norm in pairs},
+            "weights_not_finite": [name for name, weight in weights.items() if not _is_finite(weight)],
+            "spectral_norms": {
+                path: spectral_norms(layer)[0] if _is_finite(layer.kernel) and _is_finite(layer.u) else None
+                for path, layer in spectral_layers(network).items()
+            },
+        }
+    report["advice"] = [
+        "lower --generator_learning_rate and --discriminator_learning_rate",
+        "another --seed, or --on_nan=rollback, which goes on from the newest checkpoint with other random numbers",
+        "--precision=float32, where it was a mixed one",
+        "the discriminator's --discriminator.normalization=isn and its L2 attention, where they were changed",
+    ]
+    return report
+
+
+def _json_number(value: float) -> float | str:
+    return float(value) if math.isfinite(value) else str(float(value))  # JSON has no "nan"
+
+
+def _is_finite(variable: tf.Variable) -> bool:
+    return bool(np.isfinite(variable.numpy()).all())
+
+
 class DiagnosticsWriter(StepCallback):
     """TensorBoard: spectral norms of both networks, and attention maps. Changes nothing of the training.
 
@@ -139,24 +206,29 @@ class DiagnosticsWriter(StepCallback):
         self._seed = seed
 
     def at_step(self, step, logs):
-        with self._writer.as_default(step):
-            self._write_spectral_norms()
-            picture = discriminator_attention(self.model.discriminator, self._images)
-            tf.summary.image("attention/discriminator", picture[None])
-            generator = self.model.ema_generator
-            latents = tf.random.stateless_normal(
-                [self._images.shape[0], generator.latent_dim], [self._seed, self._images.shape[0]]
-            )
-            tf.summary.image("attention/generator", generator_attention(generator, latents)[None])
-        self._writer.flush()
+        generator = self.model.ema_generator
+        latents = tf.random.stateless_normal(
+            [self._images.shape[0], generator.latent_dim], [self._seed, self._images.shape[0]]
+        )
+        pictures = {
+            "attention/discriminator": discriminator_attention(self.model.discriminator, self._images),
+            "attention/generator": generator_attention(generator, latents),
+        }
+        scalars = self._spectral_norms()
+        with written_if_possible(EVENTS), self._writer.as_default(step):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+            for name, picture in pictures.items():
+                tf.summary.image(name, picture[None])
+            self._writer.flush()
 
-    def _write_spectral_norms(self) -> None:
+    def _spectral_norms(self) -> dict[str, float]:
         layers = {**spectral_layers(self.model.discriminator), **spectral_layers(self.model.generator)}
-        errors = []
+        scalars, errors = {}, []
         for path, layer in layers.items():
             estimate, exact = spectral_norms(layer)
-            tf.summary.scalar(f"sigma/{path}/power_iteration", estimate)
-            tf.summary.scalar(f"sigma/{path}/svd", exact)
+            scalars[f"sigma/{path}/power_iteration"], scalars[f"sigma/{path}/svd"] = estimate, exact
             errors.append(abs(exact - estimate) / exact)
         if errors:
-            tf.summary.scalar("sigma/largest_relative_error", max(errors))
+            scalars["sigma/largest_relative_error"] = max(errors)
+        return scalars

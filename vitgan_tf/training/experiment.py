@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from absl import logging
 from vitgan_tf.config import DataLocation, ExperimentConfig
 from vitgan_tf.data.loading import fingerprint, load_images
 from vitgan_tf.data.pipeline import training_dataset
-from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.errors import DivergedError, Interrupted, UserError, first_line
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import ImageSampler
@@ -25,17 +26,20 @@ from vitgan_tf.models.discriminator import build_discriminator
 from vitgan_tf.models.generator import build_generator
 from vitgan_tf.training.callbacks import (
     CheckpointWriter,
+    CollapseWatch,
     MetricsReset,
     MetricsWriter,
     ProgressBar,
     SampleWriter,
     ScalarWriter,
+    SkipWatch,
     StopOnDivergence,
 )
-from vitgan_tf.training.checkpoints import BestCheckpoint, restore_from
-from vitgan_tf.training.diagnostics import DiagnosticsWriter
+from vitgan_tf.training.checkpoints import BestCheckpoint, RunCheckpoints
+from vitgan_tf.training.diagnostics import DiagnosticsWriter, divergence_report
 from vitgan_tf.training.gan import GAN
-from vitgan_tf.training.run_directory import CHECKPOINTS, RunDirectory
+from vitgan_tf.training.interruption import StopRequest
+from vitgan_tf.training.run_directory import CHECKPOINTS, RunDirectory, held_run
 from vitgan_tf.training.strategies import agree_on_step, describe, distribute, num_workers, resolve, worker
 
 
@@ -69,17 +73,6 @@ def build_gan(config: ExperimentConfig) -> GAN:
     return gan
 
 
-def restore(gan: GAN, manager: tf.train.CheckpointManager) -> int:
-    """Loads the newest checkpoint, if there is one, and returns the number of finished steps.
-
-    Raises:
-      UserError: the checkpoint cannot be read, or does not hold all of the state.
-    """
-    if manager.latest_checkpoint:
-        restore_from(manager.latest_checkpoint, manager.checkpoint)
-    return int(gan.step.numpy())
-
-
 def run_experiment(
     config: ExperimentConfig,
     model_dir: str,
@@ -97,25 +90,40 @@ def run_experiment(
       strategy: devices to compute on, by default one. Of several processes, the chief alone writes.
 
     Raises:
-      UserError: data or directory cannot be used, the batch cannot be shared by the replicas, another process has
-        ended, or the training diverged.
+      UserError: data or directory cannot be used, another run writes to it, the batch cannot be shared by the
+        replicas, or another process has ended.
+      DivergedError: a loss or gradient is not finite, and `TrainConfig.on_nan` does not help.
+      Interrupted: by Ctrl-C or SIGTERM while it trained; the state after the last finished step is saved.
     """
     strategy, location = strategy or tf.distribute.get_strategy(), location or DataLocation()
-    is_chief = worker(strategy) == 0
     resolve(config, strategy)  # what does not go together is said before images are decoded for minutes
     images = load_images(config.data, location)
     identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
-    directory = RunDirectory(model_dir, config, provenance, identity) if is_chief else None
+    is_chief = worker(strategy) == 0  # of several processes, it alone writes
+    with held_run(model_dir) if is_chief else contextlib.nullcontext():
+        directory = RunDirectory(model_dir, config, provenance, identity) if is_chief else None
+        _run(config, model_dir, strategy, images, directory, location)
+
+
+def _run(
+    config: ExperimentConfig,
+    model_dir: str,
+    strategy: tf.distribute.Strategy,
+    images: np.ndarray,
+    directory: RunDirectory | None,
+    location: DataLocation,
+) -> None:
+    """Trains and exports; directory is None where another process writes."""
     try:
         with strategy.scope():
             gan = build_gan(config)
-        manager = tf.train.CheckpointManager(
-            gan.checkpoint(), os.path.join(model_dir, CHECKPOINTS), max_to_keep=config.log.keep_checkpoints
+        checkpoints = RunCheckpoints(
+            gan.checkpoint(), os.path.join(model_dir, CHECKPOINTS), config.log.keep_checkpoints
         )
-        first_step = restore(gan, manager)
+        first_step = checkpoints.restore_newest() or 0
         agree_on_step(strategy, first_step)
         if first_step < config.total_steps:
-            _train(gan, strategy, images, directory, manager, location, first_step)
+            _train(gan, strategy, images, directory, checkpoints, location, first_step)
             # The others stay until the chief has evaluated: it would miss them.
             agree_on_step(strategy, int(gan.step.numpy()))
     except _LOST as error:
@@ -125,8 +133,14 @@ def run_experiment(
             "another process of this run has ended: give all of them their commands again, and they go on from the "
             f"newest checkpoint ({first_line(error)})"
         ) from error
-    if is_chief:
-        export_generator(gan.ema_generator, directory.saved_model, int(gan.step.numpy()))
+    if directory is not None:
+        try:
+            export_generator(gan.ema_generator, directory.saved_model, int(gan.step.numpy()))
+        except (OSError, tf.errors.OpError) as error:
+            raise UserError(
+                f"cannot write {directory.saved_model} ({first_line(error)}): the training is complete and saved, "
+                "and the same command exports it"
+            ) from error
         logging.info("run complete: %s holds samples/ and saved_model/", model_dir)
 
 
@@ -134,12 +148,44 @@ def run_experiment(
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
 
 
+# From the same checkpoint.
+_MAX_ROLLBACKS = 3
+
+
 def _train(
     gan: GAN,
     strategy: tf.distribute.Strategy,
     images: np.ndarray,
     directory: RunDirectory | None,
-    manager: tf.train.CheckpointManager,
+    checkpoints: RunCheckpoints,
+    location: DataLocation,
+    first_step: int,
+) -> None:
+    """From first_step to the end, and from the newest checkpoint again where it diverges and that is wanted."""
+    rollbacks = []
+    while True:
+        try:
+            _fit(gan, strategy, images, directory, checkpoints, location, first_step)
+            return
+        except DivergedError as error:
+            attempt = int(gan.attempt.numpy())
+            if gan.config.train.on_nan != "rollback":
+                raise
+            step = checkpoints.restore_newest()
+            if step is None or rollbacks.count(step) == _MAX_ROLLBACKS:
+                raise
+            logging.warning("%s. Going on from step %d with other random numbers", error, step)
+            rollbacks.append(step)
+            gan.attempt.assign(attempt + 1)
+            first_step = step
+
+
+def _fit(
+    gan: GAN,
+    strategy: tf.distribute.Strategy,
+    images: np.ndarray,
+    directory: RunDirectory | None,
+    checkpoints: RunCheckpoints,
     location: DataLocation,
     first_step: int,
 ) -> None:
@@ -169,22 +215,44 @@ def _train(
 
     dataset = distribute(strategy, share_of)
     run = {"first_step": first_step, "total_steps": total_steps}
-    options = {"steps_per_epoch": total_steps - first_step, "verbose": 0}
+    stop, progress = StopRequest(**run), ProgressBar(**run)
+
+    def report(step: int, logs: dict[str, float]) -> str:
+        if directory is None:
+            return ""
+        try:
+            return f"; see {directory.write_divergence(divergence_report(gan, step, logs))}"
+        except OSError:
+            return ""
+
+    guard = SkipWatch if train.on_nan == "skip" else StopOnDivergence
+    callbacks = [guard(report=report, **run), stop]
     if directory is None:
-        callbacks = [StopOnDivergence(**run), MetricsReset(period=config.log.scalars_every_steps, **run)]
-        gan.fit(dataset, callbacks=callbacks, **options)
-        return
-    # From its beginning, a run evaluates step 0 again.
-    directory.drop_metrics_after(first_step or -1)
-    # The chief of several processes draws and evaluates alone, while the others wait for the next step.
-    with strategy.scope() if num_workers(strategy) == 1 else contextlib.nullcontext():
-        evaluator = _evaluator(config, images, directory, location)
-        callbacks = _callbacks(gan, config, images, directory, manager, evaluator, first_step)
-    progress = ProgressBar(**run)
-    try:
-        gan.fit(dataset, callbacks=[*callbacks, progress], **options)
-    finally:
-        progress.close()
+        callbacks += [MetricsReset(period=config.log.scalars_every_steps, **run)]
+    else:
+        # From its beginning, a run evaluates step 0 again.
+        directory.drop_metrics_after(first_step or -1)
+        # The chief of several processes draws and evaluates alone, while the others wait for the next step.
+        with strategy.scope() if num_workers(strategy) == 1 else contextlib.nullcontext():
+            evaluator = _evaluator(config, images, directory, location)
+            callbacks += _callbacks(gan, config, images, directory, checkpoints, evaluator, first_step)
+        callbacks += [progress]
+    with stop.received():
+        try:
+            gan.fit(dataset, steps_per_epoch=total_steps - first_step, verbose=0, callbacks=callbacks)
+        except Interrupted as error:
+            progress.close()
+            step = int(gan.step.numpy())
+            if step > first_step and directory is not None:
+                checkpoints.save(step)
+            name = signal.Signals(error.signal_number).name
+            message = f"stopped by {name} after step {step}: the same command goes on from there"
+            raise Interrupted(error.signal_number, message) from None
+        except _LOST:
+            stop.check()  # then the others were stopped as well
+            raise
+        finally:
+            progress.close()
 
 
 def _evaluator(
@@ -216,7 +284,7 @@ def _callbacks(
     config: ExperimentConfig,
     images: np.ndarray,
     directory: RunDirectory,
-    manager: tf.train.CheckpointManager,
+    checkpoints: RunCheckpoints,
     evaluator: Evaluator | None,
     first_step: int,
 ) -> list[tf.keras.callbacks.Callback]:
@@ -244,13 +312,12 @@ def _callbacks(
         period = config.kimg_to_steps(log.diagnostics_every_kimg)
         shown = to_float(images[: DiagnosticsWriter.NUM_IMAGES])
         diagnostics.append(DiagnosticsWriter(writer, shown, train.seed, period=period, **run))
+    samples_period = config.kimg_to_steps(log.samples_every_kimg)
     return [
-        StopOnDivergence(**run),
+        CollapseWatch(writer, sampler, train.seed, period=samples_period, **run),
         ScalarWriter(writer, train.batch_size, period=log.scalars_every_steps, **run),
-        SampleWriter(
-            directory, writer, sampler, train.seed, period=config.kimg_to_steps(log.samples_every_kimg), **run
-        ),
+        SampleWriter(directory, writer, sampler, train.seed, period=samples_period, **run),
         *metrics,
         *diagnostics,
-        CheckpointWriter(manager, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),
+        CheckpointWriter(checkpoints, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),
     ]

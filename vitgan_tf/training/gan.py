@@ -55,6 +55,21 @@ class GAN(tf.keras.Model):
             name="step",
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
+        # What makes the random numbers of a run that went back to a checkpoint others than before.
+        self.attempt = tf.Variable(
+            0,
+            dtype=tf.int32,
+            trainable=False,
+            name="attempt",
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        # Updates that were left out since the last one that was not.
+        self.skipped_in_a_row = self._last_of_a_step("skipped_in_a_row", [], tf.int32)
+        # Of each variable, in the last step.
+        self.gradient_norms = {
+            name: self._last_of_a_step(name, [len(network.trainable_variables)])
+            for name, network in (("d_gradient_norm", discriminator), ("g_gradient_norm", generator))
+        }
         # LeCam's moving averages of the mean logits, a_R and a_F.
         self.real_logit_average, self.fake_logit_average = (
             tf.Variable(0.0, trainable=False, name=name, aggregation=tf.VariableAggregation.MEAN)
@@ -62,6 +77,16 @@ class GAN(tf.keras.Model):
         )
         self._generator_norms, self._discriminator_norms = map(normalized_layers, (generator, discriminator))
         self._metrics_by_name = {name: _metric(name) for name in _metric_names(config)}
+
+    @staticmethod
+    def _last_of_a_step(name: str, shape: list[int], dtype: tf.DType = tf.float32) -> tf.Variable:
+        """What a step leaves for who asks after it; all replicas compute the same. No state: not in checkpoints."""
+        return tf.Variable(
+            tf.zeros(shape, dtype),
+            trainable=False,
+            name=name,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
 
     def compile(self, xla: str = "off", microbatch: int = 0, **kwargs):
         """Makes the optimisers.
@@ -83,7 +108,7 @@ class GAN(tf.keras.Model):
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     def checkpoint(self) -> tf.train.Checkpoint:
-        """All state: networks, spectral-norm vectors, moving average, optimisers, LeCam's averages and step."""
+        """All state: networks, spectral-norm vectors, moving average, optimisers, LeCam's averages, step, attempt."""
         checkpoint = tf.train.Checkpoint(
             generator=self.generator,
             discriminator=self.discriminator,
@@ -93,6 +118,7 @@ class GAN(tf.keras.Model):
             real_logit_average=self.real_logit_average,
             fake_logit_average=self.fake_logit_average,
             step=self.step,
+            attempt=self.attempt,
         )
         # Made now: of several processes one alone saves, and variables are made by all of them together.
         checkpoint.save_counter  # noqa: B018
@@ -130,13 +156,26 @@ class GAN(tf.keras.Model):
         beta = ema_beta(images_seen, train.batch_size, train.ema_halflife_kimg, train.ema_rampup)
         update_ema(self.ema_generator, self.generator, beta)
         self.step.assign_add(1)
+        if train.on_nan == "skip":
+            values = self._without_skipped(values)
         for name, metric in self._metrics_by_name.items():
             metric.update_state(values[name.replace("_max", "")], sample_weight=values.get(f"{name}_weight"))
         return {name: metric.result() for name, metric in self._metrics_by_name.items()}
 
+    def _without_skipped(self, values: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Values and weights for the metrics, where those that are not finite have weight 0; counts skipped steps."""
+        has_skipped = values["d_gradient_norm_weight"] * values["g_gradient_norm_weight"] < 1.0
+        self.skipped_in_a_row.assign(tf.where(has_skipped, self.skipped_in_a_row + 1, 0))
+        result = {}
+        for name in {name.replace("_max", "") for name in self._metrics_by_name}:
+            is_finite = tf.math.is_finite(values[name])
+            result[name] = tf.where(is_finite, values[name], 0.0)
+            result[f"{name}_weight"] = tf.where(is_finite, values.get(f"{name}_weight", 1.0), 0.0)
+        return result
+
     def _step_seeds(self, count: int) -> tf.Tensor:
         """Seeds of this step, (count, 2), the same on all replicas: see `_places`."""
-        seed = tf.constant([self.config.train.seed, 0])
+        seed = tf.stack([self.config.train.seed, self.attempt])
         step_seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(self.step, tf.int32))
         return tf.random.experimental.stateless_split(step_seed, count)
 
@@ -228,9 +267,12 @@ class GAN(tf.keras.Model):
     ) -> dict[str, tf.Tensor]:
         """Updates the variables; returns the norm of the gradients under a name, and its weight as a metric."""
         optimizer.apply_gradients(zip(gradients, variables), skip_gradients_aggregation=True)
-        norm, weight = tf.linalg.global_norm(gradients), tf.ones([])
-        if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-            # A scale that was too large: the step is left out, and the next one tries a smaller scale.
+        norms = tf.sqrt(2.0 * tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients]))
+        self.gradient_norms[name].assign(norms)
+        norm, weight = tf.norm(norms), tf.ones([])
+        scales = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+        if scales or self.config.train.on_nan == "skip":
+            # With a scale that was too large, the step is left out too, and the next one tries a smaller one.
             is_finite = tf.math.is_finite(norm)
             norm, weight = tf.where(is_finite, norm, 0.0), tf.cast(is_finite, tf.float32)
         return {name: norm, f"{name}_weight": weight}
@@ -350,7 +392,10 @@ class GAN(tf.keras.Model):
         decay = self.config.loss.lecam_decay
         averages = []
         for average, mean in ((self.real_logit_average, real_mean), (self.fake_logit_average, fake_mean)):
-            average.assign(decay * average + (1.0 - decay) * tf.stop_gradient(mean))
+            mean = tf.stop_gradient(mean)
+            if self.config.train.on_nan == "skip":
+                mean = tf.where(tf.math.is_finite(mean), mean, average)
+            average.assign(decay * average + (1.0 - decay) * mean)
             averages.append(tf.convert_to_tensor(average))
         return averages
 

@@ -17,20 +17,40 @@ class FusedAdam(tf.keras.optimizers.Adam):
 
     Keras spells this out as a dozen operations, each a pass over all weights. Variables, checkpoints and arguments
     are those of `tf.keras.optimizers.Adam`; sparse gradients and amsgrad are not supported.
+
+    Args:
+      skips_non_finite: where a gradient of any variable is not finite, no variable, m or v is changed; the step
+        counts in t all the same.
+      **kwargs: of `tf.keras.optimizers.Adam`.
     """
 
-    def apply_gradients(self, *args, **kwargs) -> tf.Variable:
+    def __init__(self, *args, skips_non_finite: bool = False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.skips_non_finite = skips_non_finite
+
+    def apply_gradients(self, grads_and_vars, *args, **kwargs) -> tf.Variable:
+        is_finite = None
+        if self.skips_non_finite:
+            grads_and_vars = list(grads_and_vars)
+            is_finite = tf.math.is_finite(tf.linalg.global_norm([gradient for gradient, _ in grads_and_vars]))
+            # Zero times infinity is not a number.
+            grads_and_vars = [
+                (tf.where(is_finite, gradient, tf.zeros_like(gradient)), variable)
+                for gradient, variable in grads_and_vars
+            ]
         # What is the same for all variables, once in a step and graph: for each of them, it would be a tenth of all
         # operations of a training step, and of the time to trace them.
-        self._coefficients = functools.cache(self._compute_coefficients)
-        return super().apply_gradients(*args, **kwargs)
+        self._coefficients = functools.cache(functools.partial(self._compute_coefficients, is_finite))
+        return super().apply_gradients(grads_and_vars, *args, **kwargs)
 
-    def _compute_coefficients(self, graph: tf.Graph, dtype: tf.DType) -> dict[str, tf.Tensor]:
+    def _compute_coefficients(
+        self, is_finite: tf.Tensor | None, graph: tf.Graph, dtype: tf.DType
+    ) -> dict[str, tf.Tensor]:
         """Scalars of `tf.raw_ops.ResourceApplyAdam`, in the graph, which is the current one."""
         del graph  # which tells apart what is cached
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         step = tf.cast(self.iterations + 1, dtype)
-        return {
+        coefficients = {
             "beta1_power": tf.pow(beta_1, step),
             "beta2_power": tf.pow(beta_2, step),
             "lr": tf.cast(self.learning_rate, dtype),
@@ -38,6 +58,11 @@ class FusedAdam(tf.keras.optimizers.Adam):
             "beta2": beta_2,
             "epsilon": tf.constant(self.epsilon, dtype),
         }
+        if is_finite is not None:
+            # An update by which everything stays what it is.
+            for name, neutral in (("lr", 0.0), ("beta1", 1.0), ("beta2", 1.0)):
+                coefficients[name] = tf.where(is_finite, coefficients[name], tf.constant(neutral, dtype))
+        return coefficients
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         index = self._index_dict[self._var_key(variable)]
@@ -53,7 +78,11 @@ class FusedAdam(tf.keras.optimizers.Adam):
 def build_optimizer(learning_rate: float, config: TrainConfig) -> tf.keras.optimizers.Optimizer:
     """Adam with the configured betas (paper, "Experiment Setup"); in mixed_float16, with a dynamic loss scale."""
     optimizer = FusedAdam(
-        learning_rate, beta_1=config.adam_beta1, beta_2=config.adam_beta2, epsilon=config.adam_epsilon
+        learning_rate,
+        beta_1=config.adam_beta1,
+        beta_2=config.adam_beta2,
+        epsilon=config.adam_epsilon,
+        skips_non_finite=config.on_nan == "skip",
     )
     if config.precision == "mixed_float16":
         return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +15,7 @@ import tensorflow as tf
 import vitgan_tf
 from vitgan_tf.config import ExperimentConfig, differences, from_dict
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import append_json_line, write_atomically
+from vitgan_tf.files import append_json_line, only_one, write_atomically
 
 # These may change when a run goes on: they do not alter what its steps compute, but for rounding.
 _FREE_TO_CHANGE = (
@@ -21,12 +23,14 @@ _FREE_TO_CHANGE = (
     "train.microbatch",
     "train.steps_per_execution",
     "train.xla",
+    "train.on_nan",
     "log.",
     "eval.",
 )
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
+DIVERGENCE = "divergence.json"
 CHECKPOINTS = "checkpoints"
 BEST_CHECKPOINT = "best_checkpoint"
 DIGITS_CLASSIFIER = "digits_classifier.h5"
@@ -46,6 +50,34 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
         return from_dict(content["config"]), dict(content.get("data", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{config_path} is not the configuration of a run ({error})") from error
+
+
+@contextlib.contextmanager
+def held_run(path: str) -> Iterator[None]:
+    """Holds a run directory, made with its parents if it is missing, for the one process that writes to it.
+
+    The lock is the operating system's, and ends with the process in whatever way that ends.
+
+    Raises:
+      UserError: another process holds it, or the directory cannot be made or written.
+    """
+    if "://" in path:
+        raise UserError(f"{path!r} is no folder: --model_dir is on a disk, of this machine or mounted")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(only_one(path))
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process writes to the run directory {path!r}: wait for it, or choose another --model_dir"
+            ) from error
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        yield
+
+
+def _unwritable(path: str, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(f"cannot write the run directory {path!r} ({reason}): choose another with --model_dir")
 
 
 class RunDirectory:
@@ -69,18 +101,13 @@ class RunDirectory:
         data: dict[str, Any] | None = None,
     ):
         self.path = path
-        if "://" in path:
-            raise UserError(f"{path!r} is no folder: --model_dir is on a disk, of this machine or mounted")
         try:
             for folder in (self.samples, self.checkpoints):
                 os.makedirs(folder, exist_ok=True)
             self._check_same_run(config, data or {})
             self._write_config(config, {"data": data or {}, **(provenance or {})})
         except OSError as error:
-            raise UserError(
-                f"cannot write the run directory {path!r} ({error.strerror or error}): "
-                "choose another with --model_dir"
-            ) from error
+            raise _unwritable(path, error) from error
 
     @property
     def checkpoints(self) -> str:
@@ -142,12 +169,25 @@ class RunDirectory:
         """Adds one line to metrics.jsonl."""
         append_json_line(self._metrics_path, values)
 
+    def write_divergence(self, report: dict[str, Any]) -> str:
+        """Writes divergence.json, and returns its path."""
+        path = os.path.join(self.path, DIVERGENCE)
+        write_atomically(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        return path
+
+    def has_metrics_of(self, step: int) -> bool:
+        """Whether the training has written a line of metrics.jsonl at a step."""
+        return any(_training_step(line) == step for line in self._metrics_lines())
+
+    def _metrics_lines(self) -> list[str]:
+        if not os.path.exists(self._metrics_path):
+            return []
+        with open(self._metrics_path, encoding="utf-8") as file:
+            return file.readlines()
+
     def drop_metrics_after(self, step: int) -> None:
         """Removes what the training wrote at steps that it reached and did not save: those lines will come again."""
-        if not os.path.exists(self._metrics_path):
-            return
-        with open(self._metrics_path, encoding="utf-8") as file:
-            lines = file.readlines()
+        lines = self._metrics_lines()
         kept = [line for line in lines if _training_step(line) <= step]
         if len(kept) < len(lines):
             write_atomically(self._metrics_path, "".join(kept).encode())

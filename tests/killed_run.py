@@ -1,0 +1,107 @@
+"""Trainings that a fault ends at a chosen point, for test_reliability: each in a forked process of its own.
+
+TensorFlow is imported once, by the process that is forked, and has computed nothing there.
+"""
+
+import contextlib
+import functools
+import itertools
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import time
+
+from vitgan_tf import export
+from vitgan_tf.config import override
+from vitgan_tf.evaluation.evaluator import Evaluator
+from vitgan_tf.presets import preset
+from vitgan_tf.training import callbacks, checkpoints, experiment, run_directory
+
+# Where each is looked up, and its name there.
+FUNCTIONS = {
+    "step": (callbacks.StopOnDivergence, "at_step"),
+    "images of an evaluation": (Evaluator, "_activations"),
+    "checkpoint": (checkpoints.RunCheckpoints, "save"),
+    "best checkpoint": (checkpoints.BestCheckpoint, "offer"),
+    "metrics": (run_directory.RunDirectory, "append_metrics"),
+    "samples": (callbacks, "write_png"),
+    "export": (experiment, "export_generator"),
+    "removal of an export": (export.shutil, "rmtree"),
+}
+
+
+def _kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_while_writing(size, *arguments):
+    """The kernel kills this process in the middle of the write that makes a file larger, wherever that is."""
+    with contextlib.suppress(OSError, IndexError, AttributeError):
+        # Of a file that only grows: so many bytes more.
+        size += os.path.getsize(os.path.join(arguments[0].path, run_directory.METRICS))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def _around(function_name, number, before=None, after=None):
+    """Calls before, or after, around the number-th call of a function from now on."""
+    place, name = FUNCTIONS[function_name]
+    function, count = getattr(place, name), itertools.count(1)
+
+    @functools.wraps(function)
+    def patched(*args, **kwargs):
+        is_it = next(count) == number
+        if is_it and before:
+            before(*args)
+        result = function(*args, **kwargs)
+        if is_it and after:
+            after(*args)
+        return result
+
+    setattr(place, name, patched)
+
+
+def after(function_name, number=1):
+    """Killed once the number-th call of a function has returned."""
+    return ("after", function_name, number)
+
+
+def writing(function_name, size, number=1):
+    """Killed in the number-th call of a function, when a file it writes has so many bytes."""
+    return ("writing", function_name, number, size)
+
+
+def seconds(number):
+    """Killed so many seconds after the start, wherever that is."""
+    return ("seconds", number)
+
+
+def _inject(kind, *arguments):
+    if kind == "after":
+        _around(*arguments, after=_kill)
+    elif kind == "writing":
+        function_name, number, size = arguments
+        _around(function_name, number, before=functools.partial(_kill_while_writing, size))
+    else:
+        threading.Thread(target=lambda: (time.sleep(*arguments), _kill()), daemon=True).start()
+
+
+def _train(model_dir, fields, fault):
+    with open(f"{model_dir}.log", "ab") as log:
+        os.dup2(log.fileno(), 2)
+    if fault is not None:
+        _inject(*fault)
+    experiment.run_experiment(override(preset("tiny"), fields), model_dir)
+
+
+def run(model_dir, fields, fault=None):
+    """Trains in a process of its own, which logs to MODEL_DIR.log; returns its exit code, as `subprocess` does."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_train, args=(str(model_dir), fields, fault))
+    process.start()
+    process.join()
+    return process.exitcode

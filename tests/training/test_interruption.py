@@ -1,0 +1,157 @@
+"""Signals end a training between two steps, and a second one ends it at once."""
+
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import commands
+import pytest
+
+from vitgan_tf.errors import Interrupted
+from vitgan_tf.training import interruption
+from vitgan_tf.training.interruption import StopRequest
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _send(number):
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)  # Python calls handlers between two of its operations
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_a_step_waits_for_its_end(number):
+    stop = StopRequest(first_step=5, total_steps=100)
+    with stop.received():
+        stop.on_train_batch_begin(0)
+        stop.on_train_batch_end(0, {})
+        stop.on_train_batch_begin(1)
+        _send(number)
+        with pytest.raises(Interrupted) as caught:
+            stop.on_train_batch_end(1, {})
+    assert stop.step == 7 and caught.value.exit_code == 128 + number
+    with pytest.raises(Interrupted):
+        stop.check()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("where", ["before the training", "during the first step", "between two steps"])
+def test_elsewhere_a_signal_ends_what_is_being_done(number, where):
+    stop = StopRequest(first_step=0, total_steps=100)
+    with stop.received():
+        stop.check()
+        if where != "before the training":
+            stop.on_train_batch_begin(0)
+        if where == "between two steps":
+            stop.on_train_batch_end(0, {})
+        with pytest.raises(Interrupted) as caught:
+            _send(number)
+    assert caught.value.signal_number == number
+    assert isinstance(caught.value, KeyboardInterrupt)  # what those who know nothing of it handle
+
+
+def test_handlers_are_put_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with StopRequest().received():
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    with pytest.raises(KeyboardInterrupt) as caught:
+        _send(signal.SIGINT)
+    assert type(caught.value) is KeyboardInterrupt
+
+
+def test_on_another_thread_signals_are_left_alone():
+    inside = []
+
+    def train():
+        with StopRequest().received():
+            inside.append([signal.getsignal(number) for number in SIGNALS])
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert inside == [[signal.getsignal(number) for number in SIGNALS]]
+
+
+SECOND_SIGNAL = """
+import os, signal, time
+from vitgan_tf.training.interruption import StopRequest
+stop = StopRequest(0, 10)
+with stop.received():
+    stop.on_train_batch_begin(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    print("still computing", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(10)
+    print("never")
+"""
+
+
+def test_the_second_signal_ends_the_process_at_once():
+    result = subprocess.run(
+        [sys.executable, "-c", SECOND_SIGNAL], capture_output=True, text=True, timeout=60, cwd=commands.ROOT
+    )
+    assert result.returncode == 130 and result.stdout == "still computing\n"
+    assert result.stderr.splitlines()[-1] == "stopped at once: the state is that of the last checkpoint"
+
+
+@pytest.fixture()
+def metadata(monkeypatch):
+    """A server of the metadata of a Google Cloud machine: what it answers, by name, and what it was asked."""
+    answers, asked = {"preempted": "FALSE", "maintenance-event": "NONE"}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers["Metadata-Flavor"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers[self.path.rsplit("/", 1)[1]].encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setattr(interruption, "_POLL_SECONDS", 0.05)
+    yield answers, asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "name, notice", [("preempted", "TRUE"), ("maintenance-event", "TERMINATE_ON_HOST_MAINTENANCE")]
+)
+def test_preemption_of_a_google_machine_is_a_sigterm(metadata, name, notice, caplog):
+    answers, asked = metadata
+    stop = StopRequest(0, 10)
+    with stop.received(), caplog.at_level("WARNING", logger="absl"):
+        time.sleep(0.5)
+        assert len(asked) >= 4
+        with pytest.raises(Interrupted) as caught:
+            answers[name] = notice
+            time.sleep(10)
+    assert caught.value.signal_number == signal.SIGTERM and f"taken away ({name})" in caplog.text
+    assert set(asked) == {(f"/computeMetadata/v1/instance/{kind}", "Google") for kind in answers}
+
+
+def test_a_server_of_metadata_that_is_gone_is_no_preemption(metadata, monkeypatch):
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:9")
+    with StopRequest(0, 10).received():
+        time.sleep(0.5)
+
+
+def test_elsewhere_nobody_is_asked(monkeypatch):
+    monkeypatch.delenv("GCE_METADATA_HOST", raising=False)
+    monkeypatch.setattr(interruption, "_is_google_machine", lambda: False)
+    before = threading.active_count()
+    with StopRequest(0, 10).received():
+        assert threading.active_count() == before

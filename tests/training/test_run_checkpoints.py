@@ -1,0 +1,213 @@
+"""The newest states of a run survive what happens to disks: cut, flipped and missing files, and no room for more."""
+
+import contextlib
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf.errors import UserError
+from vitgan_tf.training.checkpoints import RunCheckpoints
+
+SIZE = 1000
+
+
+def _checkpoints(path, value, keep=3):
+    path.mkdir(exist_ok=True)
+    return RunCheckpoints(tf.train.Checkpoint(value=value), str(path), keep)
+
+
+def _saved(path, steps, keep=3):
+    """A folder of states in which every number is the step."""
+    value = tf.Variable(tf.zeros([SIZE]))
+    checkpoints = _checkpoints(path, value, keep)
+    assert checkpoints.restore_newest() is None
+    for step in steps:
+        value.assign(tf.fill([SIZE], float(step)))
+        checkpoints.save(step)
+    return path
+
+
+def _restored(path):
+    """The step of the newest state that a new process would find, after comparing what it holds."""
+    value = tf.Variable(tf.zeros([SIZE]))
+    step = _checkpoints(path, value).restore_newest()
+    np.testing.assert_array_equal(value.numpy(), np.full([SIZE], step, np.float32))
+    return step
+
+
+def _contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def _data(path, step):
+    return path / f"ckpt-{step}.data-00000-of-00001"
+
+
+def _index(path, step):
+    return path / f"ckpt-{step}.index"
+
+
+def _cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _flip(file, place=0.5):
+    content = bytearray(file.read_bytes())
+    content[int(len(content) * place)] ^= 4
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "data cut": lambda path: _cut(_data(path, 3)),
+    "data empty": lambda path: _data(path, 3).write_bytes(b""),
+    "data missing": lambda path: _data(path, 3).unlink(),
+    "bit of the data": lambda path: _flip(_data(path, 3)),
+    "index cut": lambda path: _cut(_index(path, 3)),
+    "index empty": lambda path: _index(path, 3).write_bytes(b""),
+    "index missing": lambda path: _index(path, 3).unlink(),
+    "bit of the index": lambda path: _flip(_index(path, 3), 0.1),
+    "all of it missing": lambda path: (_index(path, 3).unlink(), _data(path, 3).unlink()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_the_state_before_a_damaged_one_is_used_and_the_damage_named(tmp_path, caplog, damage):
+    path = _saved(tmp_path / "run", [1, 2, 3])
+    damage(path)
+    before = _contents(path)
+    with caplog.at_level("WARNING", logger="absl"):
+        assert _restored(path) == 2
+    assert "ckpt-3" in caplog.text or "step 3 is missing" in caplog.text
+    assert _contents(path) == before
+    # The run goes on, past the damaged state and over it.
+    value = tf.Variable(tf.zeros([SIZE]))
+    checkpoints = _checkpoints(path, value)
+    assert checkpoints.restore_newest() == 2
+    for step in (3, 4):
+        value.assign(tf.fill([SIZE], float(step)))
+        checkpoints.save(step)
+    assert _restored(path) == 4
+    assert {file.name for file in path.glob("*.index")} == {f"ckpt-{step}.index" for step in (2, 3, 4)}
+    listed = tf.train.get_checkpoint_state(str(path)).all_model_checkpoint_paths
+    assert [name.rsplit("-", 1)[1] for name in listed] == ["2", "3", "4"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00", b"garbage", b'model_checkpoint_path: "ckpt-1"\n'])
+def test_a_damaged_list_of_checkpoints_is_made_again(tmp_path, content):
+    path = _saved(tmp_path / "run", [1, 2, 3])
+    listing = path / "checkpoint"
+    listing.unlink() if content is None else listing.write_bytes(content)
+    value = tf.Variable(tf.zeros([SIZE]))
+    checkpoints = _checkpoints(path, value)
+    assert checkpoints.restore_newest() == 3
+    value.assign(tf.fill([SIZE], 4.0))
+    checkpoints.save(4)
+    assert _restored(path) == 4
+    assert {file.name for file in path.glob("*.index")} == {f"ckpt-{step}.index" for step in (2, 3, 4)}
+    assert tf.train.latest_checkpoint(str(path)) == str(path / "ckpt-4")
+
+
+@pytest.mark.parametrize("damages", [("data cut", "index cut"), ("all of it missing", "bit of the data")])
+def test_if_none_is_whole_the_run_stops_and_nothing_is_touched(tmp_path, damages):
+    path = _saved(tmp_path / "run", [2, 3])
+    DAMAGES[damages[0]](path)
+    _flip(_data(path, 2))
+    before = _contents(path)
+    with pytest.raises(UserError, match=r"no checkpoint that can be restored.*Nothing was changed"):
+        _restored(path)
+    assert _contents(path) == before
+
+
+def test_if_all_files_are_missing_the_run_does_not_begin_anew(tmp_path):
+    path = _saved(tmp_path / "run", [2, 3])
+    for file in path.glob("ckpt-*"):
+        file.unlink()
+    with pytest.raises(UserError, match="all are missing"):
+        _restored(path)
+
+
+def test_the_newest_are_kept(tmp_path):
+    path = _saved(tmp_path / "run", range(1, 8), keep=2)
+    assert sorted(_contents(path)) == [
+        "checkpoint",
+        *(f"ckpt-{step}.{end}" for step in (6, 7) for end in ("data-00000-of-00001", "index")),
+    ]
+    # Also by a process that goes on.
+    value = tf.Variable(tf.zeros([SIZE]))
+    checkpoints = _checkpoints(path, value, keep=2)
+    checkpoints.restore_newest()
+    checkpoints.save(8)
+    assert {file.name for file in path.glob("*.index")} == {"ckpt-7.index", "ckpt-8.index"}
+
+
+@contextlib.contextmanager
+def _files_up_to(size):
+    """No file grows larger: writing ends with an error, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 100, SIZE * 2])
+def test_a_state_that_cannot_be_written_leaves_those_before_as_they_are(tmp_path, size):
+    path = _saved(tmp_path / "run", [1, 2])
+    before = {name: content for name, content in _contents(path).items() if name != "checkpoint"}
+    value = tf.Variable(tf.fill([SIZE], 3.0))
+    checkpoints = _checkpoints(path, value)
+    with _files_up_to(size), pytest.raises(UserError, match="cannot write the checkpoint of step 3"):
+        checkpoints.save(3)
+    assert {name: content for name, content in _contents(path).items() if name != "checkpoint"} == before
+    assert _restored(path) == 2
+    checkpoints.save(3)  # there is room again
+    assert _restored(path) == 3
+    assert {file.name for file in path.glob("*.index")} == {f"ckpt-{step}.index" for step in (1, 2, 3)}
+
+
+def test_a_state_is_read_back_once_it_is_written(tmp_path, monkeypatch):
+    path = _saved(tmp_path / "run", [1])
+    save = tf.train.CheckpointManager.save
+
+    def save_on_a_bad_disk(manager, **arguments):
+        written = save(manager, **arguments)
+        _flip(_data(path, 2))
+        return written
+
+    value = tf.Variable(tf.fill([SIZE], 2.0))
+    checkpoints = _checkpoints(path, value)
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save_on_a_bad_disk)
+    with pytest.raises(UserError, match="cannot write the checkpoint of step 2"):
+        checkpoints.save(2)
+    monkeypatch.undo()
+    assert _restored(path) == 1
+    value.assign(tf.fill([SIZE], 3.0))
+    checkpoints.save(3)
+    assert _restored(path) == 3
+    assert {file.name for file in path.glob("*.index")} == {"ckpt-1.index", "ckpt-3.index"}
+    assert {file.name for file in path.glob("*.damaged")} == {
+        "ckpt-2.index.damaged",
+        "ckpt-2.data-00000-of-00001.damaged",
+    }
+
+
+def test_pieces_of_an_unfinished_write_are_removed(tmp_path):
+    path = _saved(tmp_path / "run", [1])
+    (path / "ckpt-2_temp").mkdir()
+    (path / "ckpt-2_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"x")
+    (path / "ckpt-2.data-00000-of-00001").write_bytes(b"x")
+    (path / "ckpt-1.index.tempstate123").write_bytes(b"x")
+    (path / "notes.txt").write_text("the user's own")
+    value = tf.Variable(tf.zeros([SIZE]))
+    checkpoints = _checkpoints(path, value)
+    assert checkpoints.restore_newest() == 1
+    value.assign(tf.fill([SIZE], 3.0))
+    checkpoints.save(3)
+    assert sorted(_contents(path)) == [
+        "checkpoint",
+        *(f"ckpt-{step}.{end}" for step in (1, 3) for end in ("data-00000-of-00001", "index")),
+        "notes.txt",
+    ]

@@ -1,0 +1,110 @@
+"""How a training is asked to end: Ctrl-C, SIGTERM, and the preemption of a Google Cloud machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import urllib.request
+from collections.abc import Iterator
+
+from absl import logging
+
+from vitgan_tf.errors import Interrupted
+from vitgan_tf.training.callbacks import StepCallback
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_POLL_SECONDS = 5.0
+# What a machine is told before it is taken away (Compute Engine, "Handle preemption"; TPU VMs, "maintenance events").
+_GOOGLE_NOTICES = {"preempted": "TRUE", "maintenance-event": "TERMINATE_ON_HOST_MAINTENANCE"}
+
+
+class StopRequest(StepCallback):
+    """Ends a training at the first SIGINT or SIGTERM: after the step that is being computed, otherwise at once.
+
+    Inside the context `received`, and on the main thread alone, the two signals are handled here. The first raises
+    `Interrupted`: at the end of the step, where one is computed, so that the state is that between two steps; where
+    samples, scores or a checkpoint are made, and before the first step has been computed, there and then. The second
+    ends the process without further ado.
+
+    As a callback, it comes before all that takes time.
+    """
+
+    def __init__(self, first_step: int = 0, total_steps: int = 0):
+        super().__init__(first_step, total_steps)
+        self._is_computing = False
+        self._received: int | None = None
+
+    @contextlib.contextmanager
+    def received(self) -> Iterator[None]:
+        """Handles the signals, as it handled none of them before, until the context ends."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        try:
+            with _google_notices():
+                yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, _: object) -> None:
+        if self._received is not None:
+            os.write(2, b"stopped at once: the state is that of the last checkpoint\n")
+            os._exit(128 + number)
+        self._received = number
+        if not self._is_computing:
+            raise Interrupted(number)
+        logging.info("%s: ending after this step", signal.Signals(number).name)
+
+    def check(self) -> None:
+        """Raises `Interrupted` if a signal was received."""
+        if self._received is not None:
+            raise Interrupted(self._received)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # The first step is traced and compiled, which may take minutes, and there is nothing of it to save.
+        self._is_computing = batch > 0
+
+    def at_step(self, step, logs):
+        self._is_computing = False
+        self.check()
+
+
+@contextlib.contextmanager
+def _google_notices() -> Iterator[None]:
+    """On a Google Cloud machine, sends this process a SIGTERM as soon as the machine is to be taken away."""
+    host = os.environ.get("GCE_METADATA_HOST") or ("metadata.google.internal" if _is_google_machine() else None)
+    if host is None:
+        yield
+        return
+    ended = threading.Event()
+    thread = threading.Thread(target=_watch, args=(host, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _is_google_machine() -> bool:
+    with contextlib.suppress(OSError), open("/sys/class/dmi/id/product_name", encoding="utf-8") as file:
+        return "Google" in file.read()
+    return False
+
+
+def _watch(host: str, ended: threading.Event) -> None:
+    # Of this machine and never by way of a proxy.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while not ended.wait(_POLL_SECONDS):
+        for name, notice in _GOOGLE_NOTICES.items():
+            url = f"http://{host}/computeMetadata/v1/instance/{name}"
+            request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
+            # A server that does not answer is asked again.
+            with contextlib.suppress(OSError), opener.open(request, timeout=_POLL_SECONDS) as answer:
+                if answer.read(100).decode("ascii", "replace").strip() == notice:
+                    logging.warning("this machine is about to be taken away (%s)", name)
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return

@@ -1,4 +1,4 @@
-"""Trainings that a fault ends at a chosen point, for test_reliability: each in a forked process of its own.
+"""Trainings with a fault at a chosen point, for test_reliability: each in a forked process of its own.
 
 TensorFlow is imported once, by the process that is forked, and has computed nothing there.
 """
@@ -10,11 +10,16 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 
+import tensorflow_gan  # noqa: F401 - imported here once, and not where a fault forbids to read it
+from absl import logging
+
 from vitgan_tf import export
 from vitgan_tf.config import override
+from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.presets import preset
 from vitgan_tf.training import callbacks, checkpoints, experiment, run_directory
@@ -79,8 +84,46 @@ def seconds(number):
     return ("seconds", number)
 
 
-def _inject(kind, *arguments):
-    if kind == "after":
+def full_disk(first_step, last_step=10**9):
+    """The disk of the run is full after the first of these steps, until after the last one."""
+    return ("full disk", first_step, last_step)
+
+
+def forbidden(first_step, last_step=10**9):
+    """The folders of the run may not be written to after the first of these steps, until after the last one."""
+    return ("forbidden", first_step, last_step)
+
+
+def _filler(model_dir):
+    return f"{model_dir}.filler"
+
+
+def _fill(model_dir):
+    with contextlib.suppress(OSError), open(_filler(model_dir), "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def _forbid(model_dir):
+    for folder, _, _ in os.walk(model_dir):
+        os.chmod(folder, 0o555)
+    if os.getuid() == 0:  # who may write everywhere
+        os.seteuid(65534)
+
+
+def _allow(model_dir):
+    os.seteuid(os.getuid())
+    for folder, _, _ in os.walk(model_dir):
+        os.chmod(folder, 0o755)
+
+
+def _inject(model_dir, kind, *arguments):
+    if kind in ("full disk", "forbidden"):
+        begin, end = (_fill, _forbid)[kind == "forbidden"], (_remove_filler, _allow)[kind == "forbidden"]
+        first_step, last_step = arguments
+        _around("step", first_step, after=lambda *_: begin(model_dir))
+        _around("step", last_step, after=lambda *_: end(model_dir))
+    elif kind == "after":
         _around(*arguments, after=_kill)
     elif kind == "writing":
         function_name, number, size = arguments
@@ -89,19 +132,29 @@ def _inject(kind, *arguments):
         threading.Thread(target=lambda: (time.sleep(*arguments), _kill()), daemon=True).start()
 
 
-def _train(model_dir, fields, fault):
-    with open(f"{model_dir}.log", "ab") as log:
+def _remove_filler(model_dir):
+    os.remove(_filler(model_dir))
+
+
+def _train(model_dir, log_path, fields, fault):
+    with open(log_path, "ab") as log:
         os.dup2(log.fileno(), 2)
+    logging.set_verbosity(logging.INFO)
     if fault is not None:
-        _inject(*fault)
-    experiment.run_experiment(override(preset("tiny"), fields), model_dir)
+        _inject(model_dir, *fault)
+    try:
+        experiment.run_experiment(override(preset("tiny"), fields), model_dir)
+    except UserError as error:
+        logging.error("%s", error)
+        os.seteuid(os.getuid())  # for Python's own end
+        sys.exit(error.exit_code)
 
 
-def run(model_dir, fields, fault=None):
+def run(model_dir, fields, fault=None, log_path=None):
     """Trains in a process of its own, which logs to MODEL_DIR.log; returns its exit code, as `subprocess` does."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=_train, args=(str(model_dir), fields, fault))
+    process = context.Process(target=_train, args=(str(model_dir), log_path or f"{model_dir}.log", fields, fault))
     process.start()
     process.join()
     return process.exitcode

@@ -1,6 +1,7 @@
 """The commands as a user runs them: in processes of their own."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -126,11 +127,17 @@ def _stopped(model_dir, at_step, stop_signal, log_path):
 
 
 def test_stopped_run_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
-    """Ctrl-C, then kill -9, each after some checkpoint; then bit by bit the weights of the unbroken run."""
+    """Ctrl-C, SIGTERM, then kill -9, each after some checkpoint; then bit by bit the weights of the unbroken run."""
     unbroken, _ = finished
     model_dir = tmp_path / "run"
-    code, log = _stopped(model_dir, 5, signal.SIGINT, tmp_path / "log")
-    assert code == 130 and "Traceback" not in log and log.splitlines()[-1] == "run.py: interrupted"
+    for at_step, stop_signal, expected_code in ((5, signal.SIGINT, 130), (15, signal.SIGTERM, 143)):
+        code, log = _stopped(model_dir, at_step, stop_signal, tmp_path / "log")
+        assert code == expected_code and "Traceback" not in log
+        name, step = re.fullmatch(
+            r"run.py: stopped by (\w+) after step (\d+): the same command goes on from there", log.splitlines()[-1]
+        ).groups()
+        assert name == stop_signal.name and at_step <= int(step) < at_step + 5
+        assert tf.train.latest_checkpoint(str(model_dir / "checkpoints")).endswith(f"ckpt-{step}")
     code, log = _stopped(model_dir, 20, signal.SIGKILL, tmp_path / "log")
     assert code == -signal.SIGKILL and "steps from step" in log and "from step 0" not in log
     assert not (model_dir / "saved_model").exists()

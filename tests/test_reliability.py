@@ -2,20 +2,29 @@
 
 import json
 import random
+import shutil
 import signal
+import subprocess
 
+import commands
 import killed_run
 import numpy as np
 import pytest
 import tensorflow as tf
 from killed_run import after, seconds, writing
 
-STEPS = 240
+from vitgan_tf.training.run_directory import held_run
+
+STEPS = 200
 FIELDS = {
+    # Most of the time of these short runs is tracing.
+    "generator.num_blocks": 1,
+    "discriminator.num_blocks": 1,
     "train.total_kimg": STEPS * 8 / 1000,
     "log.checkpoint_every_kimg": 5 * 8 / 1000,
     "log.samples_every_kimg": 10 * 8 / 1000,
-    "log.eval_every_kimg": 10 * 8 / 1000,
+    "log.eval_every_kimg": 20 * 8 / 1000,
+    "log.eval_samples": 50,
     "log.diagnostics_every_kimg": 0.0,
 }
 # Sizes of files of the smallest preset, in bytes: a place in the middle of a write is below them.
@@ -54,7 +63,10 @@ def _assert_same_state(path, expected):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
+    """A run; beside it, in `at_80`, its checkpoints after the 80th step."""
     model_dir = tmp_path_factory.mktemp("unbroken") / "run"
+    assert killed_run.run(model_dir, {**FIELDS, "train.total_kimg": 80 * 8 / 1000}) == 0
+    shutil.copytree(model_dir / "checkpoints", model_dir.parent / "at_80")
     assert killed_run.run(model_dir, FIELDS) == 0
     return model_dir
 
@@ -75,7 +87,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(unbroken, 
     ).read_text()
     lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
     assert lines == [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(0, STEPS + 1, 10))
+    assert [line["step"] for line in lines] == list(range(0, STEPS + 1, 20))
     samples = sorted((unbroken / "samples").iterdir())
     assert [path.name for path in samples] == sorted(path.name for path in (model_dir / "samples").iterdir())
     for path in samples:
@@ -86,3 +98,58 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(unbroken, 
     names = {path.relative_to(unbroken).parts[0].split(".")[0] for path in unbroken.rglob("*")}
     assert {path.relative_to(model_dir).parts[0].split(".")[0] for path in model_dir.rglob("*")} == names
     assert not [path for path in model_dir.rglob("*") if "partial" in path.name or "temp" in path.name]
+
+
+@pytest.fixture()
+def small_disk(tmp_path):
+    """A folder on a disk of 4 MB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=777", "tmpfs", str(path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a disk")
+    yield path
+    subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+SHORT = {**FIELDS, "train.total_kimg": 40 * 8 / 1000}
+
+
+def _faulty_runs(model_dir, log_path, fault):
+    """A run of 40 steps through a fault that passes, then to 80 with one that stays: log of the first, last fields."""
+    assert killed_run.run(model_dir, SHORT, fault(7, 23), log_path) == 0
+    passed = log_path.read_text()
+    assert "Traceback" not in passed and "cannot write the checkpoint of step 10" in passed
+    assert "goes on, and tries again" in passed and "run complete" in passed
+    log_path.write_text("")
+    longer = {**SHORT, "train.total_kimg": 80 * 8 / 1000}
+    assert killed_run.run(model_dir, longer, fault(7), log_path) == 1
+    ended = log_path.read_text()
+    assert "Traceback" not in ended and "cannot write the checkpoint of step 80" in ended.splitlines()[-1]
+    return passed, longer
+
+
+@pytest.mark.parametrize("fault", [killed_run.full_disk, killed_run.forbidden])
+def test_a_disk_that_takes_no_more_ends_no_run_before_its_end(unbroken, request, tmp_path, fault):
+    is_full = fault is killed_run.full_disk
+    model_dir = (request.getfixturevalue("small_disk") if is_full else tmp_path) / "run"
+    passed, longer = _faulty_runs(model_dir, tmp_path / "log", fault)
+    assert f"cannot write {model_dir}/samples/step_00000010.png" in passed
+    if is_full:
+        assert "cannot write events for TensorBoard" in passed and "No space left on device" in passed
+        (model_dir.parent / "run.filler").unlink()
+    else:
+        for folder in [path for path in [model_dir, *model_dir.rglob("*")] if path.is_dir()]:
+            folder.chmod(0o755)
+    # What was there before the fault, in step 47, still is, and the same command goes on from there.
+    assert tf.train.latest_checkpoint(str(model_dir / "checkpoints")).endswith("ckpt-45")
+    assert killed_run.run(model_dir, longer, None, tmp_path / "log") == 0
+    _assert_same_state(model_dir / "checkpoints", unbroken.parent / "at_80")
+    assert tf.saved_model.load(str(model_dir / "saved_model")).step.numpy() == 80
+
+
+def test_a_run_directory_has_one_writer(tmp_path):
+    with held_run(str(tmp_path / "run")):
+        line = commands.error_line("experiments/run.py", "--dataset=tiny", f"--model_dir={tmp_path / 'run'}")
+    assert line.startswith("run.py: another process writes to the run directory")
+    assert not (tmp_path / "run" / "config.json").exists()

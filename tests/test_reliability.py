@@ -116,7 +116,7 @@ SHORT = {**FIELDS, "train.total_kimg": 40 * 8 / 1000}
 
 
 def _faulty_runs(model_dir, log_path, fault):
-    """A run of 40 steps through a fault that passes, then to 80 with one that stays: log of the first, last fields."""
+    """A run of 40 steps through a fault that passes, then to 80 with one that stays: its log, the last fields."""
     assert killed_run.run(model_dir, SHORT, fault(7, 23), log_path) == 0
     passed = log_path.read_text()
     assert "Traceback" not in passed and "cannot write the checkpoint of step 10" in passed

@@ -8,6 +8,7 @@ from typing import Callable
 
 import tensorflow as tf
 
+from vitgan_tf.files import write_checksums
 from vitgan_tf.images import to_uint8
 from vitgan_tf.latents import CHUNK, chunk_of_latents
 
@@ -102,7 +103,7 @@ class GeneratorModule(tf.Module):
 
 
 def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> None:
-    """Writes a generator as a SavedModel folder, whole or not at all.
+    """Writes a generator as a SavedModel folder, whole or not at all, with the checksums of its files.
 
     Signatures:
       serving_default: latents (batch, latent_dim) float32, from N(0, I) -> images (batch, size, size, channels)
@@ -135,5 +136,6 @@ def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> Non
             "generate": module.generate,
         },
     )
+    write_checksums(partial_path)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(partial_path, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -50,9 +51,53 @@ def read_json_lines(path: str) -> list[dict[str, Any]]:
         for number, line in enumerate(file, start=1):
             try:
                 lines.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 logging.warning("%s: line %d is damaged and left out", path, number)
     return lines
+
+
+# In a SavedModel, this folder is for what others than TensorFlow want to add.
+_CHECKSUMS = os.path.join("assets.extra", "sha256.json")
+
+
+def write_checksums(folder: str) -> None:
+    """Adds the SHA-256 of every file of a SavedModel to its folder, in assets.extra/sha256.json."""
+    os.makedirs(os.path.dirname(os.path.join(folder, _CHECKSUMS)), exist_ok=True)
+    write_atomically(os.path.join(folder, _CHECKSUMS), json.dumps(_checksums(folder), indent=2).encode())
+
+
+def damaged_file(folder: str) -> str | None:
+    """A file of a SavedModel that is not as `write_checksums` found it, by its path in the folder; None if all are.
+
+    None as well where the checksums are not there: other programs do not write any.
+
+    Raises:
+      OSError: a file cannot be read.
+    """
+    path = os.path.join(folder, _CHECKSUMS)
+    if not os.path.exists(path):
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            expected = dict(json.load(file))
+    except (ValueError, TypeError, RecursionError):
+        return _CHECKSUMS
+    found = _checksums(folder)
+    return next((name for name in sorted(expected) if found.get(name) != expected[name]), None)
+
+
+def _checksums(folder: str) -> dict[str, str]:
+    result = {}
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            relative = os.path.relpath(os.path.join(directory, name), folder)
+            if relative != _CHECKSUMS:
+                digest = hashlib.sha256()
+                with open(os.path.join(folder, relative), "rb") as file:
+                    while part := file.read(2**20):
+                        digest.update(part)
+                result[relative] = digest.hexdigest()
+    return result
 
 
 @contextlib.contextmanager

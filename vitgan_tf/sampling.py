@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.files import damaged_file
 from vitgan_tf.images import image_grid, to_uint8, write_png
 
 FRAME_MILLISECONDS = 50
@@ -18,13 +19,18 @@ def load(path: str) -> tf.Module:
     """A generator that `export_generator` wrote.
 
     Raises:
-      UserError: path is no SavedModel, or one of something else.
+      UserError: path is no SavedModel, a damaged one, or one of something else.
     """
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):
         raise UserError(f"{path!r} is not a SavedModel: a finished run has one in its saved_model/ folder")
     try:
+        damaged = damaged_file(path)
+        if damaged:
+            raise UserError(f"the SavedModel {path!r} is damaged: {damaged} is not as it was written")
         model = tf.saved_model.load(path)
-    except (OSError, IndexError, ValueError, tf.errors.OpError) as error:  # IndexError: of a file cut short
+    except UserError:
+        raise
+    except Exception as error:  # of many types, where a byte is wrong in one without checksums
         raise UserError(f"cannot load the SavedModel {path!r}: {first_line(error)}") from error
     missing = {"serving_default", "map_latents", "render", "generate"} - set(model.signatures)
     if missing:

@@ -252,7 +252,7 @@ def _cache_record(path: str, shape: tuple[int, int, int]) -> dict | None:
         with open(path + ".json", encoding="utf-8") as file:
             record = json.load(file)
         return record if os.path.getsize(path) == record["count"] * math.prod(shape) else None
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -182,7 +182,12 @@ def _cifar10_members(archive: str, split: str) -> list[bytes]:
                     f"{archive!r} is CIFAR-10's Python version, which is pickled: take cifar-10-binary.tar.gz"
                 )
             if name in _CIFAR10_MEMBERS[split] and member.isfile():
+                if member.size > MAX_FILE_BYTES:
+                    raise UserError(f"{archive!r} is not CIFAR-10: {name} in it has {member.size} bytes")
                 contents[name] = tar.extractfile(member).read()
+        # A checksum of all that was unpacked comes at the end.
+        while tar.fileobj.read(2**20):
+            pass
     missing = [name for name in _CIFAR10_MEMBERS[split] if name not in contents]
     if missing:
         raise UserError(f"{archive!r} does not hold {', '.join(missing)}")
@@ -205,9 +210,8 @@ def mnist(path: str, split: str) -> ImageSource:
     if file_path is None:
         raise MissingFilesError(f"neither {names[0]} nor {names[1]} is in {path!r}")
     try:
-        content = _read_file(file_path)
-        if file_path.endswith(".gz"):
-            content = gzip.decompress(content)
+        with (gzip.open if file_path.endswith(".gz") else open)(file_path, "rb") as file:
+            content = file.read(MAX_FILE_BYTES)  # a small .gz may hold what fills the memory
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {file_path!r}: {error}") from error
     header = np.frombuffer(content[:16].ljust(16, b"\0"), ">i4")

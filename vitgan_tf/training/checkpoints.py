@@ -280,7 +280,7 @@ class BestCheckpoint:
         try:
             record = self._record()
             return record["protocol"] == conditions and math.isfinite(record["distance"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False  # damaged
 
     def _put_aside(self, step: int) -> None:

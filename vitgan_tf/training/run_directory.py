@@ -48,7 +48,7 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
         with open(config_path, encoding="utf-8") as file:
             content = json.load(file)
         return from_dict(content["config"]), dict(content.get("data", {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{config_path} is not the configuration of a run ({error})") from error
 
 
@@ -202,5 +202,5 @@ def _training_step(line: str) -> float:
     try:
         values = json.loads(line)
         return values["step"] if values.get("source", "training") == "training" else -1
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return float("inf")

@@ -1,6 +1,7 @@
 """The benchmark's arithmetic: counted operations against the formulas, and ratios of known times."""
 
 import json
+import os
 import sys
 import time
 
@@ -13,7 +14,13 @@ from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
-from vitgan_tf.training import benchmark, benchmark_data, benchmark_evaluation, benchmark_products
+from vitgan_tf.training import (
+    benchmark,
+    benchmark_data,
+    benchmark_endurance,
+    benchmark_evaluation,
+    benchmark_products,
+)
 from vitgan_tf.training.benchmark import (
     MATMUL_SIZE,
     Timing,
@@ -397,3 +404,39 @@ def test_measures_of_the_evaluation_agree_with_each_other(monkeypatch):
     assert result["tfgan_relative_difference"] < 1e-5 and result["scipy_relative_difference"] < 1e-8
     assert 0.3 < result["peak_memory_gb"] < 10 and abs(result["growth_mb"]) < 100
     assert min(value for name, value in result.items() if name.endswith("seconds")) > 0
+
+
+def test_endurance_of_a_short_run(monkeypatch):
+    """A process that grows by 50 kB, and by an open file, in every step."""
+    held, now = [], [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    class Leak(tf.keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            held.append((np.ones(50_000, np.uint8), open(os.devnull)))  # noqa: SIM115
+            now[0] += 0.001 * batch
+
+    def run(config, directory, callbacks):
+        assert config.total_steps == 200 and config.log.eval_every_kimg == config.train.total_kimg / 40
+        with open(os.path.join(directory, "events.x"), "wb") as events:
+            for batch in range(config.total_steps):
+                for callback in callbacks:
+                    callback.on_train_batch_begin(batch)
+                leak.on_train_batch_end(batch)
+                events.write(bytes(1000))
+                events.flush()
+                for callback in callbacks:
+                    callback.on_train_batch_end(batch)
+
+    leak = Leak()
+    monkeypatch.setattr(benchmark_endurance, "run_experiment", run)
+    result = benchmark_endurance.measure_endurance(preset("tiny"), 200)
+    rows = result["rows"]
+    assert [row["step"] for row in rows] == list(range(20, 201, 20))
+    assert [row["open_files"] - rows[0]["open_files"] for row in rows] == [20 * number for number in range(10)]
+    np.testing.assert_allclose([row["events_mb"] for row in rows], [0.02 * number for number in range(1, 11)])
+    np.testing.assert_allclose(result["memory_kb_per_1000_steps"], 50_000, rtol=0.3)
+    # From 9.5 milliseconds in the first twenty steps, at the middle, to 189.5 in the last ones.
+    np.testing.assert_allclose(result["largest_step_time_ratio"], 189.5 / 9.5, rtol=1e-3)
+    for _, file in held:
+        file.close()

@@ -4,7 +4,7 @@ train: the training step of a preset, on random images. products: each of its ma
 scale: how the step's cost grows with the batch and with the number of tokens, each row in a process of its own.
 sample: drawing images with the generator of a preset, at several batch sizes. data: the input pipeline of a preset,
 and its training step. render: the generator of --model at several resolutions. eval: an evaluation of 50,000 images,
-and the Frechet distance by three ways.
+and the Frechet distance by three ways. endurance: what grows in a run of many steps.
 Prints a table and, as the last line on standard output, the same as one JSON object.
 """
 
@@ -22,7 +22,10 @@ from vitgan_tf.errors import UserError
 
 command_line.define_config_flags()
 flags.DEFINE_integer(
-    "steps", 20, "Timed training steps; for sample, batches of each size; for products, calls of each.", lower_bound=1
+    "steps",
+    20,
+    "Timed training steps; for sample, batches of each size; for products, calls of each; for endurance, of the run.",
+    lower_bound=1,
 )
 flags.DEFINE_string("model", None, "SavedModel folder of a generator, for render.")
 flags.DEFINE_integer(
@@ -44,6 +47,7 @@ def main(argv):
         "data": _data,
         "render": _render,
         "eval": _eval,
+        "endurance": _endurance,
     }
     if len(argv) != 2 or argv[1] not in commands:
         raise UserError(f"say what to measure: {sys.argv[0]} {'|'.join(commands)} [--flags]")
@@ -129,6 +133,14 @@ def _eval() -> dict:
     from vitgan_tf.training.benchmark_evaluation import measure_evaluation
 
     return measure_evaluation(FLAGS.num_images or 50_000)
+
+
+def _endurance() -> dict:
+    config = command_line.config_from_flags()
+    command_line.import_tensorflow()
+    from vitgan_tf.training.benchmark_endurance import measure_endurance
+
+    return measure_endurance(config, FLAGS.steps)
 
 
 def _render() -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,7 @@ def run_experiment(
     provenance: dict[str, Any] | None = None,
     location: DataLocation | None = None,
     strategy: tf.distribute.Strategy | None = None,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> None:
     """Trains to the configured length, going on from the newest checkpoint in model_dir, and exports.
 
@@ -88,6 +89,7 @@ def run_experiment(
       provenance: further entries of config.json.
       location: of the data on this machine; by default that of tensorflow-datasets.
       strategy: devices to compute on, by default one. Of several processes, the chief alone writes.
+      callbacks: further ones of Keras, which act after the run's own.
 
     Raises:
       UserError: data or directory cannot be used, another run writes to it, the batch cannot be shared by the
@@ -102,7 +104,7 @@ def run_experiment(
     is_chief = worker(strategy) == 0  # of several processes, it alone writes
     with held_run(model_dir) if is_chief else contextlib.nullcontext():
         directory = RunDirectory(model_dir, config, provenance, identity) if is_chief else None
-        _run(config, model_dir, strategy, images, directory, location)
+        _run(config, model_dir, strategy, images, directory, location, callbacks)
 
 
 def _run(
@@ -112,6 +114,7 @@ def _run(
     images: np.ndarray,
     directory: RunDirectory | None,
     location: DataLocation,
+    further: Sequence[tf.keras.callbacks.Callback],
 ) -> None:
     """Trains and exports; directory is None where another process writes."""
     try:
@@ -123,7 +126,7 @@ def _run(
         first_step = checkpoints.restore_newest() or 0
         agree_on_step(strategy, first_step)
         if first_step < config.total_steps:
-            _train(gan, strategy, images, directory, checkpoints, location, first_step)
+            _train(gan, strategy, images, directory, checkpoints, location, first_step, further)
             # The others stay until the chief has evaluated: it would miss them.
             agree_on_step(strategy, int(gan.step.numpy()))
     except _LOST as error:
@@ -160,12 +163,13 @@ def _train(
     checkpoints: RunCheckpoints,
     location: DataLocation,
     first_step: int,
+    further: Sequence[tf.keras.callbacks.Callback],
 ) -> None:
     """From first_step to the end, and from the newest checkpoint again where it diverges and that is wanted."""
     rollbacks = []
     while True:
         try:
-            _fit(gan, strategy, images, directory, checkpoints, location, first_step)
+            _fit(gan, strategy, images, directory, checkpoints, location, first_step, further)
             return
         except DivergedError as error:
             attempt = int(gan.attempt.numpy())
@@ -188,6 +192,7 @@ def _fit(
     checkpoints: RunCheckpoints,
     location: DataLocation,
     first_step: int,
+    further: Sequence[tf.keras.callbacks.Callback],
 ) -> None:
     """From first_step to the end; directory is None where another process writes."""
     config, train, total_steps = gan.config, gan.config.train, gan.config.total_steps
@@ -239,7 +244,8 @@ def _fit(
         callbacks += [progress]
     with stop.received():
         try:
-            gan.fit(dataset, steps_per_epoch=total_steps - first_step, verbose=0, callbacks=callbacks)
+            steps = total_steps - first_step
+            gan.fit(dataset, steps_per_epoch=steps, verbose=0, callbacks=[*callbacks, *further])
         except Interrupted as error:
             progress.close()
             step = int(gan.step.numpy())

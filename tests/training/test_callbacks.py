@@ -200,6 +200,35 @@ def test_metrics_lines(tmp_path):
     assert events == [(step, "score", pytest.approx(score)) for step in (0, 3, 4)]
 
 
+@pytest.mark.parametrize(
+    "first_step, is_missing, expected",
+    [(6, True, [6, 9, 10]), (6, False, [9, 10]), (7, True, [9, 10]), (0, True, [3, 6, 9, 10])],
+)
+def test_what_a_stopped_run_did_not_do_at_its_step_is_done_first(first_step, is_missing, expected):
+    callback = _Recorder(first_step=first_step, total_steps=10, period=3)
+    callback.is_missing = lambda step: is_missing and step == first_step
+    _run(callback, 10 - first_step)
+    assert callback.steps == expected
+
+
+def test_samples_and_scores_know_what_is_missing(tmp_path):
+    directory = RunDirectory(str(tmp_path), preset("tiny"))
+    writer = tf.summary.create_file_writer(str(tmp_path))
+    model = _Model()
+    schedule = {"first_step": 0, "total_steps": 4, "period": 3}
+    callbacks = [
+        SampleWriter(directory, writer, _sampler(model), 3, **schedule),
+        MetricsWriter(directory, writer, _sampler(model), _Evaluator(), _Best(), batch_size=8, **schedule),
+    ]
+    for callback in callbacks:
+        assert callback.is_missing(0) and callback.is_missing(3)
+        _run(callback, 4, model)
+        assert [callback.is_missing(step) for step in range(5)] == [False, True, True, False, False]
+    # A line that tools/evaluate.py wrote is none of the training's.
+    directory.append_metrics({"step": 2, "source": "evaluate"})
+    assert callbacks[1].is_missing(2)
+
+
 def test_progress_lines_in_a_log_count_from_the_resumed_step(caplog):
     callback = ProgressBar(first_step=3, total_steps=5)
     with caplog.at_level("INFO", logger="absl"):

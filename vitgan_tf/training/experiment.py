@@ -249,10 +249,12 @@ def _fit(
         except Interrupted as error:
             progress.close()
             step = int(gan.step.numpy())
-            if step > first_step and directory is not None:
+            # A checkpoint of the last step says that its evaluation is done, too.
+            if first_step < step < total_steps and directory is not None:
                 checkpoints.save(step)
+            place = "there" if step < total_steps else "the newest checkpoint"
             name = signal.Signals(error.signal_number).name
-            message = f"stopped by {name} after step {step}: the same command goes on from there"
+            message = f"stopped by {name} after step {step}: the same command goes on from {place}"
             raise Interrupted(error.signal_number, message) from None
         except _LOST:
             stop.check()  # then the others were stopped as well

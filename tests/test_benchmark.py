@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+import types
 
 import commands
 import numpy as np
@@ -407,36 +408,38 @@ def test_measures_of_the_evaluation_agree_with_each_other(monkeypatch):
 
 
 def test_endurance_of_a_short_run(monkeypatch):
-    """A process that grows by 50 kB, and by an open file, in every step."""
-    held, now = [], [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    """A process that grows by 50 kB, and by an open file, in every step, each of which takes longer."""
+    now, steps = [0.0], [0]
 
-    class Leak(tf.keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            held.append((np.ones(50_000, np.uint8), open(os.devnull)))  # noqa: SIM115
-            now[0] += 0.001 * batch
+    class Process:
+        def memory_info(self):
+            return types.SimpleNamespace(rss=10**9 + 50_000 * steps[0])
+
+        def num_fds(self):
+            return 7 + steps[0]
 
     def run(config, directory, callbacks):
         assert config.total_steps == 200 and config.log.eval_every_kimg == config.train.total_kimg / 40
+        (recorder,) = callbacks
         with open(os.path.join(directory, "events.x"), "wb") as events:
             for batch in range(config.total_steps):
-                for callback in callbacks:
-                    callback.on_train_batch_begin(batch)
-                leak.on_train_batch_end(batch)
+                recorder.on_train_batch_begin(batch)
+                now[0] += 0.001 * batch
+                steps[0] += 1
                 events.write(bytes(1000))
                 events.flush()
-                for callback in callbacks:
-                    callback.on_train_batch_end(batch)
+                recorder.on_train_batch_end(batch)
 
-    leak = Leak()
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(benchmark_endurance.psutil, "Process", Process)
     monkeypatch.setattr(benchmark_endurance, "run_experiment", run)
     result = benchmark_endurance.measure_endurance(preset("tiny"), 200)
     rows = result["rows"]
-    assert [row["step"] for row in rows] == list(range(20, 201, 20))
-    assert [row["open_files"] - rows[0]["open_files"] for row in rows] == [20 * number for number in range(10)]
-    np.testing.assert_allclose([row["events_mb"] for row in rows], [0.02 * number for number in range(1, 11)])
-    np.testing.assert_allclose(result["memory_kb_per_1000_steps"], 50_000, rtol=0.3)
+    ends = list(range(20, 201, 20))
+    assert [row["step"] for row in rows] == ends
+    assert [row["open_files"] for row in rows] == [7 + end for end in ends]
+    np.testing.assert_allclose([row["memory_mb"] for row in rows], [1000 + 0.05 * end for end in ends], rtol=1e-3)
+    np.testing.assert_allclose([row["events_mb"] for row in rows], [0.001 * end for end in ends])
+    np.testing.assert_allclose(result["memory_kb_per_1000_steps"], 50_000, rtol=1e-3)
     # From 9.5 milliseconds in the first twenty steps, at the middle, to 189.5 in the last ones.
     np.testing.assert_allclose(result["largest_step_time_ratio"], 189.5 / 9.5, rtol=1e-3)
-    for _, file in held:
-        file.close()

@@ -45,6 +45,7 @@ print(json.dumps(out))
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
+    tf.keras.utils.set_random_seed(0)  # before those of the tests
     path = str(tmp_path_factory.mktemp("export") / "saved_model")
     generator = build_generator(preset("tiny"))
     export_generator(generator, path)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from absl import logging
@@ -56,6 +56,16 @@ def read_json_lines(path: str) -> list[dict[str, Any]]:
     return lines
 
 
+def sha256_of_files(paths: Iterable[str]) -> str:
+    """Hash of the content of files, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(2**20), b""):
+                digest.update(block)
+    return digest.hexdigest()
+
+
 # In a SavedModel, this folder is for what others than TensorFlow want to add.
 _CHECKSUMS = os.path.join("assets.extra", "sha256.json")
 
@@ -92,11 +102,7 @@ def _checksums(folder: str) -> dict[str, str]:
         for name in names:
             relative = os.path.relpath(os.path.join(directory, name), folder)
             if relative != _CHECKSUMS:
-                digest = hashlib.sha256()
-                with open(os.path.join(folder, relative), "rb") as file:
-                    while part := file.read(2**20):
-                        digest.update(part)
-                result[relative] = digest.hexdigest()
+                result[relative] = sha256_of_files([os.path.join(folder, relative)])
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
@@ -102,13 +101,3 @@ def _rebatched(batches: Iterable[np.ndarray], batch_size: int) -> Iterator[np.nd
             rest = rest[batch_size:]
     if rest is not None and len(rest):
         yield rest
-
-
-def sha256_of_files(paths: Iterable[str]) -> str:
-    """Hash of the content of files, in this order."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(2**20), b""):
-                digest.update(block)
-    return digest.hexdigest()

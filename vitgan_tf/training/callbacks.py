@@ -102,18 +102,10 @@ class StopOnDivergence(StepCallback):
             )
 
 
-class SkipWatch(StepCallback):
-    """Tells of updates that were left out, and ends the training with an error after MAX_SKIPPED steps in a row.
-
-    Args:
-      report: as of `StopOnDivergence`.
-    """
+class SkipWatch(StopOnDivergence):
+    """Tells of updates that were left out, and ends the training with an error after MAX_SKIPPED steps in a row."""
 
     MAX_SKIPPED = 100
-
-    def __init__(self, report: Callable[[int, dict[str, float]], str] = lambda step, logs: "", **schedule):
-        super().__init__(**schedule)
-        self._report = report
 
     def at_step(self, step, logs):
         count = int(self.model.skipped_in_a_row.numpy())
@@ -149,7 +141,7 @@ class CollapseWatch(StepCallback):
         self._writer = writer
         self._sampler = sampler
         self._seed = seed
-        self._periods = {}
+        self._periods = {"generator": 0, "discriminator": 0}  # bad ones in a row
 
     def at_step(self, step, logs):
         images = self._sampler.images(self.NUM_IMAGES, self._seed).astype(np.float64)
@@ -157,6 +149,7 @@ class CollapseWatch(StepCallback):
         with written_if_possible(EVENTS), self._writer.as_default(step):
             tf.summary.scalar("samples_deviation", deviation)
         self._watch(
+            "generator",
             step,
             deviation < self.MIN_DEVIATION,
             f"the generator's images are nearly all the same (standard deviation {deviation:.2g} of 255)",
@@ -164,15 +157,15 @@ class CollapseWatch(StepCallback):
         if "d_loss" in logs:
             gap = f"mean logits {logs['real_logits']:.3g} of real and {logs['fake_logits']:.3g} of generated images"
             self._watch(
+                "discriminator",
                 step,
                 logs["d_loss"] < self.MIN_LOSS,
                 f"the discriminator is saturated (loss {logs['d_loss']:.2g}, {gap}): the generator learns nothing",
             )
 
-    def _watch(self, step: int, is_bad: bool, message: str) -> None:
-        kind = message.split(" (")[0]
-        self._periods[kind] = self._periods.get(kind, 0) + 1 if is_bad else 0
-        if self._periods[kind] == self.PERIODS:
+    def _watch(self, network: str, step: int, is_bad: bool, message: str) -> None:
+        self._periods[network] = self._periods[network] + 1 if is_bad else 0
+        if self._periods[network] == self.PERIODS:
             message = f"step {step}: for {self.PERIODS} periods, {message}"
             logging.warning("%s", message)
             with written_if_possible(EVENTS), self._writer.as_default(step):

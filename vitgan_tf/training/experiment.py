@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -126,7 +127,8 @@ def _run(
         first_step = checkpoints.restore_newest() or 0
         agree_on_step(strategy, first_step)
         if first_step < config.total_steps:
-            _train(gan, strategy, images, directory, checkpoints, location, first_step, further)
+            fit = functools.partial(_fit, gan, strategy, images, directory, checkpoints, location, further)
+            _train(gan, checkpoints, fit, first_step)
             # The others stay until the chief has evaluated: it would miss them.
             agree_on_step(strategy, int(gan.step.numpy()))
     except _LOST as error:
@@ -155,21 +157,12 @@ _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalE
 _MAX_ROLLBACKS = 3
 
 
-def _train(
-    gan: GAN,
-    strategy: tf.distribute.Strategy,
-    images: np.ndarray,
-    directory: RunDirectory | None,
-    checkpoints: RunCheckpoints,
-    location: DataLocation,
-    first_step: int,
-    further: Sequence[tf.keras.callbacks.Callback],
-) -> None:
+def _train(gan: GAN, checkpoints: RunCheckpoints, fit: Callable[[int], None], first_step: int) -> None:
     """From first_step to the end, and from the newest checkpoint again where it diverges and that is wanted."""
     rollbacks = []
     while True:
         try:
-            _fit(gan, strategy, images, directory, checkpoints, location, first_step, further)
+            fit(first_step)
             return
         except DivergedError as error:
             attempt = int(gan.attempt.numpy())
@@ -191,8 +184,8 @@ def _fit(
     directory: RunDirectory | None,
     checkpoints: RunCheckpoints,
     location: DataLocation,
-    first_step: int,
     further: Sequence[tf.keras.callbacks.Callback],
+    first_step: int,
 ) -> None:
     """From first_step to the end; directory is None where another process writes."""
     config, train, total_steps = gan.config, gan.config.train, gan.config.total_steps

@@ -167,7 +167,7 @@ class GAN(tf.keras.Model):
         has_skipped = values["d_gradient_norm_weight"] * values["g_gradient_norm_weight"] < 1.0
         self.skipped_in_a_row.assign(tf.where(has_skipped, self.skipped_in_a_row + 1, 0))
         result = {}
-        for name in {name.replace("_max", "") for name in self._metrics_by_name}:
+        for name in dict.fromkeys(name.replace("_max", "") for name in self._metrics_by_name):
             is_finite = tf.math.is_finite(values[name])
             result[name] = tf.where(is_finite, values[name], 0.0)
             result[f"{name}_weight"] = tf.where(is_finite, values.get(f"{name}_weight", 1.0), 0.0)

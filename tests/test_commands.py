@@ -12,6 +12,7 @@ import commands
 import numpy as np
 import pytest
 import tensorflow as tf
+from events import events
 from PIL import Image
 
 RUN = "experiments/run.py"
@@ -94,10 +95,7 @@ def test_the_log_is_readable(finished):
 
 def test_tensorboard_has_the_scalars_and_samples(finished):
     model_dir, _ = finished
-    tags = set()
-    for path in model_dir.glob("events.*"):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            tags |= {value.tag for value in event.summary.value}
+    tags = {tag for _, tag, _ in events(model_dir)}
     norms = {f"{network}_gradient_norm{suffix}" for network in "dg" for suffix in ("", "_max", "_spike")}
     sigmas = {tag for tag in tags if tag.startswith("sigma/discriminator/")}
     assert len(sigmas) == 2 * (1 + 2 * 5)  # patch projection, and five in each of two blocks; estimate and SVD

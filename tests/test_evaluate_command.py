@@ -11,6 +11,7 @@ import pytest
 import reference.scores as reference
 import stand_in
 import tensorflow as tf
+from events import events
 
 from vitgan_tf.evaluation.scores import kernel_blocks
 
@@ -155,14 +156,8 @@ def test_scores_during_training_are_labelled_and_the_best_state_is_kept(setting,
         assert {"fid24", "is24", "kid24", "kid24_std", "precision24", "recall24"} <= set(line)  # and not "full"
         assert "30 real images, not all 50" in line["not_comparable_with_published"]
     assert f"step 4: fid24 {lines[-1]['fid24']:.4g}" in log
-    tags = {
-        (event.step, value.tag): float(tf.make_ndarray(value.tensor))
-        for file in (path / "run").glob("events.*")
-        for event in tf.compat.v1.train.summary_iterator(str(file))
-        for value in event.summary.value
-        if value.tag == "fid24"
-    }
-    assert tags == {(line["step"], "fid24"): pytest.approx(line["fid24"]) for line in lines}
+    written = {step: float(value) for step, tag, value in events(path / "run") if tag == "fid24"}
+    assert written == {line["step"]: pytest.approx(line["fid24"]) for line in lines}
     best = min(lines, key=lambda line: line["fid24"])
     record = json.loads((path / "run" / "best_checkpoint" / "best.json").read_text())
     assert (record["step"], record["distance"]) == (best["step"], best["fid24"])

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from events import events as written_events
 
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.generation import ImageSampler
@@ -25,6 +26,7 @@ from vitgan_tf.training.callbacks import (
     StopOnDivergence,
 )
 from vitgan_tf.training.run_directory import RunDirectory
+from vitgan_tf.training.summaries import Summaries
 
 LOGS = {"d_loss": 1.5, "g_loss": 0.5}
 
@@ -80,16 +82,6 @@ def _run(callback, steps, model=None):
     callback.on_train_end()
 
 
-def _events(path):
-    """(step, tag, value) of every TensorBoard summary."""
-    found = []
-    for file in sorted(path.glob("events.*")):
-        for event in tf.compat.v1.train.summary_iterator(str(file)):
-            for value in event.summary.value:
-                found.append((event.step, value.tag, tf.make_ndarray(value.tensor)))
-    return found
-
-
 @pytest.mark.parametrize(
     "first_step, total, period, expected",
     [
@@ -112,7 +104,7 @@ def test_acts_at_the_first_chance_where_steps_come_several_at_a_time(tmp_path, m
     now = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     callback = _Recorder(first_step=0, total_steps=7, period=2)
-    writer = ScalarWriter(tf.summary.create_file_writer(str(tmp_path)), 8, first_step=0, total_steps=7, period=7)
+    writer = ScalarWriter(Summaries(str(tmp_path)), 8, first_step=0, total_steps=7, period=7)
     writer.set_model(tf.keras.Model())
     for last, pause in ((2, 9.0), (5, 0.3), (6, 0.1)):
         for one in (callback, writer):
@@ -121,7 +113,7 @@ def test_acts_at_the_first_chance_where_steps_come_several_at_a_time(tmp_path, m
         for one in (callback, writer):
             one.on_train_batch_end(last, {})
     assert callback.steps == [3, 6, 7]
-    speeds = [value for _, tag, value in _events(tmp_path) if tag == "images_per_second"]
+    speeds = [value for _, tag, value in written_events(tmp_path) if tag == "images_per_second"]
     np.testing.assert_allclose(speeds, [8 * 4 / 0.4], rtol=1e-5)
 
 
@@ -134,9 +126,9 @@ def test_divergence_names_step_and_metric():
 
 def test_scalars_are_written_and_metrics_reset(tmp_path):
     model = _Model()
-    writer = tf.summary.create_file_writer(str(tmp_path))
-    _run(ScalarWriter(writer, 8, first_step=0, total_steps=5, period=2), 5, model)
-    events = _events(tmp_path)
+    summaries = Summaries(str(tmp_path))
+    _run(ScalarWriter(summaries, 8, first_step=0, total_steps=5, period=2), 5, model)
+    events = written_events(tmp_path)
     assert [(step, float(value)) for step, tag, value in events if tag == "d_loss"] == [(2, 1.5), (4, 1.5), (5, 1.5)]
     rates = [float(value) for _, tag, value in events if tag == "images_per_second"]
     assert len(rates) == 3 and min(rates) > 0
@@ -146,16 +138,16 @@ def test_scalars_are_written_and_metrics_reset(tmp_path):
 def test_sample_grids_come_from_the_same_latents(tmp_path):
     model = _Model()
     directory = RunDirectory(str(tmp_path), preset("tiny"))
-    writer = tf.summary.create_file_writer(str(tmp_path))
+    summaries = Summaries(str(tmp_path))
     sampler = _sampler(model)
-    _run(SampleWriter(directory, writer, sampler, seed=3, first_step=0, total_steps=2, period=1), 2, model)
+    _run(SampleWriter(directory, summaries, sampler, seed=3, first_step=0, total_steps=2, period=1), 2, model)
     paths = sorted((tmp_path / "samples").iterdir())
     assert [path.name for path in paths] == [f"step_{step:08d}.png" for step in range(3)]
     grids = [tf.io.decode_png(path.read_bytes()).numpy() for path in paths]
     expected = image_grid(sampler.images(100, seed=3), 10, 640)
     for grid in grids:
         np.testing.assert_array_equal(grid, expected)
-    assert [(step, tag) for step, tag, _ in _events(tmp_path)] == [(0, "samples"), (1, "samples"), (2, "samples")]
+    assert [(step, tag) for step, tag, _ in written_events(tmp_path)] == [(step, "samples") for step in range(3)]
 
 
 class _Evaluator:
@@ -180,11 +172,11 @@ class _Best:
 
 def test_metrics_lines(tmp_path):
     directory = RunDirectory(str(tmp_path), preset("tiny"))
-    writer = tf.summary.create_file_writer(str(tmp_path))
+    summaries = Summaries(str(tmp_path))
     model, evaluator, best = _Model(), _Evaluator(), _Best()
     sampler = _sampler(model)
     schedule = {"first_step": 0, "total_steps": 4, "period": 3}
-    _run(MetricsWriter(directory, writer, sampler, evaluator, best, batch_size=8, **schedule), 4, model)
+    _run(MetricsWriter(directory, summaries, sampler, evaluator, best, batch_size=8, **schedule), 4, model)
     score = float(sampler.images(7, seed=5).mean())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [
@@ -196,7 +188,7 @@ def test_metrics_lines(tmp_path):
         for step in (0, 3, 4)
     ]
     assert best.offers == [(step, score, evaluator.protocol) for step in (0, 3, 4)]
-    events = [(step, tag, float(value)) for step, tag, value in _events(tmp_path)]
+    events = [(step, tag, float(value)) for step, tag, value in written_events(tmp_path)]
     assert events == [(step, "score", pytest.approx(score)) for step in (0, 3, 4)]
 
 
@@ -213,12 +205,12 @@ def test_what_a_stopped_run_did_not_do_at_its_step_is_done_first(first_step, is_
 
 def test_samples_and_scores_know_what_is_missing(tmp_path):
     directory = RunDirectory(str(tmp_path), preset("tiny"))
-    writer = tf.summary.create_file_writer(str(tmp_path))
+    summaries = Summaries(str(tmp_path))
     model = _Model()
     schedule = {"first_step": 0, "total_steps": 4, "period": 3}
     callbacks = [
-        SampleWriter(directory, writer, _sampler(model), 3, **schedule),
-        MetricsWriter(directory, writer, _sampler(model), _Evaluator(), _Best(), batch_size=8, **schedule),
+        SampleWriter(directory, summaries, _sampler(model), 3, **schedule),
+        MetricsWriter(directory, summaries, _sampler(model), _Evaluator(), _Best(), batch_size=8, **schedule),
     ]
     for callback in callbacks:
         assert callback.is_missing(0) and callback.is_missing(3)

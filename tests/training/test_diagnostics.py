@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from events import events
 
 from vitgan_tf.config import override
 from vitgan_tf.data.loading import load_images
@@ -23,6 +24,7 @@ from vitgan_tf.training.diagnostics import (
 )
 from vitgan_tf.training.experiment import _callbacks, build_gan
 from vitgan_tf.training.run_directory import RunDirectory
+from vitgan_tf.training.summaries import Summaries
 
 TINY = override(preset("tiny"), {"train.xla": "off"})
 BLOCK_LAYERS = ["self_attention/value", "self_attention/output", "mlp/expand", "mlp/contract"]
@@ -31,13 +33,9 @@ BLOCK_LAYERS = ["self_attention/value", "self_attention/output", "mlp/expand", "
 def _events(path):
     """tag -> {step: scalar, or image (height, width, channels)} of every TensorBoard summary."""
     found = {}
-    for file in sorted(path.glob("events.*")):
-        for event in tf.compat.v1.train.summary_iterator(str(file)):
-            for value in event.summary.value:
-                content = tf.make_ndarray(value.tensor)
-                content = tf.io.decode_png(content[2]).numpy() if content.ndim else float(content)
-                assert event.step not in found.setdefault(value.tag, {})
-                found[value.tag][event.step] = content
+    for step, tag, value in events(path):
+        assert step not in found.setdefault(tag, {})
+        found[tag][step] = tf.io.decode_png(value[2]).numpy() if value.ndim else float(value)
     return found
 
 
@@ -87,17 +85,17 @@ def test_layers_are_named_by_path():
 @pytest.mark.parametrize("normalization", ["isn", "sn"])
 def test_spectral_norms_against_numpy(normalization):
     discriminator = build_discriminator(override(TINY, {"discriminator.normalization": normalization}))
-    layers = spectral_layers(discriminator).values()
-    for layer in layers:  # u starts at the singular vector
-        estimate, exact = spectral_norms(layer)
+    layers = spectral_layers(discriminator)
+    for estimate, exact in spectral_norms(layers).values():  # u starts at the singular vector
         assert estimate == pytest.approx(exact, rel=1e-6)
     _disturb(discriminator)
-    for layer in layers:
-        estimate, exact = spectral_norms(layer)
-        expected_estimate, expected_exact = _expected_norms(layer)
+    norms = spectral_norms(layers)
+    assert list(norms) == list(layers)
+    for path, (estimate, exact) in norms.items():
+        expected_estimate, expected_exact = _expected_norms(layers[path])
         assert estimate == pytest.approx(expected_estimate, rel=1e-5)
         assert exact == pytest.approx(expected_exact, rel=1e-12)
-    assert max(1.0 - estimate / exact for estimate, exact in map(spectral_norms, layers)) > 1e-3
+    assert max(1.0 - estimate / exact for estimate, exact in norms.values()) > 1e-3
 
 
 # The pictures of `tiny`, 2 x 2 patches and 2 blocks, are 3 columns of cells, each pixel drawn twice.
@@ -112,7 +110,9 @@ def test_discriminator_picture(monkeypatch, num_channels):
     heads[0, 1] = 0.25
     heads[1, 0] = 0.0  # all to the class token itself
     heads[1, 1, :, 1] = [[0.5, 0.0], [0.3, 0.2]]
-    monkeypatch.setattr(discriminator, "attention_maps", lambda given: tf.constant(heads if given is images else 0))
+    monkeypatch.setattr(
+        discriminator, "attention_maps", lambda given: tf.where(tf.reduce_all(given == images), heads, 0.0)
+    )
     picture = discriminator_attention(discriminator, images)
     cell = 128 + 2 * 4 + 1
     assert picture.shape == (2 * (2 * cell - 1), 2 * (3 * cell - 1), num_channels) and picture.dtype == np.uint8
@@ -148,7 +148,9 @@ def test_generator_picture(monkeypatch, style_injection, num_channels):
     levels[1, 1] = 255
     if style_injection == "prepend":
         heads = np.pad(0.3 * heads, [(0, 0)] * 3 + [(1, 0), (1, 0)], constant_values=0.7)
-    monkeypatch.setattr(generator, "attention_maps", lambda given: tf.constant(heads if given is latents else 0))
+    monkeypatch.setattr(
+        generator, "attention_maps", lambda given: tf.where(tf.reduce_all(given == latents), heads, 0.0)
+    )
     picture = generator_attention(generator, latents)
     map_edge = 2 * 32 + 2
     block_edge = 2 * map_edge + 1
@@ -213,31 +215,31 @@ def _run(callback, model, steps):
 
 def test_writes_at_its_interval_what_the_weights_are_then(tmp_path):
     model, images = _model(), _real_images()
-    writer = tf.summary.create_file_writer(str(tmp_path))
-    norms = _run(DiagnosticsWriter(writer, images, seed=5, first_step=0, total_steps=5, period=2), model, 5)
-    events = _events(tmp_path)
+    summaries = Summaries(str(tmp_path))
+    norms = _run(DiagnosticsWriter(summaries, images, seed=5, first_step=0, total_steps=5, period=2), model, 5)
+    found = _events(tmp_path)
     steps = [0, 2, 4, 5]
-    assert all(list(values) == steps for values in events.values())
+    assert all(list(values) == steps for values in found.values())
     paths = [*spectral_layers(model.discriminator), *spectral_layers(model.generator)]
     assert len(paths) == 11 + 12
     tags = [f"sigma/{path}/{kind}" for path in paths for kind in ("power_iteration", "svd")]
     tags += ["sigma/largest_relative_error", "attention/discriminator", "attention/generator"]
-    assert sorted(events) == sorted(tags)
+    assert sorted(found) == sorted(tags)
     for step in steps[1:]:
         for path, (estimate, exact) in norms[step - 1].items():
-            assert events[f"sigma/{path}/power_iteration"][step] == pytest.approx(estimate, rel=1e-5)
-            assert events[f"sigma/{path}/svd"][step] == pytest.approx(exact, rel=1e-6)
+            assert found[f"sigma/{path}/power_iteration"][step] == pytest.approx(estimate, rel=1e-5)
+            assert found[f"sigma/{path}/svd"][step] == pytest.approx(exact, rel=1e-6)
         errors = [1.0 - estimate / exact for estimate, exact in norms[step - 1].values()]
-        assert events["sigma/largest_relative_error"][step] == pytest.approx(max(errors), abs=1e-5)
+        assert found["sigma/largest_relative_error"][step] == pytest.approx(max(errors), abs=1e-5)
         assert max(errors) > 1e-3
-    assert events["sigma/largest_relative_error"][0] < 1e-6
+    assert found["sigma/largest_relative_error"][0] < 1e-6
     # The pictures of the last step, from latents that the seed alone determines, by the moving average.
     latents = tf.random.stateless_normal([3, 16], [5, 3])
-    generated = events["attention/generator"]
+    generated = found["attention/generator"]
     np.testing.assert_array_equal(generated[5], generator_attention(model.ema_generator, latents))
     np.testing.assert_array_equal(generated[5], generated[0])
     assert np.any(generated[5] != generator_attention(model.generator, latents))
-    judged = events["attention/discriminator"]
+    judged = found["attention/discriminator"]
     np.testing.assert_array_equal(judged[5], discriminator_attention(model.discriminator, images))
     assert np.any(judged[5] != judged[0])
 
@@ -246,10 +248,10 @@ def test_a_resumed_run_and_one_without_spectral_norms(tmp_path):
     config = override(TINY, {"discriminator.normalization": "none"})
     model = _model()
     model.discriminator, model.generator = build_discriminator(config), build_generator(config)
-    writer = tf.summary.create_file_writer(str(tmp_path))
-    _run(DiagnosticsWriter(writer, _real_images(), 0, first_step=2, total_steps=5, period=2), model, 3)
-    events = _events(tmp_path)
-    assert {tag: list(values) for tag, values in events.items()} == {
+    summaries = Summaries(str(tmp_path))
+    _run(DiagnosticsWriter(summaries, _real_images(), 0, first_step=2, total_steps=5, period=2), model, 3)
+    found = _events(tmp_path)
+    assert {tag: list(values) for tag, values in found.items()} == {
         "attention/discriminator": [4, 5],
         "attention/generator": [4, 5],
     }
@@ -257,39 +259,39 @@ def test_a_resumed_run_and_one_without_spectral_norms(tmp_path):
 
 def _fit(tmp_path, scalars_period, with_diagnostics):
     gan, images = build_gan(TINY), load_images(TINY.data)
-    writer = tf.summary.create_file_writer(str(tmp_path))
+    summaries = Summaries(str(tmp_path))
     run = {"first_step": 0, "total_steps": 5}
-    callbacks = [ScalarWriter(writer, 8, period=scalars_period, **run)]
+    callbacks = [ScalarWriter(summaries, 8, period=scalars_period, **run)]
     if with_diagnostics:
-        callbacks.append(DiagnosticsWriter(writer, _real_images(), 0, period=2, **run))
+        callbacks.append(DiagnosticsWriter(summaries, _real_images(), 0, period=2, **run))
     gan.fit(training_dataset(images, 8, seed=0), steps_per_epoch=5, callbacks=callbacks, verbose=0)
     return _values(gan), _events(tmp_path)
 
 
 def test_training_is_the_same_bit_by_bit_and_its_spikes_are_numbers(tmp_path):
     values, every_step = _fit(tmp_path / "plain", 1, with_diagnostics=False)
-    same_values, events = _fit(tmp_path / "diagnosed", 3, with_diagnostics=True)
-    assert list(events["sigma/largest_relative_error"]) == [0, 2, 4, 5]
+    same_values, found = _fit(tmp_path / "diagnosed", 3, with_diagnostics=True)
+    assert list(found["sigma/largest_relative_error"]) == [0, 2, 4, 5]
     _assert_same(same_values, values)
     for network in "dg":
         norms = every_step[f"{network}_gradient_norm"]
         parts = {3: [norms[1], norms[2], norms[3]], 5: [norms[4], norms[5]]}
         spikes = {step: max(part) / np.mean(part) for step, part in parts.items()}
         assert max(spikes.values()) > 1.01
-        assert events[f"{network}_gradient_norm_spike"] == pytest.approx(spikes, rel=1e-5)
+        assert found[f"{network}_gradient_norm_spike"] == pytest.approx(spikes, rel=1e-5)
 
 
 def test_spike_is_largest_over_mean_and_left_out_where_all_is_zero(tmp_path):
     logs = {"d_loss": 1.5, "d_gradient_norm": 2.0, "g_gradient_norm": 0.0, "d_gradient_norm_max": 5.0}
     logs["g_gradient_norm_max"] = 0.0
-    writer = tf.summary.create_file_writer(str(tmp_path))
-    callback = ScalarWriter(writer, 8, first_step=0, total_steps=1)
+    summaries = Summaries(str(tmp_path))
+    callback = ScalarWriter(summaries, 8, first_step=0, total_steps=1)
     callback.set_model(types.SimpleNamespace(reset_metrics=lambda: None))
     callback.on_train_batch_begin(0)
     callback.on_train_batch_end(0, logs)
-    events = _events(tmp_path)
-    assert events.pop("d_gradient_norm_spike") == {1: 2.5}
-    assert events == {name: {1: value} for name, value in logs.items()}
+    found = _events(tmp_path)
+    assert found.pop("d_gradient_norm_spike") == {1: 2.5}
+    assert found == {name: {1: value} for name, value in logs.items()}
 
 
 def _callbacks_of(config, path):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from events import events
 
 from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset
@@ -15,6 +16,7 @@ from vitgan_tf.training import experiment
 from vitgan_tf.training.callbacks import CollapseWatch, SkipWatch
 from vitgan_tf.training.experiment import build_gan, run_experiment
 from vitgan_tf.training.optimizer import FusedAdam
+from vitgan_tf.training.summaries import Summaries
 
 RUN = {
     "train.total_kimg": 0.16,  # 20 steps, a checkpoint every 5
@@ -208,7 +210,7 @@ class _Sampler:
 def _watched(path, values, caplog):
     """Warnings at each step of a watch that sees these deviations and discriminator losses."""
     sampler = _Sampler()
-    watch = CollapseWatch(tf.summary.create_file_writer(str(path)), sampler, 0, first_step=0, total_steps=100)
+    watch = CollapseWatch(Summaries(str(path)), sampler, 0, first_step=0, total_steps=100)
     with caplog.at_level("WARNING", logger="absl"):
         for batch, (sampler.deviation, loss) in enumerate(values):
             watch.on_train_batch_end(batch, {"d_loss": loss, "real_logits": 9.0, "fake_logits": -9.0})
@@ -218,15 +220,10 @@ def _watched(path, values, caplog):
 def test_a_generator_that_draws_one_image_is_told_of(tmp_path, caplog):
     warnings = _watched(tmp_path, [(50.0, 1.0), *[(0.0, 1.0)] * 7], caplog)
     assert len(warnings) == 1 and warnings[0].startswith("step 6: for 5 periods, the generator's images")
-    events = [
-        (event.step, value.tag, tf.make_ndarray(value.tensor))
-        for file in tmp_path.iterdir()
-        for event in tf.compat.v1.train.summary_iterator(str(file))
-        for value in event.summary.value
-    ]
-    deviations = [float(value) for _, tag, value in events if tag == "samples_deviation"]
+    found = events(tmp_path)
+    deviations = [float(value) for _, tag, value in found if tag == "samples_deviation"]
     np.testing.assert_allclose(deviations, [50.0] + [0.0] * 7, rtol=0.1)
-    assert [step for step, tag, _ in events if tag == "warnings"] == [6]
+    assert [step for step, tag, _ in found if tag == "warnings"] == [6]
 
 
 def test_a_saturated_discriminator_is_told_of(tmp_path, caplog):

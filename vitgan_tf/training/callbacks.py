@@ -6,12 +6,10 @@ batches of one call of `fit` from 0.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
 from typing import Callable
 
 import numpy as np
@@ -19,14 +17,13 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from vitgan_tf.errors import DivergedError, UserError, first_line
+from vitgan_tf.errors import DivergedError, UserError
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import ImageSampler
 from vitgan_tf.images import image_grid, write_png
 from vitgan_tf.training.checkpoints import BestCheckpoint, RunCheckpoints
 from vitgan_tf.training.run_directory import RunDirectory
-
-EVENTS = "events for TensorBoard"
+from vitgan_tf.training.summaries import Summaries, written_if_possible
 
 
 class StepCallback(tf.keras.callbacks.Callback):
@@ -73,15 +70,6 @@ class StepCallback(tf.keras.callbacks.Callback):
         raise NotImplementedError
 
 
-@contextlib.contextmanager
-def written_if_possible(what: str) -> Iterator[None]:
-    """A full disk or a lost permission inside is a warning: what a run can do without does not end it."""
-    try:
-        yield
-    except (OSError, UserError, tf.errors.OpError) as error:
-        logging.warning("cannot write %s (%s): the training goes on", what, first_line(error))
-
-
 class StopOnDivergence(StepCallback):
     """Ends the training with an error at the first loss or gradient norm that is not finite.
 
@@ -126,7 +114,7 @@ class CollapseWatch(StepCallback):
     meaned over pixels, by less than MIN_DEVIATION levels of 255 for PERIODS periods in a row.
 
     Args:
-      writer: of the summaries; the deviation is among them, as samples_deviation.
+      summaries: the deviation is among them, as samples_deviation.
       sampler: of the moving average.
       seed: of the images, the same at every step.
     """
@@ -136,9 +124,9 @@ class CollapseWatch(StepCallback):
     MIN_DEVIATION = 1.0
     NUM_IMAGES = 64
 
-    def __init__(self, writer: tf.summary.SummaryWriter, sampler: ImageSampler, seed: int, **schedule):
+    def __init__(self, summaries: Summaries, sampler: ImageSampler, seed: int, **schedule):
         super().__init__(**schedule)
-        self._writer = writer
+        self._summaries = summaries
         self._sampler = sampler
         self._seed = seed
         self._periods = {"generator": 0, "discriminator": 0}  # bad ones in a row
@@ -146,8 +134,7 @@ class CollapseWatch(StepCallback):
     def at_step(self, step, logs):
         images = self._sampler.images(self.NUM_IMAGES, self._seed).astype(np.float64)
         deviation = float(images.std(axis=0).mean())
-        with written_if_possible(EVENTS), self._writer.as_default(step):
-            tf.summary.scalar("samples_deviation", deviation)
+        self._summaries.scalars(step, {"samples_deviation": deviation})
         self._watch(
             "generator",
             step,
@@ -168,9 +155,7 @@ class CollapseWatch(StepCallback):
         if self._periods[network] == self.PERIODS:
             message = f"step {step}: for {self.PERIODS} periods, {message}"
             logging.warning("%s", message)
-            with written_if_possible(EVENTS), self._writer.as_default(step):
-                tf.summary.text("warnings", message)
-                self._writer.flush()
+            self._summaries.text(step, "warnings", message)
 
 
 class MetricsReset(StepCallback):
@@ -186,9 +171,9 @@ class ScalarWriter(MetricsReset):
     Where there is a maximum too, also its ratio to the mean, `_spike`: near 1 where the training is stable.
     """
 
-    def __init__(self, writer: tf.summary.SummaryWriter, batch_size: int, **schedule):
+    def __init__(self, summaries: Summaries, batch_size: int, **schedule):
         super().__init__(**schedule)
-        self._writer = writer
+        self._summaries = summaries
         self._batch_size = batch_size
         self._seconds = 0.0
         self._steps = 0
@@ -205,14 +190,13 @@ class ScalarWriter(MetricsReset):
         super().on_train_batch_end(batch, logs)
 
     def at_step(self, step, logs):
-        with written_if_possible(EVENTS), self._writer.as_default(step):
-            for name, value in logs.items():
-                tf.summary.scalar(name, value)
-                if f"{name}_max" in logs and value > 0:
-                    tf.summary.scalar(f"{name}_spike", logs[f"{name}_max"] / value)
-            if self._steps:
-                tf.summary.scalar("images_per_second", self._batch_size * self._steps / self._seconds)
-            self._writer.flush()
+        scalars = dict(logs)
+        for name, value in logs.items():
+            if f"{name}_max" in logs and value > 0:
+                scalars[f"{name}_spike"] = logs[f"{name}_max"] / value
+        if self._steps:
+            scalars["images_per_second"] = self._batch_size * self._steps / self._seconds
+        self._summaries.scalars(step, scalars)
         self._seconds, self._steps = 0.0, 0
         super().at_step(step, logs)
 
@@ -227,14 +211,14 @@ class SampleWriter(StepCallback):
     def __init__(
         self,
         directory: RunDirectory,
-        writer: tf.summary.SummaryWriter,
+        summaries: Summaries,
         sampler: ImageSampler,
         seed: int,
         **schedule,
     ):
         super().__init__(**schedule)
         self._directory = directory
-        self._writer = writer
+        self._summaries = summaries
         self._sampler = sampler
         self._seed = seed
 
@@ -248,9 +232,7 @@ class SampleWriter(StepCallback):
         grid = image_grid(self._sampler.images(self.COLUMNS**2, self._seed), self.COLUMNS, self.MIN_WIDTH)
         with written_if_possible(self._path(step)):
             write_png(self._path(step), grid)
-        with written_if_possible(EVENTS), self._writer.as_default(step):
-            tf.summary.image("samples", grid[None])
-            self._writer.flush()
+        self._summaries.images(step, {"samples": grid})
 
 
 class MetricsWriter(StepCallback):
@@ -268,7 +250,7 @@ class MetricsWriter(StepCallback):
     def __init__(
         self,
         directory: RunDirectory,
-        writer: tf.summary.SummaryWriter,
+        summaries: Summaries,
         sampler: ImageSampler,
         evaluator: Evaluator,
         best: BestCheckpoint,
@@ -277,7 +259,7 @@ class MetricsWriter(StepCallback):
     ):
         super().__init__(**schedule)
         self._directory = directory
-        self._writer = writer
+        self._summaries = summaries
         self._sampler = sampler
         self._evaluator = evaluator
         self._best = best
@@ -294,10 +276,7 @@ class MetricsWriter(StepCallback):
         with written_if_possible("a line of metrics.jsonl"):
             self._directory.append_metrics(line)
         scalars = {name: value for name, value in scores.items() if isinstance(value, float)}
-        with written_if_possible(EVENTS), self._writer.as_default(step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-            self._writer.flush()
+        self._summaries.scalars(step, scalars)
         with written_if_possible("the best checkpoint"):
             self._best.offer(step, scores[self._evaluator.distance_name], protocol)
         with tqdm.tqdm.external_write_mode():  # on a line of its own, above the bar

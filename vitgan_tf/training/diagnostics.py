@@ -12,7 +12,8 @@ from vitgan_tf.images import image_grid, to_uint8
 from vitgan_tf.layers.spectral import ISNDense, leading_singular_triplet, normalized_layers
 from vitgan_tf.models.discriminator import ViTDiscriminator
 from vitgan_tf.models.generator import ViTGenerator
-from vitgan_tf.training.callbacks import EVENTS, StepCallback, written_if_possible
+from vitgan_tf.training.callbacks import StepCallback
+from vitgan_tf.training.summaries import Summaries
 
 # In pixels: least width of a picture, and of a cell of it; grey around each cell, and around each map within one.
 MIN_WIDTH = 640
@@ -47,15 +48,34 @@ def _weight_paths(network: tf.keras.Model) -> dict[int, str]:
     return found
 
 
-def spectral_norms(layer: ISNDense) -> tuple[float, float]:
-    """sigma(W) of the equalised kernel: as the layer's next call will estimate it, and exact, by SVD in float64.
+def spectral_norms(layers: dict[str, ISNDense]) -> dict[str, tuple[float, float]]:
+    """sigma(W) of the equalised kernels: as a layer's next call will estimate it, and exact, by SVD in float64.
 
     The first is the second at most: a power iteration approaches sigma from below.
     """
-    scale = 1.0 / math.sqrt(layer.kernel.shape[0])
-    estimate, _ = layer.power_iteration()
-    _, exact, _ = leading_singular_triplet(layer.kernel.numpy())
-    return float(estimate) * scale, exact * scale
+    norms = {}
+    for (path, layer), estimate in zip(layers.items(), _estimates_of_sigma(list(layers.values()))):
+        scale = 1.0 / math.sqrt(layer.kernel.shape[0])
+        _, exact, _ = leading_singular_triplet(layer.kernel.numpy())
+        norms[path] = (float(estimate) * scale, exact * scale)
+    return norms
+
+
+# Graphs, traced once for a network: outside of one, each operation leaves a few bytes in TensorFlow 2.15's memory.
+@tf.function(autograph=False)
+def _estimates_of_sigma(layers: list[ISNDense]) -> tf.Tensor:
+    return tf.stack([layer.power_iteration()[0] for layer in layers]) if layers else tf.zeros([0])
+
+
+@tf.function(autograph=False)
+def _mean_attention(network: tf.keras.Model, inputs: tf.Tensor) -> tf.Tensor:
+    """Maps of attention, means over the heads."""
+    return tf.reduce_mean(network.attention_maps(inputs), axis=2)
+
+
+@tf.function(autograph=False)
+def _drawn(generator: ViTGenerator, latents: tf.Tensor) -> tf.Tensor:
+    return to_uint8(generator(latents))
 
 
 def discriminator_attention(discriminator: ViTDiscriminator, images: tf.Tensor) -> np.ndarray:
@@ -71,7 +91,7 @@ def discriminator_attention(discriminator: ViTDiscriminator, images: tf.Tensor) 
     Returns:
       (height, width, num_channels) uint8, at least `MIN_WIDTH` wide.
     """
-    maps = _grey_levels(tf.reduce_mean(discriminator.attention_maps(images), axis=2).numpy(), images.shape[-1])
+    maps = _grey_levels(_mean_attention(discriminator, images).numpy(), images.shape[-1])
     factor = -(-MIN_CELL_WIDTH // discriminator.image_size)
     images = _enlarge(to_uint8(images).numpy(), factor)
     return _rows(images, _enlarge(maps, factor * discriminator.patch_size))
@@ -91,8 +111,8 @@ def generator_attention(generator: ViTGenerator, latents: tf.Tensor) -> np.ndarr
     Returns:
       (height, width, num_channels) uint8, at least `MIN_WIDTH` wide.
     """
-    images = to_uint8(generator(latents)).numpy()
-    weights = tf.reduce_mean(generator.attention_maps(latents), axis=2).numpy()
+    images = _drawn(generator, latents).numpy()
+    weights = _mean_attention(generator, latents).numpy()
     if generator.style_injection == "prepend":
         weights = weights[:, :, 1:, 1:]
     grid, size = generator.grid_size, generator.image_size
@@ -157,13 +177,14 @@ def divergence_report(gan: tf.keras.Model, step: int, metrics: dict[str, float])
         norms = gan.gradient_norms[f"{prefix}_gradient_norm"].numpy().tolist()
         pairs = list(zip(weights, norms))
         pairs.sort(key=lambda pair: -pair[1] if math.isfinite(pair[1]) else -math.inf)
+        layers = spectral_layers(network)
+        finite = spectral_norms(
+            {path: layer for path, layer in layers.items() if _is_finite(layer.kernel) and _is_finite(layer.u)}
+        )
         report[network.name] = {
             "gradient_norms": {name: _json_number(norm) for name, norm in pairs},
             "weights_not_finite": [name for name, weight in weights.items() if not _is_finite(weight)],
-            "spectral_norms": {
-                path: spectral_norms(layer)[0] if _is_finite(layer.kernel) and _is_finite(layer.u) else None
-                for path, layer in spectral_layers(network).items()
-            },
+            "spectral_norms": {path: finite[path][0] if path in finite else None for path in layers},
         }
     report["advice"] = [
         "lower --generator_learning_rate and --discriminator_learning_rate",
@@ -191,7 +212,7 @@ class DiagnosticsWriter(StepCallback):
     real images, and attention/generator, of the moving average's.
 
     Args:
-      writer: of the summaries.
+      summaries: of the run.
       images: a few real ones, (num_images, image_size, image_size, num_channels) in [-1, 1].
       seed: of as many latents, the same at every step.
     """
@@ -199,9 +220,9 @@ class DiagnosticsWriter(StepCallback):
     acts_before_training = True
     NUM_IMAGES = 8  # of a run
 
-    def __init__(self, writer: tf.summary.SummaryWriter, images: tf.Tensor, seed: int, **schedule):
+    def __init__(self, summaries: Summaries, images: tf.Tensor, seed: int, **schedule):
         super().__init__(**schedule)
-        self._writer = writer
+        self._summaries = summaries
         self._images = images
         self._seed = seed
 
@@ -214,19 +235,13 @@ class DiagnosticsWriter(StepCallback):
             "attention/discriminator": discriminator_attention(self.model.discriminator, self._images),
             "attention/generator": generator_attention(generator, latents),
         }
-        scalars = self._spectral_norms()
-        with written_if_possible(EVENTS), self._writer.as_default(step):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-            for name, picture in pictures.items():
-                tf.summary.image(name, picture[None])
-            self._writer.flush()
+        self._summaries.scalars(step, self._spectral_norms())
+        self._summaries.images(step, pictures)
 
     def _spectral_norms(self) -> dict[str, float]:
         layers = {**spectral_layers(self.model.discriminator), **spectral_layers(self.model.generator)}
         scalars, errors = {}, []
-        for path, layer in layers.items():
-            estimate, exact = spectral_norms(layer)
+        for path, (estimate, exact) in spectral_norms(layers).items():
             scalars[f"sigma/{path}/power_iteration"], scalars[f"sigma/{path}/svd"] = estimate, exact
             errors.append(abs(exact - estimate) / exact)
         if errors:

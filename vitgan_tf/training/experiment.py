@@ -42,6 +42,7 @@ from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.interruption import StopRequest
 from vitgan_tf.training.run_directory import CHECKPOINTS, RunDirectory, held_run
 from vitgan_tf.training.strategies import agree_on_step, describe, distribute, num_workers, resolve, worker
+from vitgan_tf.training.summaries import Summaries
 
 
 @contextlib.contextmanager
@@ -291,7 +292,7 @@ def _callbacks(
 ) -> list[tf.keras.callbacks.Callback]:
     """In the order in which they act at a step: a checkpoint comes after all that belongs to its step."""
     log, train = config.log, config.train
-    writer = tf.summary.create_file_writer(directory.path)
+    summaries = Summaries(directory.path)
     run = {"first_step": first_step, "total_steps": config.total_steps}
     sampler = ImageSampler(gan, config.generator.latent_dim)
     metrics, diagnostics = [], []
@@ -300,7 +301,7 @@ def _callbacks(
         metrics.append(
             MetricsWriter(
                 directory,
-                writer,
+                summaries,
                 sampler,
                 evaluator,
                 best,
@@ -312,12 +313,12 @@ def _callbacks(
     if log.diagnostics_every_kimg > 0:
         period = config.kimg_to_steps(log.diagnostics_every_kimg)
         shown = to_float(images[: DiagnosticsWriter.NUM_IMAGES])
-        diagnostics.append(DiagnosticsWriter(writer, shown, train.seed, period=period, **run))
+        diagnostics.append(DiagnosticsWriter(summaries, shown, train.seed, period=period, **run))
     samples_period = config.kimg_to_steps(log.samples_every_kimg)
     return [
-        CollapseWatch(writer, sampler, train.seed, period=samples_period, **run),
-        ScalarWriter(writer, train.batch_size, period=log.scalars_every_steps, **run),
-        SampleWriter(directory, writer, sampler, train.seed, period=samples_period, **run),
+        CollapseWatch(summaries, sampler, train.seed, period=samples_period, **run),
+        ScalarWriter(summaries, train.batch_size, period=log.scalars_every_steps, **run),
+        SampleWriter(directory, summaries, sampler, train.seed, period=samples_period, **run),
         *metrics,
         *diagnostics,
         CheckpointWriter(checkpoints, period=config.kimg_to_steps(log.checkpoint_every_kimg), **run),

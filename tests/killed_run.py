@@ -94,6 +94,11 @@ def forbidden(first_step, last_step=10**9):
     return ("forbidden", first_step, last_step)
 
 
+def at_export(fault):
+    """What full_disk or forbidden does, when the SavedModel is written."""
+    return ("at export", fault(0)[0])
+
+
 def _filler(model_dir):
     return f"{model_dir}.filler"
 
@@ -117,12 +122,22 @@ def _allow(model_dir):
         os.chmod(folder, 0o755)
 
 
+def _remove_filler(model_dir):
+    os.remove(_filler(model_dir))
+
+
+BEGIN_AND_END = {"full disk": (_fill, _remove_filler), "forbidden": (_forbid, _allow)}
+
+
 def _inject(model_dir, kind, *arguments):
-    if kind in ("full disk", "forbidden"):
-        begin, end = (_fill, _forbid)[kind == "forbidden"], (_remove_filler, _allow)[kind == "forbidden"]
+    if kind in BEGIN_AND_END:
+        begin, end = BEGIN_AND_END[kind]
         first_step, last_step = arguments
         _around("step", first_step, after=lambda *_: begin(model_dir))
         _around("step", last_step, after=lambda *_: end(model_dir))
+    elif kind == "at export":
+        begin, _ = BEGIN_AND_END[arguments[0]]
+        _around("export", 1, before=lambda *_: begin(model_dir))
     elif kind == "after":
         _around(*arguments, after=_kill)
     elif kind == "writing":
@@ -130,10 +145,6 @@ def _inject(model_dir, kind, *arguments):
         _around(function_name, number, before=functools.partial(_kill_while_writing, size))
     else:
         threading.Thread(target=lambda: (time.sleep(*arguments), _kill()), daemon=True).start()
-
-
-def _remove_filler(model_dir):
-    os.remove(_filler(model_dir))
 
 
 def _train(model_dir, log_path, fields, fault):

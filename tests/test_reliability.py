@@ -129,6 +129,16 @@ def _faulty_runs(model_dir, log_path, fault):
     return passed, longer
 
 
+def _content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _repair(model_dir):
+    model_dir.with_name("run.filler").unlink(missing_ok=True)
+    for folder in [path for path in [model_dir, *model_dir.rglob("*")] if path.is_dir()]:
+        folder.chmod(0o755)
+
+
 @pytest.mark.parametrize("fault", [killed_run.full_disk, killed_run.forbidden])
 def test_a_disk_that_takes_no_more_ends_no_run_before_its_end(unbroken, request, tmp_path, fault):
     is_full = fault is killed_run.full_disk
@@ -137,14 +147,23 @@ def test_a_disk_that_takes_no_more_ends_no_run_before_its_end(unbroken, request,
     assert f"cannot write {model_dir}/samples/step_00000010.png" in passed
     if is_full:
         assert "cannot write events for TensorBoard" in passed and "No space left on device" in passed
-        (model_dir.parent / "run.filler").unlink()
-    else:
-        for folder in [path for path in [model_dir, *model_dir.rglob("*")] if path.is_dir()]:
-            folder.chmod(0o755)
+    _repair(model_dir)
     # What was there before the fault, in step 47, still is, and the same command goes on from there.
     assert tf.train.latest_checkpoint(str(model_dir / "checkpoints")).endswith("ckpt-45")
     assert killed_run.run(model_dir, longer, None, tmp_path / "log") == 0
     _assert_same_state(model_dir / "checkpoints", unbroken.parent / "at_80")
+    assert tf.saved_model.load(str(model_dir / "saved_model")).step.numpy() == 80
+    # The whole SavedModel stays where a new one cannot be written.
+    before = _content(model_dir / "saved_model")
+    (tmp_path / "log").unlink()
+    assert killed_run.run(model_dir, longer, killed_run.at_export(fault), tmp_path / "log") == 1
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log and f"cannot write {model_dir}/saved_model (" in log.splitlines()[-1]
+    assert "the training is complete and saved, and the same command exports it" in log.splitlines()[-1]
+    _repair(model_dir)
+    assert _content(model_dir / "saved_model") == before
+    shutil.rmtree(model_dir / "saved_model")
+    assert killed_run.run(model_dir, longer, None, tmp_path / "log") == 0
     assert tf.saved_model.load(str(model_dir / "saved_model")).step.numpy() == 80
 
 

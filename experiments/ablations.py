@@ -42,9 +42,9 @@ DIGITS_KIMG = 80.0
 command_line.define_config_flags()
 command_line.define_data_location_flags()
 flags.DEFINE_multi_enum("table", list(TABLES), list(TABLES), "Tables to make; may be given several times.")
-flags.DEFINE_integer("seeds", 3, "Seeds per row: 0, 1, ...", lower_bound=1)
+flags.DEFINE_integer("seeds", 3, "Seeds per row: 0, 1, ...", lower_bound=1, upper_bound=1000)
 flags.DEFINE_integer("jobs", 1, "Runs at a time; each gets its share of the cores.", lower_bound=1)
-flags.DEFINE_string("output_dir", "runs/ablations", "Folder of the runs and the tables.")
+command_line.define_path("output_dir", "runs/ablations", "Folder of the runs and the tables.")
 FLAGS = flags.FLAGS
 
 
@@ -65,6 +65,10 @@ def main(_):
             failed = sweep.run_cells(list(cells.values()), config.total_steps, FLAGS.jobs)
     except BlockingIOError as error:
         raise UserError(f"another process is at work in {FLAGS.output_dir!r}") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot write {FLAGS.output_dir!r} ({error.strerror}): choose another --output_dir"
+        ) from error
     for table in FLAGS.table:
         rows = [
             (name, paper, [cells[variant, seed] for seed in range(FLAGS.seeds)])

@@ -24,8 +24,8 @@ TITLES = {"main": "Main table", "generator": "Generator ablation"}
 # A row may have runs of several seeds and lengths.
 _IGNORED = ("train.seed", "train.total_kimg", "train.xla", "log.", "eval.")
 
-flags.DEFINE_string("record", None, "Run directory whose newest comparable result is added.")
-flags.DEFINE_string("docs_dir", _DOCS, "Folder of published.csv, measured.jsonl and published.md.")
+command_line.define_path("record", None, "Run directory whose newest comparable result is added.")
+command_line.define_path("docs_dir", _DOCS, "Folder of published.csv, measured.jsonl and published.md.")
 FLAGS = flags.FLAGS
 
 

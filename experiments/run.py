@@ -18,7 +18,7 @@ from vitgan_tf import command_line
 command_line.define_config_flags()
 command_line.define_data_location_flags()
 command_line.define_strategy_flags(several_processes=True)
-flags.DEFINE_string(
+command_line.define_path(
     "model_dir", None, "Run directory; default: runs/<dataset>, with a variant runs/<dataset>-<variant>."
 )
 flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.")

@@ -58,7 +58,7 @@ def _draws(name):
     return (random.Random(f"{name} {number}") for number in range(CASES[name]))
 
 
-def _damaged(draw, content):
+def with_damage(draw, content):
     """Bits flipped, pieces cut out, doubled, zeroed or added, and numbers at the beginning made extreme."""
     content = bytearray(content)
     kind = draw.choice(["bit", "bytes", "cut", "doubled", "zeros", "longer", "head"])
@@ -152,7 +152,7 @@ def test_files_of_runs(tmp_path):
     whole = json.dumps(content, indent=2).encode()
     refused = 0
     for number, draw in enumerate(_draws("config.json")):
-        damaged = b'{"config": ' + b"[" * 100_000 if number == 0 else _damaged(draw, whole)
+        damaged = b'{"config": ' + b"[" * 100_000 if number == 0 else with_damage(draw, whole)
         (tmp_path / CONFIG).write_bytes(damaged)
         try:
             found, data = read_run(str(tmp_path))
@@ -229,7 +229,7 @@ def test_data_sets(tmp_path, name):
 
     codes = []
     for number in range(CASES["data sets"] // len(DATA_SETS)):
-        path.write_bytes(_damaged(random.Random(f"{name} {number}"), whole))
+        path.write_bytes(with_damage(random.Random(f"{name} {number}"), whole))
         codes.append(_in_a_process_of_its_own(decoded))
     assert set(codes) <= {0, 1} and codes.count(1) > 3, codes
 
@@ -278,7 +278,7 @@ def _damaged_copy(draw, path, tmp_path, names=None):
     )
     file = draw.choice(files)
     whole = file.read_bytes()
-    while (damaged := _damaged(draw, whole)) == whole:
+    while (damaged := with_damage(draw, whole)) == whole:
         pass
     if draw.random() < 0.1:
         file.unlink()
@@ -322,7 +322,7 @@ def test_statistics_of_real_images(tmp_path):
         whole = file.read()
     for draw in _draws("statistics"):
         with open(path, "wb") as file:
-            file.write(_damaged(draw, whole))
+            file.write(with_damage(draw, whole))
         found = real_statistics._read(path, "key")
         # Computed again, or what they were: the archive has checksums.
         if found is not None:

@@ -27,14 +27,14 @@ flags.DEFINE_integer(
     "Timed training steps; for sample, batches of each size; for products, calls of each; for endurance, of the run.",
     lower_bound=1,
 )
-flags.DEFINE_string("model", None, "SavedModel folder of a generator, for render.")
+command_line.define_path("model", None, "SavedModel folder of a generator, for render.")
 flags.DEFINE_integer(
     "num_images",
     None,
     "Images per drawing, for render, by default 64; of the set, for data, 20,000; of either kind, for eval, 50,000.",
     lower_bound=1,
 )
-flags.DEFINE_string("profile", None, "Folder for a TensorBoard profile of three further steps, for train.")
+command_line.define_path("profile", None, "Folder for a TensorBoard profile of three further steps, for train.")
 FLAGS = flags.FLAGS
 
 
@@ -106,8 +106,7 @@ def _train() -> dict:
     command_line.import_tensorflow()
     from vitgan_tf.training.benchmark import measure_training
 
-    # A shell does not expand the ~ of --profile=~/profile.
-    return measure_training(config, FLAGS.steps, FLAGS.profile and os.path.expanduser(FLAGS.profile))
+    return measure_training(config, FLAGS.steps, FLAGS.profile)
 
 
 def _products() -> dict:

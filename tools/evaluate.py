@@ -18,7 +18,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line
 from vitgan_tf.presets import PRESETS, preset
 
-flags.DEFINE_string("model", None, "Run directory, or folder of a SavedModel.", required=True)
+command_line.define_path("model", None, "Run directory, or folder of a SavedModel.", required=True)
 flags.DEFINE_enum(
     "dataset", None, list(PRESETS), "Preset of the images to compare with; of a SavedModel outside its run."
 )
@@ -26,8 +26,10 @@ flags.DEFINE_string("checkpoint", None, "Of a run: latest (the default), best, o
 flags.DEFINE_enum("weights", None, ["ema", "raw"], "Of a run: moving average (the default) or raw weights.")
 flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1)
 flags.DEFINE_integer("batch_size", 128, "Images drawn at a time, over all devices.", lower_bound=1)
-flags.DEFINE_string("dump_images", None, "Folder for the generated images as PNG files; new or empty.")
-flags.DEFINE_string("output", None, "File to which the result is added as a line; default: metrics.jsonl of the run.")
+command_line.define_path("dump_images", None, "Folder for the generated images as PNG files; new or empty.")
+command_line.define_path(
+    "output", None, "File to which the result is added as a line; default: metrics.jsonl of the run."
+)
 command_line.define_field_flags("eval", default="as the run says, or the preset of --dataset")
 command_line.define_data_location_flags()
 command_line.define_strategy_flags()
@@ -35,10 +37,7 @@ FLAGS = flags.FLAGS
 
 
 def main(_):
-    # A shell does not expand the ~ of --model=~/runs/mine.
-    model, output, dump_images = (
-        path and os.path.expanduser(path) for path in (FLAGS.model, FLAGS.output, FLAGS.dump_images)
-    )
+    model = FLAGS.model
     is_run, is_saved_model = (os.path.isfile(os.path.join(model, name)) for name in ("config.json", "saved_model.pb"))
     if not (is_run or is_saved_model):
         raise UserError(f"{model!r} is neither a run directory, with a config.json, nor a SavedModel")
@@ -58,7 +57,7 @@ def main(_):
             candidate = evaluation.from_saved_model(
                 model, given.data if given else None, given.eval if given else None
             )
-        path = output or evaluation.metrics_path(candidate)
+        path = FLAGS.output or evaluation.metrics_path(candidate)
         _check_writable(path)
         result = evaluation.evaluate(
             candidate,
@@ -66,7 +65,7 @@ def main(_):
             command_line.data_location_from_flags(),
             FLAGS.seed,
             FLAGS.batch_size,
-            dump_images,
+            FLAGS.dump_images,
         )
     failure = None
     try:

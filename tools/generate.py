@@ -13,10 +13,10 @@ from absl import flags, logging
 from vitgan_tf import command_line
 from vitgan_tf.errors import UserError
 
-flags.DEFINE_string("model", None, "SavedModel folder, as a run leaves it in saved_model/.", required=True)
-flags.DEFINE_string("output", None, "PNG file for a grid of images.")
-flags.DEFINE_string("gif", None, "GIF file for an interpolation.")
-flags.DEFINE_string("mixing", None, "PNG file for a table of mixed styles.")
+command_line.define_path("model", None, "SavedModel folder, as a run leaves it in saved_model/.", required=True)
+command_line.define_path("output", None, "PNG file for a grid of images.")
+command_line.define_path("gif", None, "GIF file for an interpolation.")
+command_line.define_path("mixing", None, "PNG file for a table of mixed styles.")
 flags.DEFINE_integer(
     "num_images",
     None,
@@ -26,12 +26,13 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("columns", 10, "Images in a row.", lower_bound=1)
 flags.DEFINE_integer("min_width", 640, "Least width of the picture in pixels; pixels are repeated.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1)
-flags.DEFINE_float("truncation", 1.0, "Pulls styles towards their mean: 1 is none, 0 the mean.", lower_bound=0.0)
-flags.DEFINE_float(
+command_line.define_amount(
+    "truncation", 1.0, "Pulls styles towards their mean: 1 is none, 0 the mean.", upper_bound=100.0
+)
+command_line.define_amount(
     "render_scale",
     1.0,
     "Resolution relative to that of the training, whole or not: 2 draws 32 x 32 models at 64 x 64.",
-    lower_bound=0.0,
 )
 flags.DEFINE_integer(
     "crossover", 2, "Blocks, from the first on, that take the row's style in the table.", lower_bound=0
@@ -72,7 +73,8 @@ def main(_):
             table = {"num_images": FLAGS.num_images or 6, "crossover": FLAGS.crossover}
             sampling.write_style_mixing(model, _path(FLAGS.mixing), **table, **common)
     except OSError as error:
-        raise UserError(f"cannot write {error.filename!r}: {error.strerror}") from error
+        place = repr(error.filename) if error.filename else "the picture"
+        raise UserError(f"cannot write {place}: {error.strerror or error}") from error
 
 
 def _path(path: str) -> str:

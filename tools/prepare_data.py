@@ -21,7 +21,7 @@ from vitgan_tf.presets import PRESETS, preset
 flags.DEFINE_enum("dataset", None, sorted(DATASETS), "Data set to prepare.", required=True)
 flags.DEFINE_integer("resolution", None, "Edge of the images in pixels; default: the preset's.")
 flags.DEFINE_integer("num_channels", None, "1, grey, or 3, RGB; default: the preset's.")
-flags.DEFINE_string(
+command_line.define_path(
     "source",
     None,
     "Folder of the official files; default: raw/<data set> below --data_dir. cifar10: cifar-10-binary.tar.gz. "
@@ -29,7 +29,9 @@ flags.DEFINE_string(
     "list_eval_partition.txt. lsun_bedroom64, lsun_bedroom128: bedroom_train_lmdb, bedroom_val_lmdb, or "
     "bedroom_train, bedroom_val with images. folder: any images, also in folders.",
 )
-flags.DEFINE_string("data_dir", None, "Folder of the data sets; default: TFDS_DATA_DIR or ~/tensorflow_datasets.")
+command_line.define_path(
+    "data_dir", None, "Folder of the data sets; default: TFDS_DATA_DIR or ~/tensorflow_datasets."
+)
 flags.DEFINE_string("name", None, "Name of a set made from a folder of images; default: that of the folder.")
 flags.DEFINE_bool("strict", False, "End at the first file that cannot be used, instead of leaving it out.")
 flags.DEFINE_integer("num_threads", None, "Images decoded at a time; default: one per core.", lower_bound=1)
@@ -46,9 +48,8 @@ def main(_):
     from vitgan_tf.data.tfds_sets import default_data_dir
 
     spec = DATASETS[config.dataset]
-    # A shell does not expand the ~ of --data_dir=~/images.
-    data_dir = os.path.expanduser(FLAGS.data_dir or default_data_dir())
-    source = os.path.expanduser(FLAGS.source or spec.raw_dir(data_dir))
+    data_dir = FLAGS.data_dir or default_data_dir()
+    source = FLAGS.source or spec.raw_dir(data_dir)
     name = FLAGS.name
     if config.dataset != "folder" and name is not None:
         raise UserError("--name is for --dataset=folder: the other sets have their names")

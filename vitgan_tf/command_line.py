@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging as standard_logging
+import math
 import os
 import sys
 import typing
@@ -16,7 +17,7 @@ from typing import Any, Callable
 from absl import app, flags, logging
 
 from vitgan_tf import config as config_lib
-from vitgan_tf.errors import Interrupted, UserError
+from vitgan_tf.errors import Interrupted, UserError, first_line
 from vitgan_tf.presets import PRESETS, VARIANTS, preset
 
 # Flags count as those of the script that calls define_config_flags, so that its --help lists them.
@@ -24,6 +25,43 @@ flags.disclaim_key_flags()
 
 DEFAULT_PRESET = "digits"
 DEFAULT_VARIANT = "vitgan"
+
+
+_MAX_PATH_BYTES = 4095  # of Linux
+
+
+class _PathParser(flags.ArgumentParser):
+    """A path, whose ~ a shell does not expand in --name=~/folder."""
+
+    def parse(self, argument: str) -> str:
+        if not argument:
+            raise ValueError("a path cannot be empty")
+        try:
+            num_bytes = len(argument.encode())
+        except UnicodeEncodeError as error:  # sys.argv has halves of characters there, which TensorFlow refuses
+            raise ValueError("a path must be UTF-8") from error
+        if num_bytes > _MAX_PATH_BYTES or "\0" in argument:
+            raise ValueError(f"a path has {_MAX_PATH_BYTES} bytes at most, and no zeros")
+        return os.path.expanduser(argument)
+
+
+class _FiniteParser(flags.FloatParser):
+    def parse(self, argument: str) -> float:
+        value = super().parse(argument)
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        return value
+
+
+def define_path(name: str, default: str | None, help_text: str, required: bool = False) -> None:
+    """Defines a flag for a path, local or not: its ~ is expanded, and it cannot be empty."""
+    flags.DEFINE(_PathParser(), name, default, help_text, serializer=flags.ArgumentSerializer(), required=required)
+
+
+def define_amount(name: str, default: float, help_text: str, upper_bound: float | None = None) -> None:
+    """Defines a flag for a finite number of at least 0."""
+    parser = _FiniteParser(lower_bound=0.0, upper_bound=upper_bound)
+    flags.DEFINE(parser, name, default, help_text, serializer=flags.ArgumentSerializer())
 
 
 def define_config_flags() -> None:
@@ -71,7 +109,7 @@ _DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEF
 
 def define_data_location_flags() -> None:
     """Defines --data_dir, --download, --memory_gb, --cache_dir and --inception."""
-    flags.DEFINE_string(
+    define_path(
         "data_dir",
         None,
         "Folder of the data sets, local or gs://; default: TFDS_DATA_DIR or ~/tensorflow_datasets. With "
@@ -83,18 +121,17 @@ def define_data_location_flags() -> None:
         "Whether a data set, or TF-GAN's Inception module, may be fetched if it is not there; default: on a terminal "
         "only.",
     )
-    flags.DEFINE_float(
+    define_amount(
         "memory_gb",
         config_lib.DataLocation.memory_gb,
         "Decoded images are kept in memory if they take no more than this, in 10^9 bytes, else in --cache_dir.",
-        lower_bound=0.0,
     )
-    flags.DEFINE_string(
+    define_path(
         "cache_dir",
         config_lib.DataLocation.cache_dir,
         "Local folder for decoded images that do not fit in memory, and for statistics of real images.",
     )
-    flags.DEFINE_string(
+    define_path(
         "inception",
         None,
         "Network behind FID: folder of TF-GAN's Inception module, unpacked; or, with --extractor=keras_inception, "
@@ -122,7 +159,11 @@ def define_strategy_flags(several_processes: bool = False) -> None:
     )
     flags.DEFINE_string("tpu", None, "Name of the TPU, or local; default: TPU_NAME, else that of this machine.")
     flags.DEFINE_integer(
-        "logical_cpus", 0, "Divides the CPU into so many devices, to try mirrored without GPUs.", lower_bound=0
+        "logical_cpus",
+        0,
+        "Divides the CPU into so many devices, to try mirrored without GPUs.",
+        lower_bound=0,
+        upper_bound=256,
     )
 
 
@@ -170,6 +211,8 @@ def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) ->
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             _fail("interrupted", code=130)
+        except MemoryError as error:
+            _fail_for_memory(error)
         except SystemError as error:
             # What a KeyboardInterrupt becomes in some C code.
             if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
@@ -179,10 +222,22 @@ def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) ->
             # Who read our output has gone; Python would write the rest when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        except Exception as error:
+            # TensorFlow's own; it need not be imported here.
+            if type(error).__name__ != "ResourceExhaustedError":
+                raise
+            _fail_for_memory(error)
 
     logging.set_verbosity(logging.INFO)
     logging.get_absl_logger().addFilter(_is_ours_or_serious)
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(argv)
+    except RecursionError:  # absl compares an unknown name with all others, letter by letter
+        _fail("unknown flag of a very long name (see --help)")
 
 
 def _is_ours_or_serious(record: standard_logging.LogRecord) -> bool:
@@ -199,6 +254,10 @@ def _fail(message: str, code: int = 1) -> typing.NoReturn:
     name = os.path.basename(sys.argv[0])
     print(f"{name}: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(code)
+
+
+def _fail_for_memory(error: Exception) -> typing.NoReturn:
+    _fail(f"there is not enough memory ({first_line(error)}): smaller batches, networks or images need less")
 
 
 def import_tensorflow_with_strategy(several_processes: bool = False) -> Any:

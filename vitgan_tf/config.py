@@ -105,7 +105,7 @@ class DataConfig(_Section):
     """The training images."""
 
     dataset: str = _field("name of the data set")
-    image_size: int = _field("edge of the square images, in pixels", minimum=1)
+    image_size: int = _field("edge of the square images, in pixels", minimum=1, maximum=8192)
     num_channels: int = _field("colour channels of the images", choices=(1, 3))
     flip: bool = _field("whether half of the images, drawn anew each time, are mirrored left to right", default=False)
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -64,6 +65,15 @@ def sha256_of_files(paths: Iterable[str]) -> str:
             for block in iter(lambda: file.read(2**20), b""):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def crc32_of_file(path: str) -> int:
+    """Checksum of the content of a file: as quick as a disk is."""
+    checksum = 0
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 # In a SavedModel, this folder is for what others than TensorFlow want to add.

@@ -18,6 +18,13 @@ def to_uint8(images: np.ndarray | tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round((tf.clip_by_value(images, -1.0, 1.0) + 1.0) * (255.0 / 2.0)), tf.uint8)
 
 
+def grid_size(num_images: int, height: int, width: int, columns: int, min_width: int = 0) -> tuple[int, int]:
+    """Height and width in pixels of what `image_grid` makes of so many images of this size."""
+    rows, cell_width = -(-num_images // columns), columns * (width + 1) - 1
+    factor = max(1, -(-min_width // cell_width))
+    return (rows * (height + 1) - 1) * factor, cell_width * factor
+
+
 def image_grid(images_uint8: np.ndarray, columns: int, min_width: int = 0) -> np.ndarray:
     """Images side by side in rows, a grey line of one pixel between them, enlarged by a whole factor.
 
@@ -35,7 +42,7 @@ def image_grid(images_uint8: np.ndarray, columns: int, min_width: int = 0) -> np
     cells[:num_images, :height, :width] = images_uint8
     cells = cells.reshape(rows, columns, height + 1, width + 1, channels).transpose(0, 2, 1, 3, 4)
     grid = cells.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
-    factor = max(1, -(-min_width // grid.shape[1]))
+    factor = grid_size(num_images, height, width, columns, min_width)[1] // grid.shape[1]
     return grid.repeat(factor, axis=0).repeat(factor, axis=1)
 
 

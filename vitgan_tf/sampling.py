@@ -10,9 +10,11 @@ from PIL import Image
 
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.files import damaged_file
-from vitgan_tf.images import image_grid, to_uint8, write_png
+from vitgan_tf.images import grid_size, image_grid, to_uint8, write_png
 
 FRAME_MILLISECONDS = 50
+# Of a picture: GIF has no larger edge, and all frames are in memory.
+MAX_EDGE, MAX_PIXELS = 65_535, 2**29
 
 
 def load(path: str) -> tf.Module:
@@ -51,9 +53,9 @@ def write_grid(
     """Writes a grid of images as PNG; the arguments are those of the `generate` signature and `image_grid`.
 
     Raises:
-      UserError: the model cannot draw at this render_scale.
+      UserError: the model cannot draw at this render_scale, or the picture is too large.
     """
-    _check_scale(model, render_scale)
+    _check_size(model, render_scale, num_images, columns, min_width)
     images = model.generate(num_images, seed, truncation, render_scale)["images"].numpy()
     write_png(path, image_grid(images, columns, min_width))
 
@@ -85,9 +87,9 @@ def write_interpolation(
       min_width: least width in pixels.
 
     Raises:
-      UserError: the model cannot draw at this render_scale.
+      UserError: the model cannot draw at this render_scale, or the picture is too large.
     """
-    _check_scale(model, render_scale)
+    _check_size(model, render_scale, num_images, columns, min_width, keyframes * frames)
     latents = tf.random.stateless_normal([keyframes, num_images, latent_dim(model)], [seed, 0]).numpy()
     pictures = []
     for index in range(keyframes):
@@ -127,9 +129,10 @@ def write_style_mixing(
       min_width: least width in pixels.
 
     Raises:
-      UserError: styles enter in one place alone, there are not so many places, or no such render_scale.
+      UserError: styles enter in one place alone, there are not so many places, no such render_scale, or the
+        picture is too large.
     """
-    _check_scale(model, render_scale)
+    _check_size(model, render_scale, (num_images + 1) ** 2, num_images + 1, min_width)
     latents = tf.random.stateless_normal([2 * num_images, latent_dim(model)], [seed, 0])
     rows, columns = tf.split(_styles(model, latents, truncation), 2)
     places = rows.shape[1]
@@ -148,12 +151,20 @@ def write_style_mixing(
     write_png(path, image_grid(np.concatenate(images), num_images + 1, min_width))
 
 
-def _check_scale(model: tf.Module, render_scale: float) -> None:
+def _check_size(
+    model: tf.Module, render_scale: float, num_images: int, columns: int, min_width: int, frames: int = 1
+) -> None:
     size = model.signatures["serving_default"].structured_outputs["images"].shape[1]
     if not model.renders_at_any_scale and round(render_scale * size) != size:
         raise UserError(f"this generator draws at {size} pixels only: render_scale needs the Fourier decoder")
     if round(render_scale * size) < 1:
         raise UserError(f"no pixels are left at render_scale {render_scale}")
+    height, width = grid_size(num_images, round(render_scale * size), round(render_scale * size), columns, min_width)
+    if max(height, width) > MAX_EDGE or height * width * frames > MAX_PIXELS:
+        raise UserError(
+            f"{frames} pictures of {width} x {height} pixels are too large, more than {MAX_EDGE} along an edge or "
+            f"{MAX_PIXELS} in all: change num_images, columns, min_width, render_scale, or keyframes and frames"
+        )
 
 
 def latent_dim(model: tf.Module) -> int:

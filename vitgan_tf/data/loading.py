@@ -12,6 +12,7 @@ import mmap
 import os
 import shlex
 import shutil
+import zlib
 from collections.abc import Iterator
 from typing import Callable
 
@@ -24,7 +25,7 @@ from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.registry import DATASETS, DatasetSpec
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import only_one, write_atomically
+from vitgan_tf.files import crc32_of_file, only_one, write_atomically
 from vitgan_tf.presets import PRESETS
 from vitgan_tf.progress import progress
 
@@ -251,7 +252,13 @@ def _cache_record(path: str, shape: tuple[int, int, int]) -> dict | None:
     try:
         with open(path + ".json", encoding="utf-8") as file:
             record = json.load(file)
-        return record if os.path.getsize(path) == record["count"] * math.prod(shape) else None
+        content, checksum = record["content"], record["checksum"]
+        is_whole = (
+            zlib.crc32(json.dumps(content).encode()) == checksum
+            and os.path.getsize(path) == content["count"] * math.prod(shape)
+            and crc32_of_file(path) == content["crc32"]
+        )
+        return content if is_whole else None
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
@@ -263,18 +270,20 @@ def _write_cache(reading: _Reading, path: str) -> dict:
             return record
         logging.info("%s: decoding %d images to %s", reading.description, reading.num_images, path)
         partial_path = os.path.join(path + ".partial", "images.uint8")
-        count, bad = 0, []
+        count, crc32, bad = 0, 0, []
         try:
             with open(partial_path, "wb") as file:
                 if shutil.disk_usage(os.path.dirname(path)).free < reading.num_bytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 for image in _decoded(reading, bad):
                     file.write(image.tobytes())
+                    crc32 = zlib.crc32(image, crc32)
                     count += 1
                 file.flush()
                 os.fsync(file.fileno())
-            record = {"count": count, "skipped": bad}
-            write_atomically(path + ".json", json.dumps(record).encode())
+            record = {"count": count, "crc32": crc32, "skipped": bad}
+            checked = {"content": record, "checksum": zlib.crc32(json.dumps(record).encode())}
+            write_atomically(path + ".json", json.dumps(checked).encode())
             os.replace(partial_path, path)
         except BaseException:
             with contextlib.suppress(OSError):

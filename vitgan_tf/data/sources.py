@@ -326,7 +326,10 @@ def lsun(path: str, split: str, category: str = "bedroom") -> ImageSource:
             return image_folder(folder)
     if os.path.isfile(os.path.join(path, f"{name}_lmdb.zip")):
         raise MissingFilesError(f"{name}_lmdb.zip in {path!r} is packed: unzip it there, it is read by position")
-    parts = [own_name, *(os.listdir(path) if os.path.isdir(path) else [])]
+    try:
+        parts = [own_name, *(os.listdir(path) if os.path.isdir(path) else [])]
+    except OSError as error:
+        raise UserError(f"cannot read the folder {path!r}: {error.strerror}") from error
     if split == "training" and not any(part.startswith(f"{category}_") for part in parts):
         with contextlib.suppress(MissingFilesError):
             return image_folder(path)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 
+import h5py
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.data.digits import NUM_CLASSES
+from vitgan_tf.errors import first_line
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
@@ -26,6 +28,8 @@ HALF_SPLITS = 10
 _HELD_OUT_FRACTION = 0.2
 _EPOCHS = 30
 _BATCH_SIZE = 64
+# Attribute of the file of the weights, which HDF5 itself does not check.
+_SHA256 = "sha256"
 
 
 def build_classifier(image_size: int) -> tf.keras.Model:
@@ -75,27 +79,37 @@ def load_or_train_classifier(
         classifier = build_classifier(images.shape[1])
         try:
             classifier.load_weights(weights_path)
+            with h5py.File(weights_path, "r") as file:
+                written = file.attrs.get(_SHA256)
+            if written not in (None, _sha256(classifier)):
+                raise ValueError("its weights are not those that were written")
             return classifier
-        except (OSError, ValueError) as error:
-            logging.warning("cannot read %s (%s): training the classifier again", weights_path, error)
+        except Exception as error:  # of many types, where a byte is wrong
+            logging.warning("cannot read %s (%s): training the classifier again", weights_path, first_line(error))
     classifier, accuracy = train_classifier(images, labels, seed)
     logging.info("digits classifier trained, %.1f %% right on held-out digits", 100 * accuracy)
     partial_path = weights_path + ".partial.h5"
     classifier.save_weights(partial_path)
+    with h5py.File(partial_path, "a") as file:
+        file.attrs[_SHA256] = _sha256(classifier)
     os.replace(partial_path, weights_path)
     return classifier
 
 
 def digits_extractor(classifier: tf.keras.Model) -> FeatureExtractor:
     """The classifier's features and logits."""
-    digest = hashlib.sha256()
-    for weights in classifier.get_weights():
-        digest.update(weights.tobytes())
 
     def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tuple(classifier(images, training=False))
 
-    return FeatureExtractor("digits", function, digest.hexdigest(), "none", num_channels=1, batch_size=500)
+    return FeatureExtractor("digits", function, _sha256(classifier), "none", num_channels=1, batch_size=500)
+
+
+def _sha256(classifier: tf.keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weights in classifier.get_weights():
+        digest.update(weights.tobytes())
+    return digest.hexdigest()
 
 
 class DigitsEvaluator(Evaluator):

@@ -95,7 +95,10 @@ def dump_folder(directory: str) -> Iterator[Callable[[Iterable[np.ndarray]], Ite
     Raises:
       UserError: there is something of this name that is not an empty folder, or it cannot be written.
     """
-    is_empty = os.path.isdir(directory) and not os.path.islink(directory) and not os.listdir(directory)
+    try:
+        is_empty = os.path.isdir(directory) and not os.path.islink(directory) and not os.listdir(directory)
+    except OSError as error:
+        raise _cannot_write(directory, error) from error
     if not directory or (os.path.lexists(directory) and not is_empty):
         raise UserError(f"{directory!r} is not an empty folder: images are written into one of their own")
     partial_directory = f"{directory.rstrip(os.sep)}.{os.getpid()}.partial"

@@ -58,7 +58,7 @@ def tfgan_inception(location: DataLocation) -> FeatureExtractor:
             return tuple(tf.reshape(activations[name], [tf.shape(images)[0], -1]) for name in outputs)
 
         tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec([None, 32, 32, 3]))
-    except (OSError, IndexError, TypeError, ValueError, KeyError, tf.errors.OpError) as error:
+    except Exception as error:  # of many types, where a byte is wrong or the module another one
         raise UserError(
             f"{path!r} is not tensorflow-gan's Inception module, which takes images (batch, 299, 299, 3) and gives "
             f"pool_3 and logits: {first_line(error)}"
@@ -121,7 +121,7 @@ def keras_inception(location: DataLocation) -> FeatureExtractor:
         )
     try:
         whole = tf.keras.applications.InceptionV3(weights=path, classifier_activation=None)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of many types, where a byte is wrong
         raise UserError(f"{path!r} does not hold the weights of Keras' InceptionV3: {first_line(error)}") from error
     network = tf.keras.Model(whole.input, [whole.get_layer("avg_pool").output, whole.output])
     size = whole.input_shape[1]

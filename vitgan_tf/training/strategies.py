@@ -189,7 +189,7 @@ def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
     network = config.discriminator
     tokens = (config.data.image_size // network.patch_size) ** 2 + (network.pooling == "class_token")
     limit = _CPU_ACTIVATION_BYTES // (4 * config.loss.num_views * tokens * network.mlp_dim)
-    return max(divisor for divisor in range(1, share + 1) if share % divisor == 0 and divisor <= max(1, limit))
+    return max(divisor for divisor in range(1, min(share, max(1, limit)) + 1) if share % divisor == 0)
 
 
 def agree_on_step(strategy: tf.distribute.Strategy, step: int) -> None:

@@ -18,12 +18,14 @@ from vitgan_tf.images import image_grid
 from vitgan_tf.models.generator import build_generator
 from vitgan_tf.presets import preset
 from vitgan_tf.training.callbacks import (
+    CheckpointWriter,
     MetricsWriter,
     ProgressBar,
     SampleWriter,
     ScalarWriter,
     StepCallback,
     StopOnDivergence,
+    written_if_possible,
 )
 from vitgan_tf.training.run_directory import RunDirectory
 from vitgan_tf.training.summaries import Summaries
@@ -219,6 +221,55 @@ def test_samples_and_scores_know_what_is_missing(tmp_path):
     # A line that tools/evaluate.py wrote is none of the training's.
     directory.append_metrics({"step": 2, "source": "evaluate"})
     assert callbacks[1].is_missing(2)
+
+
+def test_a_step_0_of_its_own_acts_with_its_number_and_without_metrics():
+    calls = []
+    for first_step in (0, 6):
+        callback = _Recorder(first_step=first_step, total_steps=10, period=3)
+        callback.acts_before_training = True
+        callback.is_missing = lambda step: True
+        callback.at_step = lambda step, logs: calls.append((step, logs))
+        callback.on_train_begin()
+    assert calls == [(0, {}), (6, {})]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training_at_its_last_step_alone(caplog):
+    steps = []
+
+    class Full:
+        def save(self, step):
+            steps.append(step)
+            raise UserError(f"no room for step {step}")
+
+    writer = CheckpointWriter(Full(), first_step=0, total_steps=5, period=2)
+    with caplog.at_level("WARNING", logger="absl"), pytest.raises(UserError, match="no room for step 5"):
+        _run(writer, 5)
+    assert steps == [2, 4, 5]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"no room for step {step}: the training goes on, and tries again at the next one" for step in (2, 4)
+    ]
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
+        (UserError("cannot write the checkpoint"), "cannot write the checkpoint"),
+        (tf.errors.ResourceExhaustedError(None, None, "disk full\nand more"), "disk full"),
+    ],
+)
+def test_what_a_run_can_do_without_is_a_warning(caplog, error, reason):
+    with caplog.at_level("WARNING", logger="absl"), written_if_possible("the file"):
+        raise error
+    assert [record.getMessage() for record in caplog.records] == [
+        f"cannot write the file ({reason}): the training goes on"
+    ]
+
+
+def test_another_error_where_something_is_written_is_none_of_the_disk():
+    with pytest.raises(ZeroDivisionError), written_if_possible("the file"):
+        _ = 1 / 0
 
 
 def test_progress_lines_in_a_log_count_from_the_resumed_step(caplog):

@@ -1,6 +1,8 @@
 """The best checkpoint is kept, and generators come out of checkpoints as they went in."""
 
 import json
+import math
+import resource
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
+from vitgan_tf.models.generator import build_generator
 from vitgan_tf.presets import preset
 from vitgan_tf.training import checkpoints
 from vitgan_tf.training.checkpoints import BestCheckpoint, load_generator
@@ -77,6 +80,40 @@ def test_a_state_of_another_protocol_or_with_a_damaged_record_is_put_aside(tmp_p
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["best", "best_until_step_4"]
 
 
+@pytest.mark.parametrize("distance", [math.nan, math.inf, -math.inf])
+def test_a_record_without_a_distance_does_not_compare(tmp_path, distance):
+    path = tmp_path / "best"
+    _best(path, tf.Variable(1.0)).offer(3, 5.0, _Protocol())
+    record = {"step": 3, "distance": distance, "protocol": _Protocol().as_dict()}
+    (path / "best.json").write_text(json.dumps(record))
+    _best(path, tf.Variable(2.0)).offer(4, 6.0, _Protocol())
+    assert _kept(path) == (4, 2.0) and _kept(tmp_path / "best_until_step_4") == (3, 1.0)
+
+
+def test_what_was_put_aside_at_a_step_gives_way_to_what_is_put_aside_at_it_again(tmp_path):
+    for value, step, num_generated in ((1.0, 3, 10), (2.0, 4, 20), (3.0, 4, 10)):
+        _best(tmp_path / "best", tf.Variable(value)).offer(step, 5.0, _Protocol(num_generated))
+    assert _kept(tmp_path / "best") == (4, 3.0) and _kept(tmp_path / "best_until_step_4") == (4, 2.0)
+
+
+def test_a_state_that_cannot_be_written_is_not_the_best(tmp_path):
+    value = tf.Variable(tf.fill([1000], 1.0))
+    best = _best(tmp_path, value)
+    best.offer(1, 5.0, _Protocol())
+    value.assign_add(tf.ones([1000]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))  # as on a full disk
+    try:
+        with pytest.raises(UserError, match="cannot write the checkpoint of step 2"):
+            best.offer(2, 4.0, _Protocol())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert json.loads((tmp_path / "best.json").read_text())["step"] == _kept(tmp_path)[0] == 1
+    best.offer(3, 4.5, _Protocol())
+    step, values = _kept(tmp_path)
+    assert step == 3 and values.tolist() == [2.0] * 1000
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run directory with checkpoints of steps 1 to 3 whose networks all differ, and a best one."""
@@ -140,6 +177,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     (tmp_path / "checkpoints" / "checkpoint").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="cannot read the list of checkpoints"):
         load_generator(str(tmp_path))
+
+
+def test_a_checkpoint_without_the_weights_is_no_generator(tmp_path):
+    """Otherwise they would be those of the initialisation."""
+    config = preset("tiny")
+    directory = RunDirectory(str(tmp_path), config)
+    checkpoint = tf.train.Checkpoint(generator=build_generator(config), step=tf.Variable(1, dtype=tf.int64))
+    tf.train.CheckpointManager(checkpoint, directory.checkpoints, max_to_keep=1).save(21)
+    assert load_generator(str(tmp_path), "21", "raw").step == 1
+    with pytest.raises(UserError, match=r"cannot restore .*ckpt-21 \("):
+        load_generator(str(tmp_path), weights="ema")
+    with pytest.raises(UserError, match=r"no checkpoint '1': there are those of step 21"):
+        load_generator(str(tmp_path), "1", "raw")
 
 
 def test_a_checkpoint_that_a_run_replaces_meanwhile_is_not_missed(run, monkeypatch):

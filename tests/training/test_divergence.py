@@ -2,6 +2,7 @@
 
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.errors import DivergedError
 from vitgan_tf.presets import preset
 from vitgan_tf.training import experiment
-from vitgan_tf.training.callbacks import CollapseWatch, SkipWatch
+from vitgan_tf.training.callbacks import CollapseWatch, SkipWatch, StopOnDivergence
+from vitgan_tf.training.diagnostics import divergence_report, spectral_layers
 from vitgan_tf.training.experiment import build_gan, run_experiment
 from vitgan_tf.training.optimizer import FusedAdam
 from vitgan_tf.training.summaries import Summaries
@@ -45,9 +47,10 @@ def _adam_after(gradients, **options):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 3e38])
-def test_adam_leaves_everything_as_it_was_where_one_gradient_is_not_finite(bad):
+@pytest.mark.parametrize("is_first", [True, False])
+def test_adam_leaves_everything_as_it_was_where_one_gradient_is_not_finite(bad, is_first):
     """3e38 is finite, but the norm of the gradients is not."""
-    gradients = [([0.5, -1.0], 2.0), ([bad, 0.1], 1.0), ([0.3, 0.2], -0.5)]
+    gradients = [([0.5, -1.0], 2.0), ([bad, 0.1], 1.0) if is_first else ([0.4, 0.1], bad), ([0.3, 0.2], -0.5)]
     first, second, third = _adam_after(gradients, skips_non_finite=True)
     for before, after in zip(first, second):
         np.testing.assert_array_equal(before, after)
@@ -101,6 +104,20 @@ def test_a_step_leaves_out_the_update_that_is_not_finite():
     assert math.isfinite(float(gan.real_logit_average)) and gan.step.numpy() == 4
 
 
+def test_a_step_is_left_out_where_one_of_its_two_updates_is():
+    gan = build_gan(override(preset("tiny"), {"train.on_nan": "skip"}))
+    names = {metric.name.replace("_max", "") for metric in gan.metrics}
+    counts = []
+    for weights in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0)):
+        given = dict(zip(("d_gradient_norm_weight", "g_gradient_norm_weight"), weights))
+        values = {**dict.fromkeys(names, 2.0), "g_loss": math.inf, **given}
+        result = {name: float(value) for name, value in gan._without_skipped(values).items()}
+        expected = {f"{name}_weight": 1.0 for name in names}
+        assert result == {**dict.fromkeys(names, 2.0), **expected, "g_loss": 0.0, "g_loss_weight": 0.0, **given}
+        counts.append(int(gan.skipped_in_a_row))
+    assert counts == [0, 1, 2, 3, 0, 1]
+
+
 def _bad_images(monkeypatch, steps, times=10**9):
     """The real images of these steps are not numbers, in the first so many attempts."""
     attempts = []
@@ -149,6 +166,67 @@ def test_a_run_that_diverges_ends_and_says_where(tmp_path, monkeypatch):
     assert any("learning_rate" in line for line in report["advice"])
 
 
+def test_the_report_names_what_is_not_finite_and_puts_the_largest_first():
+    gan = build_gan(preset("tiny"))
+    weights, layers = gan.discriminator.trainable_variables, spectral_layers(gan.discriminator)
+    expand = layers["discriminator/block_0/mlp/expand"]
+    place = next(index for index, weight in enumerate(weights) if weight is expand.kernel)
+    norms = np.arange(len(weights), dtype=np.float32) + 0.5
+    norms[[place + 1, place + 3]] = np.nan, np.inf
+    gan.gradient_norms["d_gradient_norm"].assign(norms)
+    gan.gradient_norms["g_gradient_norm"].assign(tf.fill([len(gan.generator.trainable_variables)], 0.25))
+    kernel = expand.kernel.numpy()
+    kernel[1, 2] = np.inf
+    expand.kernel.assign(kernel)
+    contract = layers["discriminator/block_0/mlp/contract"]
+    contract.u.assign(contract.u * np.nan)
+    report = divergence_report(gan, 7, {"d_loss": 1.5, "g_loss": -math.inf, "d_gradient_norm": math.nan})
+    assert report["step"] == 7 and report["not_finite"] == ["g_loss", "d_gradient_norm"]
+    assert report["metrics"] == {"d_loss": 1.5, "g_loss": "-inf", "d_gradient_norm": "nan"}
+    found = report["discriminator"]
+    values = list(found["gradient_norms"].values())
+    assert set(values[:2]) == {"nan", "inf"}
+    assert values[2:] == sorted(norms[np.isfinite(norms)].tolist(), reverse=True)
+    assert found["gradient_norms"]["discriminator/block_0/mlp/expand/kernel"] == place + 0.5
+    assert found["weights_not_finite"] == ["discriminator/block_0/mlp/expand/kernel"]
+    assert {path for path, sigma in found["spectral_norms"].items() if sigma is None} == {
+        "discriminator/block_0/mlp/expand",
+        "discriminator/block_0/mlp/contract",
+    }
+    for path, sigma in found["spectral_norms"].items():
+        if sigma is not None:  # as at initialisation, where power iterations have converged
+            assert sigma == pytest.approx(float(layers[path].initial_sigma), rel=1e-4)
+    generator = report["generator"]
+    assert set(generator["gradient_norms"].values()) == {0.25} and generator["weights_not_finite"] == []
+    assert all(name.startswith("generator/") for name in generator["gradient_norms"])
+    json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_every_kind_of_number_that_is_not_finite_ends_a_run(value):
+    watch = StopOnDivergence(first_step=0, total_steps=9, report=lambda step, logs: f"; {step} {sorted(logs)}")
+    watch.on_train_batch_end(0, {"d_loss": 1e30, "g_loss": -1e30})
+    with pytest.raises(DivergedError, match=r"diverged: g_loss not finite at step 2;.*; 2 \['d_loss', 'g_loss'\]$"):
+        watch.on_train_batch_end(1, {"d_loss": 1.0, "g_loss": value})
+
+
+def test_updates_that_are_left_out_are_told_of_once_in_a_row(caplog):
+    watch = SkipWatch(first_step=0, total_steps=1000, report=lambda step, logs: f"; {logs['d_loss']}")
+    model = tf.keras.Model()
+    model.skipped_in_a_row = tf.Variable(0)
+    watch.set_model(model)
+    counts = [0, 1, 2, 0, 0, *range(1, 101)]
+    with caplog.at_level("WARNING", logger="absl"), pytest.raises(DivergedError) as caught:
+        for batch, count in enumerate(counts):
+            model.skipped_in_a_row.assign(count)
+            watch.on_train_batch_end(batch, {"d_loss": 1.5, "d_gradient_norm": math.nan})
+    assert "no update was finite in the 100 steps up to 105" in str(caught.value)
+    assert str(caught.value).endswith("; 1.5")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"step {step}: an update is not finite, and left out; 1.5" for step in (2, 6)
+    ]
+
+
 def test_a_run_can_leave_such_steps_out(tmp_path, monkeypatch, caplog):
     _bad_images(monkeypatch, [7, 13, 14])
     with caplog.at_level("WARNING", logger="absl"):
@@ -191,6 +269,52 @@ def test_a_run_does_not_go_back_for_ever(tmp_path, monkeypatch):
     assert attempts == [0, 10, 10, 10]
 
 
+class _Checkpoints:
+    """Each time, the next of these (step, attempt it was saved in) is the newest; None for none."""
+
+    def __init__(self, gan, newest):
+        self._gan = gan
+        self.newest = list(newest)
+
+    def restore_newest(self):
+        saved = self.newest.pop(0)
+        if saved is None:
+            return None
+        step, attempt = saved
+        self._gan.attempt.assign(attempt)
+        return step
+
+
+def _attempts(on_nan, newest, good=10**9):
+    """(first step, attempt) of each training of a run of which the good-th ends well; the checkpoints left over."""
+    config = override(preset("tiny"), {"train.on_nan": on_nan})
+    gan = types.SimpleNamespace(config=config, attempt=tf.Variable(0))
+    checkpoints, attempts = _Checkpoints(gan, newest), []
+
+    def fit(first_step):
+        attempts.append((first_step, int(gan.attempt)))
+        if len(attempts) < good:
+            raise DivergedError(f"in attempt {len(attempts)}")
+
+    try:
+        experiment._train(gan, checkpoints, fit, 2)
+    except DivergedError as error:
+        assert str(error) == f"in attempt {len(attempts)}" and good > len(attempts)
+    else:
+        assert good == len(attempts)
+    return attempts, checkpoints.newest
+
+
+def test_a_run_goes_back_three_times_from_each_checkpoint_and_never_draws_the_same_again():
+    newest = [(5, 0)] * 3 + [(10, 3)] * 4
+    expected = [(2, 0), (5, 1), (5, 2), (5, 3), (10, 4), (10, 5), (10, 6)]
+    assert _attempts("rollback", newest) == (expected, [])
+    assert _attempts("rollback", newest, good=6) == (expected[:6], newest[5:])
+    assert _attempts("rollback", [None]) == ([(2, 0)], [])
+    for on_nan in ("stop", "skip"):
+        assert _attempts(on_nan, newest) == ([(2, 0)], newest)
+
+
 def test_without_a_checkpoint_there_is_nothing_to_go_back_to(tmp_path, monkeypatch):
     attempts = _bad_images(monkeypatch, [3])
     with pytest.raises(DivergedError, match="not finite at step 3"):
@@ -224,6 +348,22 @@ def test_a_generator_that_draws_one_image_is_told_of(tmp_path, caplog):
     deviations = [float(value) for _, tag, value in found if tag == "samples_deviation"]
     np.testing.assert_allclose(deviations, [50.0] + [0.0] * 7, rtol=0.1)
     assert [step for step, tag, _ in found if tag == "warnings"] == [6]
+
+
+@pytest.mark.parametrize("deviation, loss, expected", [(0.7, 0.9e-3, 2), (1.5, 1.1e-3, 0)])
+def test_the_limits_of_giving_up(tmp_path, caplog, deviation, loss, expected):
+    """One image that is not flat, and around it noise: it is the images that differ, not their pixels."""
+
+    class Sampler:
+        def images(self, num_images, seed):
+            noise = np.random.RandomState(seed).normal(size=[num_images, 40, 40, 1])
+            return (np.linspace(20, 230, 1600).reshape(40, 40, 1) + deviation * noise).astype(np.float32)
+
+    watch = CollapseWatch(tf.summary.create_file_writer(str(tmp_path)), Sampler(), 0, first_step=0, total_steps=100)
+    with caplog.at_level("WARNING", logger="absl"):
+        for batch in range(6):
+            watch.on_train_batch_end(batch, {"d_loss": loss, "real_logits": 9.0, "fake_logits": -9.0})
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["step 5"] * expected
 
 
 def test_a_saturated_discriminator_is_told_of(tmp_path, caplog):

@@ -1,6 +1,7 @@
 """Signals end a training between two steps, and a second one ends it at once."""
 
 import http.server
+import io
 import os
 import signal
 import subprocess
@@ -39,15 +40,20 @@ def test_a_signal_during_a_step_waits_for_its_end(number):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("where", ["before the training", "during the first step", "between two steps"])
+@pytest.mark.parametrize(
+    "where", ["before the training", "during the first step", "after the first step", "between two steps"]
+)
 def test_elsewhere_a_signal_ends_what_is_being_done(number, where):
     stop = StopRequest(first_step=0, total_steps=100)
     with stop.received():
         stop.check()
         if where != "before the training":
             stop.on_train_batch_begin(0)
-        if where == "between two steps":
+        if where in ("after the first step", "between two steps"):
             stop.on_train_batch_end(0, {})
+        if where == "between two steps":
+            stop.on_train_batch_begin(1)
+            stop.on_train_batch_end(1, {})
         with pytest.raises(Interrupted) as caught:
             _send(number)
     assert caught.value.signal_number == number
@@ -116,7 +122,7 @@ def metadata(monkeypatch):
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{server.server_port}")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody answers there
@@ -141,6 +147,58 @@ def test_preemption_of_a_google_machine_is_a_sigterm(metadata, name, notice, cap
             time.sleep(10)
     assert caught.value.signal_number == signal.SIGTERM and f"taken away ({name})" in caplog.text
     assert set(asked) == {(f"/computeMetadata/v1/instance/{kind}", "Google") for kind in answers}
+
+
+class _Polls:
+    """In place of the event that ends the watch: it comes after so many of them."""
+
+    def __init__(self, number):
+        self._left = number
+
+    def wait(self, _):
+        self._left -= 1
+        return self._left < 0
+
+
+@pytest.mark.parametrize("answer, sent", [("TRUE", 1), ("TRUE\n", 1), ("FALSE", 0), ("", 0), ("NOT TRUE", 0)])
+def test_of_one_notice_there_is_one_sigterm(metadata, monkeypatch, answer, sent):
+    """A second one would end the process before its state is saved."""
+    answers, asked = metadata
+    answers["preempted"] = answer
+    signals = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: signals.append(arguments))
+    interruption._watch(os.environ["GCE_METADATA_HOST"], _Polls(3))
+    assert signals == [(os.getpid(), signal.SIGTERM)] * sent
+    assert len(asked) == (1 if sent else 3 * 2)
+
+
+def test_nobody_is_asked_once_the_training_has_ended(metadata):
+    before = set(threading.enumerate())
+    with StopRequest(0, 10).received():
+        (thread,) = set(threading.enumerate()) - before
+        assert thread.is_alive() and thread.daemon  # which does not keep a process that ends
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "product, expected",
+    [
+        ("Google Compute Engine\n", True),
+        ("Google\n", True),
+        ("Standard PC (Q35 + ICH9, 2009)\n", False),
+        (None, False),
+    ],
+)
+def test_a_google_machine_is_known_by_its_product_name(monkeypatch, product, expected):
+    def read(path, **_):
+        assert path == "/sys/class/dmi/id/product_name"
+        if product is None:
+            raise FileNotFoundError(path)
+        return io.StringIO(product)
+
+    monkeypatch.setattr(interruption, "open", read, raising=False)
+    assert interruption._is_google_machine() is expected
 
 
 def test_a_server_of_metadata_that_is_gone_is_no_preemption(metadata, monkeypatch):

@@ -120,6 +120,52 @@ def test_if_none_is_whole_the_run_stops_and_nothing_is_touched(tmp_path, damages
     assert _contents(path) == before
 
 
+def test_a_damaged_state_is_put_aside_also_where_it_is_not_written_again(tmp_path):
+    """The run goes on with another period."""
+    path = _saved(tmp_path / "run", [1, 2, 3])
+    content = _data(path, 3).read_bytes()[:100]
+    _data(path, 3).write_bytes(content)
+    value = tf.Variable(tf.zeros([SIZE]))
+    checkpoints = _checkpoints(path, value)
+    assert checkpoints.restore_newest() == 2
+    checkpoints.save(4)
+    assert {file.name for file in path.glob("*.index")} == {f"ckpt-{step}.index" for step in (1, 2, 4)}
+    listed = tf.train.get_checkpoint_state(str(path)).all_model_checkpoint_paths
+    assert [name.rsplit("-", 1)[1] for name in listed] == ["1", "2", "4"]
+    assert (path / f"{_data(path, 3).name}.damaged").read_bytes() == content
+
+
+def test_the_newest_is_that_of_the_largest_number(tmp_path):
+    path = _saved(tmp_path / "run", [8, 9, 10])
+    assert _restored(path) == 10
+    (path / "checkpoint").unlink()
+    value = tf.Variable(tf.fill([SIZE], 11.0))
+    checkpoints = _checkpoints(path, value)
+    assert checkpoints.restore_newest() == 10
+    value.assign_add(tf.ones([SIZE]))
+    checkpoints.save(11)
+    assert tf.train.latest_checkpoint(str(path)) == str(path / "ckpt-11")
+    assert {file.name for file in path.glob("*.index")} == {f"ckpt-{step}.index" for step in (9, 10, 11)}
+
+
+def test_where_there_is_no_folder_yet_there_is_nothing_to_restore(tmp_path):
+    """As a process sees it that does not write, and comes before the one that does."""
+    value = tf.Variable(tf.ones([SIZE]))
+    assert RunCheckpoints(tf.train.Checkpoint(value=value), str(tmp_path / "later"), 3).restore_newest() is None
+    assert value.numpy().sum() == SIZE
+
+
+@pytest.mark.parametrize("others", [{}, {"value": [SIZE], "bias": [3]}, {"value": [SIZE + 1]}, {"bias": [SIZE]}])
+def test_a_state_of_other_objects_is_refused(tmp_path, others):
+    """Of a model with less in it, with more, with another shape, or with another name."""
+    path = _saved(tmp_path / "run", [1])
+    before = _contents(path)
+    checkpoint = tf.train.Checkpoint(**{name: tf.Variable(tf.zeros(shape)) for name, shape in others.items()})
+    with pytest.raises(UserError, match=r"no checkpoint that can be restored \(cannot restore .*ckpt-1 \("):
+        RunCheckpoints(checkpoint, str(path), 3).restore_newest()
+    assert _contents(path) == before
+
+
 def test_if_all_files_are_missing_the_run_does_not_begin_anew(tmp_path):
     path = _saved(tmp_path / "run", [2, 3])
     for file in path.glob("ckpt-*"):
@@ -166,6 +212,24 @@ def test_a_state_that_cannot_be_written_leaves_those_before_as_they_are(tmp_path
     checkpoints.save(3)  # there is room again
     assert _restored(path) == 3
     assert {file.name for file in path.glob("*.index")} == {f"ckpt-{step}.index" for step in (1, 2, 3)}
+
+
+def test_states_that_were_saved_well_are_not_put_aside_after_one_that_was_not(tmp_path):
+    path = tmp_path / "run"
+    value = tf.Variable(tf.zeros([SIZE]))
+    checkpoints = _checkpoints(path, value)
+    for step in (1, 2):
+        value.assign(tf.fill([SIZE], float(step)))
+        checkpoints.save(step)
+    value.assign(tf.fill([SIZE], 3.0))
+    with _files_up_to(100), pytest.raises(UserError, match="cannot write the checkpoint of step 3"):
+        checkpoints.save(3)
+    checkpoints.save(3)
+    assert sorted(_contents(path)) == [
+        "checkpoint",
+        *(f"ckpt-{step}.{end}" for step in (1, 2, 3) for end in ("data-00000-of-00001", "index")),
+    ]
+    assert _restored(path) == 3
 
 
 def test_a_state_is_read_back_once_it_is_written(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import vitgan_tf
 from vitgan_tf.config import from_dict, override
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
-from vitgan_tf.training.run_directory import RunDirectory
+from vitgan_tf.training.run_directory import RunDirectory, held_run
 
 CONFIG = preset("tiny")
 
@@ -46,6 +46,35 @@ def test_length_and_logging_may_change(tmp_path):
     assert from_dict(json.loads((tmp_path / "config.json").read_text())["config"]) == longer
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.microbatch": 4},
+        {"train.steps_per_execution": 2},
+        {"train.on_nan": "rollback"},
+        {"log.keep_checkpoints": 7},
+        {"eval.split": "evaluation"},
+    ],
+)
+def test_what_does_not_alter_the_steps_may_change(tmp_path, changes):
+    RunDirectory(str(tmp_path), CONFIG)
+    changed = override(CONFIG, changes)
+    assert changed != CONFIG
+    RunDirectory(str(tmp_path), changed)
+    assert from_dict(json.loads((tmp_path / "config.json").read_text())["config"]) == changed
+
+
+def test_other_images_are_refused_and_those_of_a_run_that_did_not_note_them_are_not(tmp_path):
+    RunDirectory(str(tmp_path), CONFIG)
+    RunDirectory(str(tmp_path), CONFIG, data={"num_images": 5, "fingerprint": "abc"})
+    before = (tmp_path / "config.json").read_text()
+    RunDirectory(str(tmp_path), CONFIG, data={"num_images": 5, "fingerprint": "abc"})
+    for data in ({"num_images": 5, "fingerprint": "abd"}, {"num_images": 6, "fingerprint": "abc"}, None):
+        with pytest.raises(UserError, match=r"on other images \(then num_images 5, fingerprint abc, now "):
+            RunDirectory(str(tmp_path), CONFIG, data=data)
+    assert (tmp_path / "config.json").read_text() == before
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"config": {}}', '{"config": {"data": 3}}', "null"])
 def test_a_damaged_config_file_is_refused_and_kept(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
@@ -59,6 +88,31 @@ def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"cannot write the run directory.*choose another with --model_dir"):
         RunDirectory(str(tmp_path / "file" / "run"), CONFIG)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_run_is_held_by_one_until_it_is_given_back(tmp_path):
+    path = str(tmp_path / "new" / "run")
+    for _ in range(2):
+        with held_run(path):
+            for _ in range(2):
+                with pytest.raises(UserError, match="another process writes to the run directory"), held_run(path):
+                    raise AssertionError("held twice")
+        # Also by an error inside, which is none of the directory's.
+        with pytest.raises(OSError, match="of the training"), held_run(path):
+            raise OSError("of the training")
+    assert os.listdir(path) == [".lock"]
+
+
+def test_where_no_run_can_be_held_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    for path, message in (
+        (str(tmp_path / "file" / "run"), r"cannot write the run directory.*choose another with --model_dir"),
+        ("gs://bucket/run", "'gs://bucket/run' is no folder"),
+    ):
+        with pytest.raises(UserError, match=message), held_run(path):
+            pass
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_read_only_directory_is_refused(tmp_path, monkeypatch):

@@ -48,7 +48,7 @@ def append_json_line(path: str, values: dict[str, Any]) -> None:
 def read_json_lines(path: str) -> list[dict[str, Any]]:
     """The values of a file of JSON lines; one that was cut off while it was written is left out, with a warning."""
     lines = []
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 lines.append(json.loads(line))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pathlib
 import resource
 
 import numpy as np
@@ -41,11 +42,11 @@ def test_the_state_with_the_least_distance_is_kept(tmp_path):
     value = tf.Variable(0.0)
     best = _best(tmp_path, value)
     kept = []
-    for step, distance in enumerate([9.0, 5.0, 7.0, 5.0, 4.5, 8.0]):
+    for step, distance in enumerate([9.0, 5.0, 7.0, 5.0, 4.5, math.nan, 8.0]):
         value.assign(step * 10.0)
         best.offer(step, distance, _Protocol())
         kept.append(_kept(tmp_path))
-    assert kept == [(0, 0.0), (1, 10.0), (1, 10.0), (1, 10.0), (4, 40.0), (4, 40.0)]
+    assert kept == [(0, 0.0), (1, 10.0), (1, 10.0), (1, 10.0), (4, 40.0), (4, 40.0), (4, 40.0)]
     assert json.loads((tmp_path / "best.json").read_text()) == {
         "step": 4,
         "distance": 4.5,
@@ -190,6 +191,16 @@ def test_a_checkpoint_without_the_weights_is_no_generator(tmp_path):
         load_generator(str(tmp_path), weights="ema")
     with pytest.raises(UserError, match=r"no checkpoint '1': there are those of step 21"):
         load_generator(str(tmp_path), "1", "raw")
+
+
+def test_an_entry_of_the_list_without_a_step_is_none(tmp_path):
+    directory = RunDirectory(str(tmp_path), preset("tiny"))
+    pathlib.Path(directory.checkpoints, "checkpoint").write_text(
+        'model_checkpoint_path: "garbage"\nall_model_checkpoint_paths: "garbage"\n'
+    )
+    for checkpoint in ("latest", "7"):
+        with pytest.raises(UserError, match=f"holds no checkpoint '{checkpoint}': there is none"):
+            load_generator(str(tmp_path), checkpoint)
 
 
 def test_a_checkpoint_that_a_run_replaces_meanwhile_is_not_missed(run, monkeypatch):

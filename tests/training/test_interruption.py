@@ -4,6 +4,7 @@ import http.server
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -60,7 +61,15 @@ def test_elsewhere_a_signal_ends_what_is_being_done(number, where):
     assert isinstance(caught.value, KeyboardInterrupt)  # what those who know nothing of it handle
 
 
-def test_handlers_are_put_back():
+@pytest.fixture()
+def interruptible():
+    """Ctrl-C is Python's own, also where a shell has started pytest in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_handlers_are_put_back(interruptible):
     before = [signal.getsignal(number) for number in SIGNALS]
     with StopRequest().received():
         assert [signal.getsignal(number) for number in SIGNALS] != before
@@ -170,6 +179,27 @@ def test_of_one_notice_there_is_one_sigterm(metadata, monkeypatch, answer, sent)
     interruption._watch(os.environ["GCE_METADATA_HOST"], _Polls(3))
     assert signals == [(os.getpid(), signal.SIGTERM)] * sent
     assert len(asked) == (1 if sent else 3 * 2)
+
+
+def test_an_answer_that_is_none_is_not_the_end_of_asking(monkeypatch):
+    """Who listens at that port first speaks no HTTP, and then says that the machine is preempted."""
+    replies = [b"garbage\r\n\r\n"] * 2 + [b"HTTP/1.0 200 OK\r\n\r\nTRUE"]
+    signals = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: signals.append(arguments))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer():
+            for reply in replies:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1000)
+                    connection.sendall(reply)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        interruption._watch(f"127.0.0.1:{server.getsockname()[1]}", _Polls(2))
+        thread.join(10)
+    assert signals == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_nobody_is_asked_once_the_training_has_ended(metadata):

@@ -1,6 +1,7 @@
 """The newest states of a run survive what happens to disks: cut, flipped and missing files, and no room for more."""
 
 import contextlib
+import pathlib
 import resource
 
 import numpy as np
@@ -232,21 +233,55 @@ def test_states_that_were_saved_well_are_not_put_aside_after_one_that_was_not(tm
     assert _restored(path) == 3
 
 
-def test_a_state_is_read_back_once_it_is_written(tmp_path, monkeypatch):
-    path = _saved(tmp_path / "run", [1])
+@contextlib.contextmanager
+def _bad_disk(monkeypatch):
+    """A bit of what is written changes."""
     save = tf.train.CheckpointManager.save
 
-    def save_on_a_bad_disk(manager, **arguments):
+    def save_and_flip(manager, **arguments):
         written = save(manager, **arguments)
-        _flip(_data(path, 2))
+        _flip(pathlib.Path(f"{written}.data-00000-of-00001"))
         return written
 
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train.CheckpointManager, "save", save_and_flip)
+        yield
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_last_good_states_stay_until_a_new_one_is_known_to_be_good(tmp_path, monkeypatch, keep):
+    path = _saved(tmp_path / "run", [1, 2, 3], keep)
+    kept = {f"ckpt-{step}.index" for step in range(4 - keep, 4)}
+    value = tf.Variable(tf.fill([SIZE], 4.0))
+    checkpoints = _checkpoints(path, value, keep)
+    for step in (4, 5):
+        with _bad_disk(monkeypatch), pytest.raises(UserError, match=f"the checkpoint of step {step}"):
+            checkpoints.save(step)
+        assert kept <= {file.name for file in path.glob("*.index")}
+    assert _restored(path) == 3
+    value.assign(tf.fill([SIZE], 6.0))
+    checkpoints.save(6)
+    assert {file.name for file in path.glob("*.index")} == {f"ckpt-{step}.index" for step in [*range(5 - keep, 4), 6]}
+    assert _restored(path) == 6
+
+
+def test_an_empty_list_of_checkpoints_is_no_reason_not_to_save(tmp_path):
+    """As a machine leaves it that loses its power."""
+    path = _saved(tmp_path / "run", [])
+    (path / "checkpoint").write_text("")
+    value = tf.Variable(tf.fill([SIZE], 1.0))
+    checkpoints = _checkpoints(path, value)
+    assert checkpoints.restore_newest() is None
+    checkpoints.save(1)
+    assert _restored(path) == 1
+
+
+def test_a_state_is_read_back_once_it_is_written(tmp_path, monkeypatch):
+    path = _saved(tmp_path / "run", [1])
     value = tf.Variable(tf.fill([SIZE], 2.0))
     checkpoints = _checkpoints(path, value)
-    monkeypatch.setattr(tf.train.CheckpointManager, "save", save_on_a_bad_disk)
-    with pytest.raises(UserError, match="cannot write the checkpoint of step 2"):
+    with _bad_disk(monkeypatch), pytest.raises(UserError, match="cannot write the checkpoint of step 2"):
         checkpoints.save(2)
-    monkeypatch.undo()
     assert _restored(path) == 1
     value.assign(tf.fill([SIZE], 3.0))
     checkpoints.save(3)

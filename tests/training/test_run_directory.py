@@ -146,3 +146,23 @@ def test_metrics_of_lost_steps_are_dropped_and_the_others_kept(tmp_path):
         *({"step": step, "kimg": step / 1000} for step in (0, 10, 20)),
         *by_hand,
     ]
+
+
+@pytest.mark.parametrize("name", ["a*", "a?", "a [3]", "a]", "a\\b"])
+def test_a_name_that_tensorflow_takes_for_a_pattern_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match="TensorFlow finds no checkpoints"), held_run(str(tmp_path / name)):
+        pass
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("line", [b'{"step": \xff}\n', b"\xff\n", b'{"step": null}\n', b'{"step": "x"}\n'])
+def test_a_damaged_line_of_scores_is_left_out(tmp_path, line):
+    directory = RunDirectory(str(tmp_path), CONFIG)
+    for step in (0, 5):
+        directory.append_metrics({"step": step, "source": "training"})
+    path = tmp_path / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + line)
+    assert [step for step in range(9) if directory.has_metrics_of(step)] == [0, 5]
+    directory.drop_metrics_after(5)
+    assert path.read_bytes() == whole

@@ -91,9 +91,16 @@ class StopOnDivergence(StepCallback):
 
 
 class SkipWatch(StopOnDivergence):
-    """Tells of updates that were left out, and ends the training with an error after MAX_SKIPPED steps in a row."""
+    """Tells of updates that were left out, and ends the training with an error after MAX_SKIPPED steps in a row.
+
+    Tells once in a row. Where the device runs several steps before the host is asked, of those at their end alone.
+    """
 
     MAX_SKIPPED = 100
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self._is_told = False
 
     def at_step(self, step, logs):
         count = int(self.model.skipped_in_a_row.numpy())
@@ -102,8 +109,9 @@ class SkipWatch(StopOnDivergence):
                 f"training diverged: no update was finite in the {count} steps up to {step}; the checkpoints from "
                 f"before are good{self._report(step, logs)}"
             )
-        if count == 1:
+        if count and not self._is_told:
             logging.warning("step %d: an update is not finite, and left out%s", step, self._report(step, logs))
+        self._is_told = count > 0
 
 
 class CollapseWatch(StepCallback):

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -100,16 +101,19 @@ def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
         state = tf.train.get_checkpoint_state(folder)
     except (ValueError, tf.errors.OpError) as error:
         raise UserError(f"cannot read the list of checkpoints in {folder!r}: {first_line(error)}") from error
-    kept = list(state.all_model_checkpoint_paths) if state else []
-    if checkpoint in ("latest", "best"):
-        chosen = kept[-1:]
-    else:
-        chosen = [path for path in kept if path.endswith(f"-{checkpoint}")]
-    if not chosen:
-        steps = ", ".join(re.findall(r"-(\d+)$", path)[0] for path in kept)
-        there = f"there are those of step {steps}" if kept else "there is none"
+    kept = _paths_by_step(state)
+    chosen = list(kept)[-1] if kept and checkpoint in ("latest", "best") else checkpoint
+    if chosen not in kept:
+        there = f"there are those of step {', '.join(kept)}" if kept else "there is none"
         raise UserError(f"{folder!r} holds no checkpoint {checkpoint!r}: {there}")
-    return chosen[0]
+    return kept[chosen]
+
+
+def _paths_by_step(state: Any) -> dict[str, str]:
+    """Of the checkpoints in what `tf.train.get_checkpoint_state` returns, in the order of their writing."""
+    paths = state.all_model_checkpoint_paths if state else []
+    numbers = (re.search(r"-(\d+)$", path) for path in paths)
+    return {number[1]: path for number, path in zip(numbers, paths) if number}
 
 
 class RunCheckpoints:
@@ -129,7 +133,6 @@ class RunCheckpoints:
         self._directory = directory
         self._keep = keep
         self._damaged = set()
-        self._manager = None
 
     def restore_newest(self) -> int | None:
         """Restores the newest state that is whole, and returns its step; None if none was ever saved.
@@ -140,7 +143,7 @@ class RunCheckpoints:
           UserError: there are checkpoints, and none can be restored.
         """
         listed, steps = self._listed_steps(), self._steps()
-        for step in sorted(listed - set(steps)):
+        for step in sorted(set(listed) - set(steps)):
             logging.warning("the checkpoint of step %d is missing in %s", step, self._directory)
         errors = []
         for step in reversed(steps):
@@ -167,17 +170,21 @@ class RunCheckpoints:
           UserError: it cannot be written, or not be read back. Those before are not touched.
         """
         try:
-            if self._manager is None:
-                self._tidy()
-                self._manager = tf.train.CheckpointManager(self._checkpoint, self._directory, max_to_keep=self._keep)
-            path = self._manager.save(checkpoint_number=step)
+            self._put_damaged_aside()
+            self._remove_pieces()
+            # The oldest is removed once this one is known to be whole.
+            self._list(self._steps())
+            manager = tf.train.CheckpointManager(self._checkpoint, self._directory, max_to_keep=None)
+            path = manager.save(checkpoint_number=step)
             self._damaged.add(step)
             reader = tf.train.load_checkpoint(path)
             for name in reader.get_variable_to_shape_map():
                 reader.get_tensor(name)  # which compares checksums
             self._damaged.remove(step)
+            steps = [other for other in self._steps() if other != step] + [step]
+            self._list(steps[-self._keep :])
+            self._remove(steps[: -self._keep])
         except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
-            self._manager = None  # its list may be ahead of the files
             with contextlib.suppress(OSError):
                 self._remove_pieces()
             raise UserError(
@@ -194,29 +201,37 @@ class RunCheckpoints:
         names = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in os.listdir(self._directory))
         return sorted(int(name[1]) for name in names if name)
 
-    def _listed_steps(self) -> set[int]:
-        """Of the checkpoints in TensorFlow's list; a damaged list counts as empty."""
+    def _listed_steps(self) -> list[int]:
+        """Of the checkpoints in TensorFlow's list, in its order; a damaged list counts as empty."""
         try:
             state = tf.train.get_checkpoint_state(self._directory)
         except (ValueError, tf.errors.OpError):
             state = None
-        paths = list(state.all_model_checkpoint_paths) if state else []
-        numbers = (re.search(r"-(\d+)$", path) for path in paths)
-        return {int(number[1]) for number in numbers if number}
+        return list(map(int, _paths_by_step(state)))
 
-    def _tidy(self) -> None:
-        """Puts damaged checkpoints aside, removes pieces of unfinished ones, and lists what is there."""
+    def _put_damaged_aside(self) -> None:
         for step in self._damaged:
-            for path in glob.glob(glob.escape(self._path(step)) + ".*"):
-                if not path.endswith(".damaged"):
-                    os.replace(path, path + ".damaged")
+            for path in self._files(step):
+                os.replace(path, path + ".damaged")
         self._damaged.clear()
-        self._remove_pieces()
-        steps = self._steps()
-        if set(steps) == self._listed_steps():
-            return
+
+    def _files(self, step: int) -> list[str]:
+        paths = glob.glob(glob.escape(self._path(step)) + ".*")
+        return [path for path in paths if not path.endswith(".damaged")]
+
+    def _remove(self, steps: Sequence[int]) -> None:
+        for step in steps:
+            # The index last in the writing, and first here: without it, the others are pieces.
+            for path in sorted(self._files(step), key=lambda path: not path.endswith(".index")):
+                os.remove(path)
+
+    def _list(self, steps: Sequence[int]) -> None:
+        """Makes these TensorFlow's list, the last one its newest."""
         if not steps:
-            os.remove(os.path.join(self._directory, "checkpoint"))
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(self._directory, "checkpoint"))
+            return
+        if list(steps) == self._listed_steps():
             return
         paths = list(map(self._path, steps))
         times = [os.path.getmtime(path + ".index") for path in paths]
@@ -231,7 +246,7 @@ class RunCheckpoints:
     def _remove_pieces(self) -> None:
         kept = {f"ckpt-{step}" for step in self._steps()}
         for name in os.listdir(self._directory):
-            step_name = re.match(r"ckpt-\d+", name)
+            step_name = re.match(r"ckpt-\d+|checkpoint\.tmp", name)
             is_whole = re.fullmatch(r"ckpt-\d+\.(index|data-\d+-of-\d+)", name) and step_name[0] in kept
             if not step_name or is_whole or name.endswith(".damaged"):
                 continue
@@ -265,7 +280,7 @@ class BestCheckpoint:
         if os.path.exists(self._record_path):
             if not self._is_comparable(conditions):
                 self._put_aside(step)
-            elif self._record()["distance"] <= distance:
+            elif not distance < self._record()["distance"]:
                 return
         os.makedirs(self._directory, exist_ok=True)
         RunCheckpoints(self._checkpoint, self._directory, keep=1).save(step)

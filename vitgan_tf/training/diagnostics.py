@@ -163,7 +163,7 @@ def divergence_report(gan: tf.keras.Model, step: int, metrics: dict[str, float])
       step; not_finite, the names of the metrics that are not; metrics.
       Of discriminator and generator each: gradient_norms, by weight, those that are not finite first, then from
         large to small; weights_not_finite, their names after the step; spectral_norms, sigma of each spectrally
-        normalised layer by power iteration, null where its kernel is not finite.
+        normalised layer by SVD, null where its kernel is not finite.
       advice: what to try.
     """
     report: dict[str, Any] = {
@@ -178,13 +178,11 @@ def divergence_report(gan: tf.keras.Model, step: int, metrics: dict[str, float])
         pairs = list(zip(weights, norms))
         pairs.sort(key=lambda pair: -pair[1] if math.isfinite(pair[1]) else -math.inf)
         layers = spectral_layers(network)
-        finite = spectral_norms(
-            {path: layer for path, layer in layers.items() if _is_finite(layer.kernel) and _is_finite(layer.u)}
-        )
+        finite = spectral_norms({path: layer for path, layer in layers.items() if _is_finite(layer.kernel)})
         report[network.name] = {
             "gradient_norms": {name: _json_number(norm) for name, norm in pairs},
             "weights_not_finite": [name for name, weight in weights.items() if not _is_finite(weight)],
-            "spectral_norms": {path: finite[path][0] if path in finite else None for path in layers},
+            "spectral_norms": {path: finite[path][1] if path in finite else None for path in layers},
         }
     report["advice"] = [
         "lower --generator_learning_rate and --discriminator_learning_rate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import threading
@@ -95,6 +96,9 @@ def _is_google_machine() -> bool:
     return False
 
 
+_NO_ANSWER = (OSError, http.client.HTTPException)
+
+
 def _watch(host: str, ended: threading.Event) -> None:
     # Of this machine and never by way of a proxy.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -102,8 +106,11 @@ def _watch(host: str, ended: threading.Event) -> None:
         for name, notice in _GOOGLE_NOTICES.items():
             url = f"http://{host}/computeMetadata/v1/instance/{name}"
             request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-            # A server that does not answer is asked again.
-            with contextlib.suppress(OSError), opener.open(request, timeout=_POLL_SECONDS) as answer:
+            # A server that does not answer, or not as one, is asked again.
+            with (
+                contextlib.suppress(OSError, http.client.HTTPException),
+                opener.open(request, timeout=_POLL_SECONDS) as answer,
+            ):
                 if answer.read(100).decode("ascii", "replace").strip() == notice:
                     logging.warning("this machine is about to be taken away (%s)", name)
                     os.kill(os.getpid(), signal.SIGTERM)

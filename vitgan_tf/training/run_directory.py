@@ -59,10 +59,15 @@ def held_run(path: str) -> Iterator[None]:
     The lock is the operating system's, and ends with the process in whatever way that ends.
 
     Raises:
-      UserError: another process holds it, or the directory cannot be made or written.
+      UserError: another process holds it, or the directory cannot be made or written, or has a name that TensorFlow
+        takes for a pattern.
     """
     if "://" in path:
         raise UserError(f"{path!r} is no folder: --model_dir is on a disk, of this machine or mounted")
+    if set("*?[]\\") & set(path):
+        raise UserError(
+            f"{path!r}: TensorFlow finds no checkpoints in a --model_dir with any of * ? [ ] \\ in its name"
+        )
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(only_one(path))
@@ -179,10 +184,10 @@ class RunDirectory:
         """Whether the training has written a line of metrics.jsonl at a step."""
         return any(_training_step(line) == step for line in self._metrics_lines())
 
-    def _metrics_lines(self) -> list[str]:
+    def _metrics_lines(self) -> list[bytes]:
         if not os.path.exists(self._metrics_path):
             return []
-        with open(self._metrics_path, encoding="utf-8") as file:
+        with open(self._metrics_path, "rb") as file:
             return file.readlines()
 
     def drop_metrics_after(self, step: int) -> None:
@@ -190,17 +195,17 @@ class RunDirectory:
         lines = self._metrics_lines()
         kept = [line for line in lines if _training_step(line) <= step]
         if len(kept) < len(lines):
-            write_atomically(self._metrics_path, "".join(kept).encode())
+            write_atomically(self._metrics_path, b"".join(kept))
 
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _training_step(line: str) -> float:
+def _training_step(line: bytes) -> float:
     """Of a line that the training wrote; -1 of others, infinity of one that was cut off while it was written."""
     try:
         values = json.loads(line)
-        return values["step"] if values.get("source", "training") == "training" else -1
+        return float(values["step"]) if values.get("source", "training") == "training" else -1
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return float("inf")

@@ -15,8 +15,9 @@ run: $(INSTALLED)
 	$(VENV)/bin/python experiments/run.py --dataset=digits --model_dir=$(RUN_DIR)
 	$(VENV)/bin/python tools/generate.py --model=$(RUN_DIR)/saved_model --output=$(RUN_DIR)/digits.png
 
+# Two processes, with whole files each: most of the time is tracing, which takes one core.
 test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

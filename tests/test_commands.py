@@ -84,13 +84,19 @@ def test_the_log_is_readable(finished):
     _, result = finished
     assert result.stdout == ""
     for line in result.stderr.splitlines():
-        assert line.startswith("I") and line.split("] ")[0].rsplit(" ", 1)[1].split(":")[0] in (
-            "experiment.py",
-            "digits.py",
-            "callbacks.py",
+        assert re.fullmatch(
+            r"I\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ (experiment|digits|callbacks)\.py:\d+\] .+", line
         ), line
     for words in ("generator 0.01 M weights", "right on held-out digits", "steps (", "run complete"):
         assert words in result.stderr
+
+
+def test_verbosity_is_absls(finished):
+    """Below 0, warnings alone, of which there are none; above, also what TensorFlow says."""
+    model_dir, _ = finished
+    quiet, loud = (commands.run(RUN, *TINY, f"--model_dir={model_dir}", f"--verbosity={level}") for level in (-1, 1))
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert loud.returncode == 0 and "run complete" in loud.stderr and "tensorflow/core/" in loud.stderr
 
 
 def test_tensorboard_has_the_scalars_and_samples(finished):

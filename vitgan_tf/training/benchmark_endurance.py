@@ -63,7 +63,7 @@ def measure_endurance(config: ExperimentConfig, num_steps: int) -> dict[str, Any
 
     Returns:
       dataset, steps.
-      memory_kb_per_1000_steps: slope of the resident memory over the steps of the second half, least squares.
+      memory_kb_per_1000_steps: slope of the resident memory, least squares, without the first tenth of the run.
       largest_step_time_ratio: largest median time of a step in a tenth of the run over the smallest.
       rows: after each tenth of the run, step, memory_mb (resident, 10^6 bytes), open_files, milliseconds_per_step
         (median, without what callbacks do) and events_mb, the size of TensorBoard's files.
@@ -75,8 +75,7 @@ def measure_endurance(config: ExperimentConfig, num_steps: int) -> dict[str, Any
         recorder = _Recorder(directory, period)
         run_experiment(override(config, {"train.total_kimg": kimg, **every}), directory, callbacks=[recorder])
     rows = recorder.rows
-    later = rows[len(rows) // 2 - 1 :]
-    slope = np.polyfit([row["step"] for row in later], [row["memory_mb"] for row in later], 1)[0]
+    slope = np.polyfit([row["step"] for row in rows[1:]], [row["memory_mb"] for row in rows[1:]], 1)[0]
     times = [row["milliseconds_per_step"] for row in rows]
     return {
         "dataset": config.data.dataset,

@@ -84,9 +84,9 @@ def test_the_log_is_readable(finished):
     _, result = finished
     assert result.stdout == ""
     for line in result.stderr.splitlines():
-        assert re.fullmatch(
-            r"I\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ (experiment|digits|callbacks)\.py:\d+\] .+", line
-        ), line
+        assert re.fullmatch(r"I\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ (experiment|digits|callbacks)\.py:\d+\] .+", line), (
+            line
+        )
     for words in ("generator 0.01 M weights", "right on held-out digits", "steps (", "run complete"):
         assert words in result.stderr
 

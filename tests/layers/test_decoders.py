@@ -88,14 +88,14 @@ def _conv_decoder(patch_size=4):
     decoder = ConvPatchDecoder(patch_size, num_channels=3)
     tokens, style = tf.random.normal((2, 4, 64)), tf.random.normal((2, 5))
     decoder.build([tokens.shape, style.shape])
-    for layer in decoder.convolutions:
+    for layer in decoder.synthesis.convolutions:
         layer.noise_strength.assign(0.3)
     return decoder, tokens, style
 
 
 def test_conv_decoder_is_made_of_its_parts():
     decoder, tokens, style = _conv_decoder()
-    convolutions, to_images = decoder.convolutions, decoder.to_images
+    convolutions, to_images = decoder.synthesis.convolutions, decoder.synthesis.to_images
     assert [(layer.units, layer.upsample) for layer in convolutions] == [
         (64, False), (32, True), (32, False), (16, True), (16, False),
     ]  # fmt: skip

@@ -280,7 +280,7 @@ def test_the_configured_loss_is_the_one_that_is_trained(name):
 def test_noise_of_the_conv_decoder_is_new_in_every_step_and_the_same_in_a_repeated_one():
     config = override(CONFIG, {"generator.decoder": "conv"})
     gan = build_gan(config)
-    for layer in gan.generator.decoder.convolutions:
+    for layer in gan.generator.decoder.synthesis.convolutions:
         layer.noise_strength.assign(1.0)
 
     def image(step):

@@ -1,8 +1,9 @@
-"""Convolution layers of StyleGAN2's synthesis network, and its blurred upsampling."""
+"""Convolution layers of StyleGAN2's networks, and its blurred upsampling and downsampling."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -35,6 +36,127 @@ def _upsample_axis(images: tf.Tensor, axis: int) -> tf.Tensor:
     previous, following = (far[:, :-2], far[:, 2:]) if axis == 1 else (far[:, :, :-2], far[:, :, 2:])
     sizes[axis - 1] *= 2
     return tf.reshape(tf.stack([previous + near, near + following], axis=axis + 1), [-1, *sizes])
+
+
+def downsample(images: tf.Tensor) -> tf.Tensor:
+    """Downsampling by 2 with the blur of StyleGAN2: upfirdn2d(images, filter, down=2, pad=(1, 1)).
+
+    The filter [1, 3, 3, 1] / 8 is run along each axis, at every second pixel, zero outside the image:
+    y[i] = (x[2i-1] + 3 x[2i] + 3 x[2i+1] + x[2i+2]) / 8.
+
+    Args:
+      images: (batch, height, width, channels), height and width even.
+
+    Returns:
+      (batch, height / 2, width / 2, channels).
+    """
+    return _filter_axis(_filter_axis(images, 1, padding=1, stride=2), 2, padding=1, stride=2)
+
+
+def blur(images: tf.Tensor) -> tf.Tensor:
+    """The blur that comes before a convolution of stride 2: upfirdn2d(images, filter, pad=(2, 2)).
+
+    Args:
+      images: (batch, height, width, channels).
+
+    Returns:
+      (batch, height + 1, width + 1, channels).
+    """
+    return _filter_axis(_filter_axis(images, 1, padding=2, stride=1), 2, padding=2, stride=1)
+
+
+def _filter_axis(images: tf.Tensor, axis: int, padding: int, stride: int) -> tf.Tensor:
+    """[1, 3, 3, 1] / 8 along axis, 1 or 2, with so many zeros on both sides, at every stride-th place."""
+    padded = tf.pad(images, [[padding * int(i == axis)] * 2 for i in range(4)])
+    places = (images.shape[axis] + 2 * padding - 4) // stride + 1
+    taps = [range(first, first + stride * (places - 1) + 1, stride) for first in range(4)]
+    parts = [padded[(slice(None),) * axis + (slice(tap.start, tap.stop, stride),)] for tap in taps]
+    return 0.125 * (parts[0] + parts[3]) + 0.375 * (parts[1] + parts[2])
+
+
+class EqualizedConv2D(tf.keras.layers.Layer):
+    """Convolution with equalised learning rate, and StyleGAN2's activation (Karras et al. 2020, figure 7).
+
+    out = sqrt(2) * leaky_relu(conv(features, W / sqrt(kernel_size^2 in)) + b), slope 0.2;   W ~ N(0, 1) at the start
+
+    With downsample, the features are blurred and every second pixel is kept: `blur` and a convolution of stride 2;
+    of a 1 x 1 kernel, `downsample` before it. Zeros are outside the image.
+
+    Call: features (batch, height, width, in) -> (batch, h, w, units), h = height and w = width, or with downsample
+    half of these.
+
+    Args:
+      units: number of output features.
+      kernel_size: edge of the kernel in pixels; with downsample, 1 or 3.
+      downsample: halve the resolution.
+      use_bias: adds a learned bias, zero at the start.
+      activation: "leaky_relu" as above, or "linear".
+
+    Raises:
+      ValueError: units below 1, another kernel_size or activation.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        kernel_size: int = 3,
+        downsample: bool = False,
+        use_bias: bool = True,
+        activation: str = "leaky_relu",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if units < 1:
+            raise ValueError(f"units must be at least 1, got {units}")
+        if kernel_size < 1 or kernel_size % 2 == 0 or (downsample and kernel_size > 3):
+            raise ValueError(f"kernel_size must be odd, with downsample 1 or 3, got {kernel_size}")
+        if activation not in ("leaky_relu", "linear"):
+            raise ValueError(f"activation must be 'leaky_relu' or 'linear', got {activation!r}")
+        self.units = units
+        self.kernel_size = kernel_size
+        self.downsample = downsample
+        self.use_bias = use_bias
+        self.activation = activation
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.kernel_size, self.kernel_size, input_shape[-1], self.units),
+            initializer=equalized_kernel_initializer(),
+            experimental_autocast=False,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(self.units,), initializer="zeros", experimental_autocast=False
+            )
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        kernel = tf.cast(self.kernel * (1.0 / math.sqrt(math.prod(self.kernel.shape[:-1]))), features.dtype)
+        if self.downsample and self.kernel_size == 3:
+            outputs = tf.nn.conv2d(blur(features), kernel, strides=2, padding="VALID")
+        else:
+            features = downsample(features) if self.downsample else features
+            outputs = tf.nn.conv2d(features, kernel, strides=1, padding="SAME")
+        if self.use_bias:
+            outputs += tf.cast(self.bias, outputs.dtype)
+        return activated(outputs) if self.activation == "leaky_relu" else outputs
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_size": self.kernel_size,
+            "downsample": self.downsample,
+            "use_bias": self.use_bias,
+            "activation": self.activation,
+        }
+
+
+def activated(features: tf.Tensor) -> tf.Tensor:
+    """StyleGAN2's activation: leaky ReLU of slope 0.2, times sqrt(2)."""
+    return math.sqrt(2.0) * tf.nn.leaky_relu(features, 0.2)
 
 
 class ModulatedConv2D(tf.keras.layers.Layer):
@@ -174,7 +296,7 @@ class StyledConv2D(tf.keras.layers.Layer):
             dtype = self.bias.dtype
             noise = draw_rows(lambda shape: tf.random.stateless_normal(shape, noise_seed, dtype=dtype), shape, places)
         wide = widened(outputs) + noise * self.noise_strength + self.bias
-        return tf.cast(math.sqrt(2.0) * tf.nn.leaky_relu(wide, 0.2), outputs.dtype)
+        return tf.cast(activated(wide), outputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units, "upsample": self.upsample}
@@ -213,3 +335,75 @@ class ToImage(tf.keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "num_channels": self.num_channels}
+
+
+class StyledSynthesis(tf.keras.layers.Layer):
+    """From a map of features to images, by StyleGAN2's synthesis network      (Karras et al. 2020, figure 7)
+
+    A styled convolution at the resolution of the map; then, until it is that of the image, two more at twice the
+    resolution. Each resolution adds an image of its own to the upsampled one before (section 4.1, "output skips").
+    Every convolution has a style of its own. The layer that makes a resolution's image shares that of the first
+    convolution of the next one; at the last resolution it has one of its own.
+
+    Call: (features (batch, size, size, in), styles (batch, num_styles, style_dim)) -> images (batch, image_size,
+    image_size, num_channels), image_size = size * 2^(len(units) - 1). noise_seed, places: as in `StyledConv2D`.
+
+    Args:
+      units: features of the convolutions at each resolution, from the lowest on.
+      num_channels: colour channels of the image.
+
+    Raises:
+      ValueError: no resolution, or an argument below 1.
+    """
+
+    def __init__(self, units: Sequence[int], num_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        if not units or min(*units, num_channels) < 1:
+            raise ValueError(f"units and num_channels must be at least 1, got {units}, {num_channels}")
+        self.units = tuple(units)
+        self.num_channels = num_channels
+        self.num_styles = 2 * len(self.units)
+
+    def build(self, input_shape):
+        (batch_size, size, _, features), styles_shape = input_shape
+        style_shape = (batch_size, styles_shape[-1])
+        self.convolutions, self.to_images = [], []
+        for resolution, units in enumerate(self.units):
+            if resolution > 0:
+                self._add_convolution(units, (batch_size, size, size, features), style_shape, upsample=True)
+                size, features = 2 * size, units
+            self._add_convolution(units, (batch_size, size, size, features), style_shape)
+            features = units
+            to_image = ToImage(self.num_channels, name=f"to_image_{size}", dtype=self.dtype_policy)
+            to_image.build([(batch_size, size, size, features), style_shape])
+            self.to_images.append(to_image)
+        super().build(input_shape)
+
+    def _add_convolution(self, units: int, features_shape: tuple, style_shape: tuple, upsample: bool = False) -> None:
+        size = features_shape[1]
+        name = f"upsampling_{2 * size}" if upsample else f"convolution_{size}"
+        layer = StyledConv2D(units, upsample=upsample, name=name, dtype=self.dtype_policy)
+        layer.build([features_shape, style_shape])
+        self.convolutions.append(layer)
+
+    def call(
+        self,
+        inputs: tuple[tf.Tensor, tf.Tensor],
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
+        features, styles = inputs
+        styles = tf.unstack(styles, axis=1)
+        images = None
+        to_images = iter(self.to_images)
+        for index, convolution in enumerate(self.convolutions):
+            seed = None if noise_seed is None else tf.random.experimental.stateless_fold_in(noise_seed, index)
+            features = convolution((features, styles[index]), noise_seed=seed, places=places)
+            if convolution.upsample:
+                continue  # the second convolution of this resolution follows
+            details = next(to_images)((features, styles[index + 1]))
+            images = details if images is None else upsample(images) + details
+        return images
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "num_channels": self.num_channels}

@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from vitgan_tf.layers.convolution import StyledConv2D, ToImage, upsample
+from vitgan_tf.layers.convolution import StyledSynthesis
 from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.modulation import ModulatedDense
@@ -118,12 +118,10 @@ class LinearPatchDecoder(tf.keras.layers.Layer):
 
 
 class ConvPatchDecoder(tf.keras.layers.Layer):
-    """The tokens as a map of features, and StyleGAN2's blocks from there to the image.
+    """The tokens as a map of features, and StyleGAN2's blocks from there to the image: see `StyledSynthesis`.
 
-    A styled convolution at the resolution of the map; then, until it is that of the image, two more at twice the
-    resolution, of half as many features. Each resolution adds an image of its own to the upsampled one before
-    (Karras et al. 2020, section 4.1, "output skips"). The authors of the paper recommended this decoder later: it
-    converges faster.
+    All its convolutions have the same style; each doubling of the resolution halves the features. The authors of the
+    paper recommended this decoder later: it converges faster.
 
     Call: (tokens (batch, num_tokens, embed_dim), style (batch, style_dim)) -> images (batch, grid_size * patch_size,
     grid_size * patch_size, num_channels), grid_size^2 = num_tokens; unlike the other decoders, whole images.
@@ -149,25 +147,16 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
         self.num_channels = num_channels
 
     def build(self, input_shape):
-        (batch_size, num_tokens, embed_dim), style_shape = input_shape
+        (batch_size, num_tokens, embed_dim), (_, style_dim) = input_shape
         self.grid_size = math.isqrt(num_tokens)
         if self.grid_size**2 != num_tokens:
             raise ValueError(f"num_tokens must be a square, got {num_tokens}")
-        self.convolutions, self.to_images = [], []
-        size, features = self.grid_size, embed_dim
-        for resolution in range(self.patch_size.bit_length()):
-            last_size, last_features = size, features
-            if resolution > 0:
-                size, features = 2 * size, max(features // 2, self.MIN_FEATURES)
-                first = StyledConv2D(features, upsample=True, name=f"upsampling_{size}")
-                first.build([(batch_size, last_size, last_size, last_features), style_shape])
-                self.convolutions.append(first)
-            layer = StyledConv2D(features, name=f"convolution_{size}")
-            to_image = ToImage(self.num_channels, name=f"to_image_{size}")
-            for part in (layer, to_image):
-                part.build([(batch_size, size, size, features), style_shape])
-            self.convolutions.append(layer)
-            self.to_images.append(to_image)
+        units = [embed_dim]
+        for _ in range(self.patch_size.bit_length() - 1):
+            units.append(max(units[-1] // 2, self.MIN_FEATURES))
+        self.synthesis = StyledSynthesis(units, self.num_channels, name="synthesis")
+        map_shape = (batch_size, self.grid_size, self.grid_size, embed_dim)
+        self.synthesis.build((map_shape, (batch_size, self.synthesis.num_styles, style_dim)))
         super().build(input_shape)
 
     def call(
@@ -178,16 +167,8 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
     ) -> tf.Tensor:
         tokens, style = inputs
         features = tf.reshape(tokens, [-1, self.grid_size, self.grid_size, tokens.shape[-1]])
-        images = None
-        to_images = iter(self.to_images)
-        for index, convolution in enumerate(self.convolutions):
-            seed = None if noise_seed is None else tf.random.experimental.stateless_fold_in(noise_seed, index)
-            features = convolution((features, style), noise_seed=seed, places=places)
-            if convolution.upsample:
-                continue  # the second convolution of this resolution follows
-            details = next(to_images)((features, style))
-            images = details if images is None else upsample(images) + details
-        return images
+        styles = tf.stack([style] * self.synthesis.num_styles, axis=1)
+        return self.synthesis((features, styles), noise_seed=noise_seed, places=places)
 
     def get_config(self):
         return {**super().get_config(), "patch_size": self.patch_size, "num_channels": self.num_channels}

@@ -1,0 +1,268 @@
+"""StyleGAN2's networks at the paper's resolutions: its baseline, and partners of the ViT networks in hybrids."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from vitgan_tf.layers.convolution import EqualizedConv2D, StyledSynthesis, activated
+from vitgan_tf.layers.equalized import EqualizedDense
+from vitgan_tf.layers.minibatch import MinibatchStandardDeviation
+from vitgan_tf.models.mapping import MappingNetwork
+from vitgan_tf.randomness import Places
+
+LOWEST_RESOLUTION = 4
+
+
+def _resolutions(image_size: int) -> list[int]:
+    """From the lowest one, 4, to that of the image."""
+    if image_size < 2 * LOWEST_RESOLUTION or image_size & (image_size - 1):
+        raise ValueError(f"image_size must be a power of 2 of at least {2 * LOWEST_RESOLUTION}, got {image_size}")
+    return [2**exponent for exponent in range(2, image_size.bit_length())]
+
+
+def _check_channels(channel_base: int, channel_max: int, image_size: int) -> None:
+    if channel_max < 1 or channel_base < image_size:
+        raise ValueError(
+            f"channel_max must be at least 1 and channel_base at least image_size {image_size}, "
+            f"got {channel_max} and {channel_base}"
+        )
+
+
+class StyleGAN2Generator(tf.keras.Model):
+    """StyleGAN2's generator with output skips      (Karras et al. 2020, figure 7; sizes after Karras et al. 2020, ADA)
+
+    w = mapping(z);   images = synthesis(constant, w), a styled convolution at 4 x 4, then two at each resolution. See
+    `StyledSynthesis`. Features at resolution r: min(channel_base / r, channel_max).
+
+    Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
+    The images are trained towards [-1, 1] and not clipped. noise_seed and places are those of `synthesize`.
+
+    Args:
+      image_size: edge of the images, in pixels; a power of 2, at least 8.
+      num_channels: colour channels.
+      latent_dim: size of z.
+      style_dim: size of w.
+      channel_base: features times resolution.
+      channel_max: most features.
+      mapping_layers: layers of the mapping network.
+      mapping_lr_multiplier: their relative learning rate.
+
+    Raises:
+      ValueError: an image_size that is no power of 2 or below 8, or a channel_base below it.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        num_channels: int,
+        latent_dim: int = 512,
+        style_dim: int = 512,
+        channel_base: int = 32_768,
+        channel_max: int = 512,
+        mapping_layers: int = 8,
+        mapping_lr_multiplier: float = 0.01,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
+        _check_channels(channel_base, channel_max, image_size)
+        self.image_size = image_size
+        self.num_channels = num_channels
+        self.latent_dim = latent_dim
+        self.style_dim = style_dim
+        self.channel_base = channel_base
+        self.channel_max = channel_max
+        self.mapping_layers = mapping_layers
+        self.mapping_lr_multiplier = mapping_lr_multiplier
+        units = [min(channel_base // resolution, channel_max) for resolution in _resolutions(image_size)]
+        self.mapping = MappingNetwork(
+            style_dim, mapping_layers, mapping_lr_multiplier, name="mapping", dtype=self.variable_dtype
+        )
+        self.synthesis = StyledSynthesis(units, num_channels, name="synthesis")
+
+    @property
+    def num_styles(self) -> int:
+        """In how many places a style of its own can enter: every convolution, and the last layer."""
+        return self.synthesis.num_styles
+
+    renders_at_any_scale = False
+
+    def build(self, input_shape):
+        size, units = LOWEST_RESOLUTION, self.synthesis.units[0]
+        self.mapping.build(input_shape)
+        self.constant = self.add_weight(
+            name="constant",
+            shape=(1, size, size, units),
+            initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
+            experimental_autocast=False,
+        )
+        self.synthesis.build(((None, size, size, units), (None, self.num_styles, self.style_dim)))
+        self.built = True
+
+    def call(
+        self,
+        latents: tf.Tensor,
+        training: bool = False,
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
+        latents = tf.cast(latents, self.variable_dtype)
+        return self.synthesize(self.mapping(latents), training, noise_seed, places)
+
+    def synthesize(
+        self,
+        styles: tf.Tensor,
+        training: bool = False,
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
+        """Styles to images.
+
+        Args:
+          styles: w, (batch, style_dim); or one for each place in which it enters, (batch, num_styles, style_dim):
+            mixed styles.
+          training: changes nothing here.
+          noise_seed: (2,) integers, seed of the noise of all convolutions; None for their fixed noise.
+          places: of the images in a larger batch whose noise the seed defines, see `randomness.draw_rows`.
+
+        Returns:
+          (batch, image_size, image_size, num_channels), float32.
+
+        Raises:
+          ValueError: another number of styles.
+        """
+        if styles.shape.rank == 2:
+            styles = tf.tile(styles[:, None], [1, self.num_styles, 1])
+        elif styles.shape[1] != self.num_styles:
+            raise ValueError(f"expected {self.num_styles} styles per image, got {styles.shape[1]}")
+        batch_size = tf.shape(styles)[0] if styles.shape[0] is None else styles.shape[0]
+        features = tf.tile(tf.cast(self.constant, self.compute_dtype), [batch_size, 1, 1, 1])
+        images = self.synthesis((features, styles), noise_seed=noise_seed, places=places)
+        return tf.cast(images, self.variable_dtype)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "num_channels": self.num_channels,
+            "latent_dim": self.latent_dim,
+            "style_dim": self.style_dim,
+            "channel_base": self.channel_base,
+            "channel_max": self.channel_max,
+            "mapping_layers": self.mapping_layers,
+            "mapping_lr_multiplier": self.mapping_lr_multiplier,
+        }
+
+
+class ResidualBlock(tf.keras.layers.Layer):
+    """A block of StyleGAN2's residual discriminator: half the resolution      (Karras et al. 2020, figure 7)
+
+    out = (conv_down(conv(x)) + skip(x)) / sqrt(2); the convolutions are 3 x 3 and activated, the skip is 1 x 1 and
+    linear.
+
+    Call: (batch, height, width, in) -> (batch, height / 2, width / 2, units).
+
+    Args:
+      units: number of output features.
+    """
+
+    def __init__(self, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        self.convolution = EqualizedConv2D(input_shape[-1], name="convolution")
+        self.downsampling = EqualizedConv2D(self.units, downsample=True, name="downsampling")
+        self.skip = EqualizedConv2D(
+            self.units, kernel_size=1, downsample=True, use_bias=False, activation="linear", name="skip"
+        )
+        for layer in (self.convolution, self.downsampling, self.skip):
+            layer.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        details = self.downsampling(self.convolution(features))
+        return (details + self.skip(features)) * math.sqrt(0.5)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+class StyleGAN2Discriminator(tf.keras.Model):
+    """StyleGAN2's residual discriminator      (Karras et al. 2020, figure 7; sizes after Karras et al. 2020, ADA)
+
+    A 1 x 1 convolution; a `ResidualBlock` at each resolution down to 4 x 4; there the deviation within groups of
+    images, a convolution and two linear layers. Features at resolution r: min(channel_base / r, channel_max).
+
+    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. Images of a
+    group influence each other's logits: see `MinibatchStandardDeviation`.
+
+    Args:
+      image_size: edge of the images, in pixels; a power of 2, at least 8.
+      num_channels: colour channels.
+      channel_base: features times resolution.
+      channel_max: most features.
+      group_size: images of a group.
+
+    Raises:
+      ValueError: an image_size that is no power of 2 or below 8, or a channel_base below it.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        num_channels: int,
+        channel_base: int = 32_768,
+        channel_max: int = 512,
+        group_size: int = 4,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _check_channels(channel_base, channel_max, image_size)
+        self.image_size = image_size
+        self.num_channels = num_channels
+        self.channel_base = channel_base
+        self.channel_max = channel_max
+        self.group_size = group_size
+        *lower, highest = [min(channel_base // resolution, channel_max) for resolution in _resolutions(image_size)]
+        self.from_image = EqualizedConv2D(highest, kernel_size=1, name="from_image")
+        self.blocks = [
+            ResidualBlock(units, name=f"block_{2 * resolution}")
+            for resolution, units in zip(reversed(_resolutions(image_size)[:-1]), reversed(lower))
+        ]
+        self.deviation = MinibatchStandardDeviation(group_size, name="deviation")
+        self.convolution = EqualizedConv2D(lower[0], name="convolution")
+        # Logits are float32, and so is what they are summed up from.
+        self.hidden = EqualizedDense(lower[0], name="hidden", dtype=self.variable_dtype)
+        self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)
+
+    def build(self, input_shape):
+        size = self.image_size
+        self.from_image.build((None, size, size, self.num_channels))
+        features = self.from_image.units
+        for block in self.blocks:
+            block.build((None, size, size, features))
+            size, features = size // 2, block.units
+        self.convolution.build((None, size, size, features + 1))
+        self.hidden.build((None, size * size * features))
+        self.head.build((None, features))
+        self.built = True
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        features = self.from_image(images)
+        for block in self.blocks:
+            features = block(features)
+        features = self.convolution(self.deviation(features))
+        features = tf.reshape(features, [-1, math.prod(features.shape[1:])])
+        return self.head(activated(self.hidden(features)))[:, 0]
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "num_channels": self.num_channels,
+            "channel_base": self.channel_base,
+            "channel_max": self.channel_max,
+            "group_size": self.group_size,
+        }

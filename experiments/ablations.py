@@ -49,8 +49,10 @@ FLAGS = flags.FLAGS
 
 
 def main(_):
-    if FLAGS.variant != command_line.DEFAULT_VARIANT:
-        raise UserError("--variant is what the rows of the tables set: leave it out")
+    if command_line.run_name_from_flags() != FLAGS.dataset:
+        raise UserError(
+            "--variant, --generator and --discriminator are what the rows of the tables set: leave them out"
+        )
     fields = command_line.fields_from_flags()
     if "train.seed" in fields:
         raise UserError("--seed is what the tables set, from 0 to --seeds - 1: leave it out")

@@ -19,7 +19,10 @@ command_line.define_config_flags()
 command_line.define_data_location_flags()
 command_line.define_strategy_flags(several_processes=True)
 command_line.define_path(
-    "model_dir", None, "Run directory; default: runs/<dataset>, with a variant runs/<dataset>-<variant>."
+    "model_dir",
+    None,
+    "Run directory; default: runs/<dataset>, and behind it variant or networks: runs/<dataset>-<variant>, "
+    "runs/<dataset>-g_<generator>-d_<discriminator>.",
 )
 flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.")
 FLAGS = flags.FLAGS
@@ -33,8 +36,7 @@ def main(_):
     strategy = command_line.import_tensorflow_with_strategy(several_processes=True)
     from vitgan_tf.training.experiment import run_experiment
 
-    name = FLAGS.dataset if FLAGS.variant == command_line.DEFAULT_VARIANT else f"{FLAGS.dataset}-{FLAGS.variant}"
-    model_dir = FLAGS.model_dir or os.path.join("runs", name)
+    model_dir = FLAGS.model_dir or os.path.join("runs", command_line.run_name_from_flags())
     provenance = {"command": sys.argv, "commit": _commit()}
     run_experiment(config, model_dir, provenance, command_line.data_location_from_flags(), strategy)
 

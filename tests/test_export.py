@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_uint8
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
 USE = """

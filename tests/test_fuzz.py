@@ -31,8 +31,7 @@ from vitgan_tf.evaluation.real_statistics import RealStatistics
 from vitgan_tf.evaluation.scores import gaussian
 from vitgan_tf.export import export_generator
 from vitgan_tf.files import read_json_lines
-from vitgan_tf.models.discriminator import build_discriminator
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import PRESETS, VARIANTS, preset
 from vitgan_tf.training.run_directory import CONFIG, read_run
 

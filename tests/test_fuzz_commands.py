@@ -24,7 +24,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation import digits, inception
 from vitgan_tf.evaluation.real_statistics import real_statistics
 from vitgan_tf.export import export_generator
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
 RUN, EVALUATE, GENERATE, PREPARE = (

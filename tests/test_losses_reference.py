@@ -19,7 +19,7 @@ from reference.comparison import (
 from vitgan_tf import losses
 from vitgan_tf.config import override
 from vitgan_tf.layers.kernels import compiled_kernels
-from vitgan_tf.models.discriminator import build_discriminator
+from vitgan_tf.models.build import build_discriminator
 from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import build_gan
 

@@ -9,7 +9,7 @@ from vitgan_tf import sampling
 from vitgan_tf.errors import UserError
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import image_grid, to_uint8
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
 

@@ -18,12 +18,13 @@ from absl import app, flags, logging
 
 from vitgan_tf import config as config_lib
 from vitgan_tf.errors import Interrupted, UserError, first_line
-from vitgan_tf.presets import PRESETS, VARIANTS, preset
+from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, PRESETS, VARIANTS, preset
 
 # Flags count as those of the script that calls define_config_flags, so that its --help lists them.
 flags.disclaim_key_flags()
 
 DEFAULT_PRESET = "digits"
+# Of variant, generator and discriminator: the method.
 DEFAULT_VARIANT = "vitgan"
 
 
@@ -65,7 +66,7 @@ def define_amount(name: str, default: float, help_text: str, upper_bound: float 
 
 
 def define_config_flags() -> None:
-    """Defines --dataset and --variant, and one flag for each configuration field.
+    """Defines --dataset, --variant, --generator and --discriminator, and one flag for each configuration field.
 
     A field is set by its path, --train.batch_size=64, or, where no other section has a field of that name, by its
     name alone, --batch_size=64.
@@ -79,6 +80,13 @@ def define_config_flags() -> None:
         "enters the generator and what draws its pixels; d_*, what regularises the discriminator, with or without "
         f"augmentation and overlap. There are: {', '.join(VARIANTS)}.",
     )
+    for network, names in (("generator", GENERATORS), ("discriminator", DISCRIMINATORS)):
+        flags.DEFINE_string(
+            network,
+            DEFAULT_VARIANT,
+            f"The {network}, with what regularises it: vitgan, the method; vit, without it; or a baseline. "
+            f"There are: {', '.join(names)}.",
+        )
     define_field_flags()
     flags.DEFINE_alias("resolution", "data.image_size")
 
@@ -175,14 +183,25 @@ def data_location_from_flags() -> config_lib.DataLocation:
 
 
 def config_from_flags() -> config_lib.ExperimentConfig:
-    """The preset that --dataset and --variant name, with the fields that the command line sets.
+    """The preset that --dataset names, with the networks of --variant or --generator and --discriminator.
+
+    The fields that the command line sets are as it says.
 
     Raises:
       ConfigError: a name or value is refused.
     """
     fields = fields_from_flags()
-    image_size = fields.get("data.image_size") if flags.FLAGS.dataset == "folder" else None
-    return config_lib.override(preset(flags.FLAGS.dataset, flags.FLAGS.variant, image_size), fields)
+    given = flags.FLAGS
+    image_size = fields.get("data.image_size") if given.dataset == "folder" else None
+    config = preset(given.dataset, given.variant, image_size, given.generator, given.discriminator)
+    return config_lib.override(config, fields)
+
+
+def run_name_from_flags() -> str:
+    """What tells a run from others in a folder's name: <dataset>, and whatever is not the method."""
+    given = flags.FLAGS
+    parts = [("", given.variant), ("g_", given.generator), ("d_", given.discriminator)]
+    return "-".join([given.dataset, *(prefix + name for prefix, name in parts if name != DEFAULT_VARIANT)])
 
 
 def fields_from_flags() -> dict[str, Any]:

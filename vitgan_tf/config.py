@@ -17,6 +17,8 @@ from typing import Any
 
 from vitgan_tf.errors import ConfigError
 
+GENERATORS = ("vit", "stylegan2")
+DISCRIMINATORS = ("vit", "stylegan2", "resnet")
 ACTIVATIONS = ("gelu", "relu", "silu")
 ATTENTIONS = ("dot_product", "l2")
 NORMALIZATIONS = ("isn", "sn", "none")
@@ -112,8 +114,13 @@ class DataConfig(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig(_Section):
-    """The ViT generator (paper, "Generator Design")."""
+    """The generator; but for architecture and mapping, the ViT generator (paper, "Generator Design")."""
 
+    architecture: str = _field(
+        "vit, or a baseline: stylegan2, whose sizes are in the section of that name",
+        default="vit",
+        choices=GENERATORS,
+    )
     style_injection: str = _field(
         "where w enters: modulate = every layer norm (C, the method), add = the positional embeddings (A), "
         "prepend = as a further token (B)",
@@ -155,8 +162,13 @@ class GeneratorConfig(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class DiscriminatorConfig(_Section):
-    """The ViT discriminator (paper, "Regularizing ViT-based Discriminator")."""
+    """The discriminator; but for architecture, the ViT one (paper, "Regularizing ViT-based Discriminator")."""
 
+    architecture: str = _field(
+        "vit, or a baseline: stylegan2 or resnet, whose sizes are in the sections of these names",
+        default="vit",
+        choices=DISCRIMINATORS,
+    )
     attention: str = _field("logits of the self-attention", default="l2", choices=ATTENTIONS)
     normalization: str = _field(
         "of patch projection and blocks: isn = spectral norm held at its initial value, sn = at 1, none",
@@ -194,6 +206,30 @@ def _check_heads(network: str, embed_dim: int, num_heads: int) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class StyleGAN2Config(_Section):
+    """Sizes of StyleGAN2's networks (Karras et al. 2020): by default those of ADA's for CIFAR-10."""
+
+    style_dim: int = _field("size of the latent z and of the style w", default=512, minimum=1)
+    channel_base: int = _field("features at a resolution are this over the resolution", default=32_768, minimum=1)
+    channel_max: int = _field("features at a resolution, at most", default=512, minimum=1)
+    group_size: int = _field(
+        "images of a batch whose deviation from each other the discriminator sees", default=4, minimum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig(_Section):
+    """Size of the ResNet discriminator (Miyato et al. 2018)."""
+
+    width: int = _field("features of every block", default=128, minimum=1)
+    spectral_norm: str = _field(
+        "of all its layers: sn = spectral norm 1, isn = held at its initial value, none",
+        default="sn",
+        choices=NORMALIZATIONS,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig(_Section):
     """The adversarial loss and its regularisers (paper, "Experiment Setup")."""
 
@@ -205,6 +241,12 @@ class LossConfig(_Section):
     r1_gamma: float = _field("R1 adds gamma / 2 times its penalty; 0 turns it off", default=0.0, minimum=0.0)
     r1_every_steps: int = _field(
         "steps between R1 penalties, each weighted by this number; 1 for every step", default=16, minimum=1
+    )
+    style_mixing: float = _field(
+        "share of the images that have a second style from a random place of the generator on",
+        default=0.0,
+        minimum=0.0,
+        maximum=1.0,
     )
     lecam_lambda: float = _field("weight of LeCam; 0 turns it off", default=0.0, minimum=0.0)
     lecam_decay: float = _field(
@@ -352,6 +394,8 @@ class ExperimentConfig:
     augment: AugmentConfig = AugmentConfig()
     log: LogConfig = LogConfig()
     eval: EvalConfig = EvalConfig()
+    stylegan2: StyleGAN2Config = StyleGAN2Config()
+    resnet: ResNetConfig = ResNetConfig()
 
     def __post_init__(self):
         if self.train.precision == "mixed_float16" and self.loss.r1_gamma > 0:
@@ -360,12 +404,24 @@ class ExperimentConfig:
                 "mixed_bfloat16 is not"
             )
         for network in ("generator", "discriminator"):
-            patch_size = getattr(self, network).patch_size
-            if self.data.image_size % patch_size:
-                raise ConfigError(
-                    f"data.image_size must be a multiple of {network}.patch_size, "
-                    f"got {self.data.image_size} and {patch_size}"
-                )
+            self._check_image_size(network)
+
+    def _check_image_size(self, network: str) -> None:
+        size, own = self.data.image_size, getattr(self, network)
+        if own.architecture == "vit" and size % own.patch_size:
+            raise ConfigError(
+                f"data.image_size must be a multiple of {network}.patch_size, got {size} and {own.patch_size}"
+            )
+        if own.architecture != "vit" and (size < 8 or size & (size - 1)):
+            raise ConfigError(
+                f"data.image_size must be a power of 2 of at least 8 with {network}.architecture={own.architecture}, "
+                f"got {size}"
+            )
+        if own.architecture == "stylegan2" and self.stylegan2.channel_base < size:
+            raise ConfigError(
+                "stylegan2.channel_base must be at least data.image_size, "
+                f"got {self.stylegan2.channel_base} and {size}"
+            )
 
     @property
     def total_steps(self) -> int:

@@ -15,6 +15,8 @@ from vitgan_tf.config import (
     ExperimentConfig,
     GeneratorConfig,
     LogConfig,
+    ResNetConfig,
+    StyleGAN2Config,
     TrainConfig,
     did_you_mean,
     override,
@@ -41,6 +43,8 @@ def _paper(
             num_blocks=num_blocks, patch_size=patch_size, patch_overlap=patch_size // 2
         ),
         train=TrainConfig(total_kimg=total_kimg),
+        # StyleGAN2-ADA's: as many features as for CIFAR-10 there, half as many at larger sizes.
+        stylegan2=StyleGAN2Config(channel_base=32_768 if image_size <= 32 else 16_384),
         # During training, just more images than Inception has features.
         log=LogConfig(
             eval_every_kimg=1000.0, samples_every_kimg=200.0, checkpoint_every_kimg=200.0, eval_samples=5000
@@ -79,6 +83,8 @@ def digits() -> ExperimentConfig:
         # Half the paper's 0.8: in so short a run the discriminator learns faster from images less disturbed.
         augment=AugmentConfig(probability=0.4),
         train=TrainConfig(total_kimg=320.0, batch_size=64),
+        stylegan2=StyleGAN2Config(style_dim=96, channel_base=1024, channel_max=96),
+        resnet=ResNetConfig(width=48),
         log=LogConfig(eval_every_kimg=25.0, samples_every_kimg=12.5, checkpoint_every_kimg=12.5),
         eval=EvalConfig(num_generated=10_000),
     )
@@ -93,6 +99,8 @@ def tiny() -> ExperimentConfig:
         ),
         discriminator=DiscriminatorConfig(embed_dim=16, mlp_dim=32, num_heads=2, num_blocks=2),
         train=TrainConfig(total_kimg=0.16, batch_size=8),
+        stylegan2=StyleGAN2Config(style_dim=16, channel_base=64, channel_max=8),
+        resnet=ResNetConfig(width=8),
         log=LogConfig(
             scalars_every_steps=5,
             samples_every_kimg=0.08,
@@ -188,34 +196,65 @@ def _discriminator_ablation() -> dict[str, dict[str, Any]]:
     }
 
 
+_PLAIN_VIT_GENERATOR = {"generator.style_injection": "add", "generator.decoder": "linear"}
+_PLAIN_VIT_DISCRIMINATOR = {
+    "discriminator.attention": "dot_product",
+    "discriminator.patch_overlap": 0,
+    **_R1,
+}
+# The networks that can be combined, the paper's second table: what each changes in a preset.
+GENERATORS: dict[str, dict[str, Any]] = {
+    "vitgan": {},
+    "vit": _PLAIN_VIT_GENERATOR,
+    "stylegan2": {"generator.architecture": "stylegan2"},
+}
+DISCRIMINATORS: dict[str, dict[str, Any]] = {
+    "vitgan": {},
+    "vit": _PLAIN_VIT_DISCRIMINATOR,
+    # R1's weight is that of the authors' reproduction, whose only discriminator this is.
+    "stylegan2": {"discriminator.architecture": "stylegan2", "loss.r1_gamma": 0.1},
+    "resnet": {"discriminator.architecture": "resnet"},
+}
+
 # What each row of the paper's tables changes in a preset, by field path.
 VARIANTS: dict[str, dict[str, Any]] = {
     "vitgan": {},
-    "vanilla_vit": {
-        "generator.style_injection": "add",
-        "generator.decoder": "linear",
-        "discriminator.attention": "dot_product",
-        "discriminator.patch_overlap": 0,
-        **_R1,
-    },
+    "vanilla_vit": {**_PLAIN_VIT_GENERATOR, **_PLAIN_VIT_DISCRIMINATOR},
     **_generator_ablation(),
     **_discriminator_ablation(),
 }
 
 
-def preset(name: str, variant: str = "vitgan", image_size: int | None = None) -> ExperimentConfig:
-    """The configuration of a name in `PRESETS`, changed as a name in `VARIANTS` says.
+def preset(
+    name: str,
+    variant: str = "vitgan",
+    image_size: int | None = None,
+    generator: str = "vitgan",
+    discriminator: str = "vitgan",
+) -> ExperimentConfig:
+    """The configuration of a name in `PRESETS`, changed as a name in `VARIANTS` says, or one for each network.
 
     Args:
       name: of the preset.
       variant: row of the paper's tables.
       image_size: edge of the images in pixels, for "folder", whose networks suit it; the other presets have one size.
+      generator: name in `GENERATORS`.
+      discriminator: name in `DISCRIMINATORS`.
 
     Raises:
-      ConfigError: there is no such preset or variant, the nearest name is suggested; or "folder" has no such size.
+      ConfigError: there is no such name, the nearest one is suggested; "folder" has no such size; or a variant is
+        given as well as a network.
     """
-    for kind, given, names in (("dataset", name, PRESETS), ("variant", variant, VARIANTS)):
+    for kind, given, names in (
+        ("dataset", name, PRESETS),
+        ("variant", variant, VARIANTS),
+        ("generator", generator, GENERATORS),
+        ("discriminator", discriminator, DISCRIMINATORS),
+    ):
         if given not in names:
             raise ConfigError(f"unknown {kind} {given!r}{did_you_mean(given, names)} (there are: {', '.join(names)})")
+    networks = {**GENERATORS[generator], **DISCRIMINATORS[discriminator]}
+    if networks and VARIANTS[variant]:
+        raise ConfigError(f"variant {variant!r} sets both networks: leave out generator and discriminator")
     config = PRESETS[name]() if image_size is None else folder(image_size)
-    return override(config, VARIANTS[variant])
+    return override(config, {**VARIANTS[variant], **networks})

@@ -16,7 +16,7 @@ from vitgan_tf.evaluation import generation
 from vitgan_tf.evaluation.generation import ImageSampler, dump_folder
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_uint8
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
 
@@ -87,7 +87,7 @@ def test_replicas_draw_and_extract_what_one_device_does(tmp_path):
         import numpy as np, tensorflow as tf
         from vitgan_tf.evaluation.extractors import FeatureExtractor
         from vitgan_tf.evaluation.generation import ImageSampler
-        from vitgan_tf.models.generator import build_generator
+        from vitgan_tf.models.build import build_generator
         from vitgan_tf.presets import preset
 
         count = int(sys.argv[1])

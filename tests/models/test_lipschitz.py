@@ -12,7 +12,7 @@ from scipy.special import lambertw
 
 from vitgan_tf.config import override
 from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention
-from vitgan_tf.models.discriminator import build_discriminator
+from vitgan_tf.models.build import build_discriminator
 from vitgan_tf.presets import preset
 
 TOKENS, DIM, HEADS = 5, 16, 2  # the attention of the tiny preset's discriminator

@@ -11,8 +11,9 @@ import tensorflow as tf
 from vitgan_tf.config import override
 from vitgan_tf.layers.patches import extract_patches
 from vitgan_tf.layers.spectral import ISNDense
-from vitgan_tf.models.discriminator import ViTDiscriminator, build_discriminator
-from vitgan_tf.models.generator import ViTGenerator, build_generator
+from vitgan_tf.models.build import build_discriminator, build_generator
+from vitgan_tf.models.discriminator import ViTDiscriminator
+from vitgan_tf.models.generator import ViTGenerator
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.presets import PRESETS, VARIANTS, preset
 

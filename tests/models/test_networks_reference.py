@@ -24,8 +24,7 @@ from reference.layers import to_float64
 
 from vitgan_tf.config import override
 from vitgan_tf.layers.kernels import compiled_kernels
-from vitgan_tf.models.discriminator import build_discriminator
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import preset
 
 

@@ -15,7 +15,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.generation import ImageSampler
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.images import image_grid
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 from vitgan_tf.training.callbacks import (
     CheckpointWriter,

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 from vitgan_tf.training import checkpoints
 from vitgan_tf.training.checkpoints import BestCheckpoint, load_generator

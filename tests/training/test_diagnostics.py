@@ -11,8 +11,7 @@ from vitgan_tf.config import override
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.images import to_float, to_uint8
-from vitgan_tf.models.discriminator import build_discriminator
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import preset
 from vitgan_tf.training.callbacks import CheckpointWriter, ScalarWriter
 from vitgan_tf.training.diagnostics import (

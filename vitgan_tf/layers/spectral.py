@@ -1,4 +1,4 @@
-"""Linear layer under (improved) spectral normalisation."""
+"""Linear layer and convolution under (improved) spectral normalisation."""
 
 from __future__ import annotations
 
@@ -139,6 +139,43 @@ class ISNDense(tf.keras.layers.Layer):
             "use_bias": self.use_bias,
             "normalization": self.normalization,
         }
+
+
+class ISNConv2D(ISNDense):
+    """Equalised convolution under (improved) spectral normalisation, zeros outside the image.
+
+    What is normalised is the kernel as a matrix, (kernel_size^2 in, units), as in Miyato et al. 2018: its norm bounds
+    that of the convolution but for a factor of kernel_size. Otherwise as `ISNDense`.
+
+    Call: (batch, height, width, in) -> (batch, height, width, units).
+
+    Args:
+      units: number of output features.
+      kernel_size: edge of the kernel in pixels.
+      use_bias: adds a learned bias, zero at the start.
+      normalization: "isn", "sn" or "none".
+
+    Raises:
+      ValueError: units or kernel_size below 1, or an unknown normalization.
+    """
+
+    def __init__(self, units: int, kernel_size: int = 3, use_bias: bool = True, normalization: str = "isn", **kwargs):
+        super().__init__(units, use_bias, normalization, **kwargs)
+        if kernel_size < 1:
+            raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
+        self.kernel_size = kernel_size
+
+    def build(self, input_shape):
+        super().build((None, self.kernel_size**2 * input_shape[-1]))
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        shape = [self.kernel_size, self.kernel_size, inputs.shape[-1], self.units]
+        kernel = tf.reshape(self.applied_kernel(training), shape)
+        outputs = tf.nn.conv2d(inputs, tf.cast(kernel, inputs.dtype), strides=1, padding="SAME")
+        return outputs if self.bias is None else outputs + tf.cast(self.bias, outputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "kernel_size": self.kernel_size}
 
 
 def normalized_layers(network: tf.keras.Model) -> list[ISNDense]:

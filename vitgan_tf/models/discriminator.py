@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow as tf
 
-from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.normalization import LayerNorm
@@ -176,16 +173,3 @@ class ViTDiscriminator(tf.keras.Model):
             "pooling": self.pooling,
             "positions": self._positions_name,
         }
-
-
-def build_discriminator(config: ExperimentConfig) -> ViTDiscriminator:
-    """The discriminator of a configuration, with its weights made."""
-    # The fields of the configuration have the names of the arguments.
-    discriminator = ViTDiscriminator(
-        image_size=config.data.image_size,
-        num_channels=config.data.num_channels,
-        **dataclasses.asdict(config.discriminator),
-        name="discriminator",
-    )
-    discriminator.build((None, config.data.image_size, config.data.image_size, config.data.num_channels))
-    return discriminator

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow as tf
 
-from vitgan_tf.config import DECODERS, STYLE_INJECTIONS, ExperimentConfig
+from vitgan_tf.config import DECODERS, STYLE_INJECTIONS
 from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid, patch_pixels
 from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder, LinearPatchDecoder
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
@@ -269,16 +267,3 @@ class ViTGenerator(tf.keras.Model):
             "normalization": self.normalization,
             "positions": self._positions_name,
         }
-
-
-def build_generator(config: ExperimentConfig) -> ViTGenerator:
-    """The generator of a configuration, with its weights made."""
-    # The fields of the configuration have the names of the arguments.
-    generator = ViTGenerator(
-        image_size=config.data.image_size,
-        num_channels=config.data.num_channels,
-        **dataclasses.asdict(config.generator),
-        name="generator",
-    )
-    generator.build((None, config.generator.latent_dim))
-    return generator

@@ -31,7 +31,7 @@ def _check_channels(channel_base: int, channel_max: int, image_size: int) -> Non
 
 
 class StyleGAN2Generator(tf.keras.Model):
-    """StyleGAN2's generator with output skips      (Karras et al. 2020, figure 7; sizes after Karras et al. 2020, ADA)
+    """StyleGAN2's generator with output skips      (Karras et al. 2020, figure 7; sizes after its ADA)
 
     w = mapping(z);   images = synthesis(constant, w), a styled convolution at 4 x 4, then two at each resolution. See
     `StyledSynthesis`. Features at resolution r: min(channel_base / r, channel_max).
@@ -190,7 +190,7 @@ class ResidualBlock(tf.keras.layers.Layer):
 
 
 class StyleGAN2Discriminator(tf.keras.Model):
-    """StyleGAN2's residual discriminator      (Karras et al. 2020, figure 7; sizes after Karras et al. 2020, ADA)
+    """StyleGAN2's residual discriminator      (Karras et al. 2020, figure 7; sizes after its ADA)
 
     A 1 x 1 convolution; a `ResidualBlock` at each resolution down to 4 x 4; there the deviation within groups of
     images, a convolution and two linear layers. Features at resolution r: min(channel_base / r, channel_max).

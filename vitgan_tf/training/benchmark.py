@@ -16,7 +16,7 @@ import tensorflow as tf
 from vitgan_tf.config import ExperimentConfig, override
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.generation import ImageSampler
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.sampling import latent_dim
 from vitgan_tf.training.experiment import build_gan
 from vitgan_tf.training.strategies import resolve

@@ -20,7 +20,7 @@ from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.files import write_atomically
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.training.run_directory import BEST_CHECKPOINT, CHECKPOINTS, read_run
 
 # Of the generator's weights in a checkpoint: attribute of `GAN`.

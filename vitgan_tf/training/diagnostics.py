@@ -225,16 +225,19 @@ class DiagnosticsWriter(StepCallback):
         self._seed = seed
 
     def at_step(self, step, logs):
-        generator = self.model.ema_generator
-        latents = tf.random.stateless_normal(
-            [self._images.shape[0], generator.latent_dim], [self._seed, self._images.shape[0]]
-        )
-        pictures = {
-            "attention/discriminator": discriminator_attention(self.model.discriminator, self._images),
-            "attention/generator": generator_attention(generator, latents),
-        }
         self._summaries.scalars(step, self._spectral_norms())
-        self._summaries.images(step, pictures)
+        self._summaries.images(step, self._attention())
+
+    def _attention(self) -> dict[str, np.ndarray]:
+        """Pictures of the networks that have attention."""
+        generator, discriminator = self.model.ema_generator, self.model.discriminator
+        pictures, num_images = {}, self._images.shape[0]
+        if isinstance(discriminator, ViTDiscriminator):
+            pictures["attention/discriminator"] = discriminator_attention(discriminator, self._images)
+        if isinstance(generator, ViTGenerator):
+            latents = tf.random.stateless_normal([num_images, generator.latent_dim], [self._seed, num_images])
+            pictures["attention/generator"] = generator_attention(generator, latents)
+        return pictures
 
     def _spectral_norms(self) -> dict[str, float]:
         layers = {**spectral_layers(self.model.discriminator), **spectral_layers(self.model.generator)}

@@ -23,8 +23,7 @@ from vitgan_tf.evaluation.generation import ImageSampler
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_float
-from vitgan_tf.models.discriminator import build_discriminator
-from vitgan_tf.models.generator import build_generator
+from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.training.callbacks import (
     CheckpointWriter,
     CollapseWatch,
@@ -294,7 +293,7 @@ def _callbacks(
     log, train = config.log, config.train
     summaries = Summaries(directory.path)
     run = {"first_step": first_step, "total_steps": config.total_steps}
-    sampler = ImageSampler(gan, config.generator.latent_dim)
+    sampler = ImageSampler(gan, gan.generator.latent_dim)
     metrics, diagnostics = [], []
     if evaluator is not None:
         best = BestCheckpoint(gan.checkpoint(), directory.best_checkpoint)

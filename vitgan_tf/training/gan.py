@@ -202,6 +202,29 @@ class GAN(tf.keras.Model):
         shape = [share, self.generator.latent_dim]
         return draw_rows(lambda shape: tf.random.stateless_normal(shape, seed), shape, places)
 
+    def _drawn(self, latents: tf.Tensor, seed: tf.Tensor, places: Places) -> tf.Tensor:
+        """The generator's images, with noise from the seed of the latents, and mixed styles where that is wanted."""
+        noise_seed, *mixing_seeds = (tf.random.experimental.stateless_fold_in(seed, index) for index in range(1, 5))
+        if self.config.loss.style_mixing == 0:
+            return self.generator(latents, noise_seed=noise_seed, places=places)
+        styles = self._mixed_styles(latents, mixing_seeds, places)
+        return self.generator.synthesize(styles, noise_seed=noise_seed, places=places)
+
+    def _mixed_styles(self, latents: tf.Tensor, seeds: list[tf.Tensor], places: Places) -> tf.Tensor:
+        """Styles (batch, num_styles, style_dim): of some images, those of other latents from a random place on.
+
+        See Karras et al. 2019, section 3.1.
+        """
+        batch_size, num_styles = latents.shape[0], self.generator.num_styles
+        others = draw_rows(lambda shape: tf.random.stateless_normal(shape, seeds[0]), [*latents.shape], places)
+        chance = draw_rows(lambda shape: tf.random.stateless_uniform(shape, seeds[1]), [batch_size], places)
+        cutoff = draw_rows(
+            lambda shape: tf.random.stateless_uniform(shape, seeds[2], 1, num_styles, tf.int32), [batch_size], places
+        )
+        cutoff = tf.where(chance < self.config.loss.style_mixing, cutoff, num_styles)
+        is_first = tf.range(num_styles)[:, None] < cutoff[:, None, None]  # (batch, num_styles, 1)
+        return tf.where(is_first, *(self.generator.mapping(z)[:, None] for z in (latents, others)))
+
     def _augment(self, images: tf.Tensor, seed: tf.Tensor, places: Places) -> tf.Tensor:
         return diff_augment(images, self.config.augment.policy, self.config.augment.probability, seed, places)
 
@@ -327,12 +350,11 @@ class GAN(tf.keras.Model):
         """Images of the generator as it is, (share, height, width, channels), drawn part by part."""
         places = self._places(share)
         latents = self._latents(share, seed, places)
-        noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         if num_parts == 1:
-            return self.generator(latents, noise_seed=noise_seed, places=places)
+            return self._drawn(latents, seed, places)
 
         def draw(part: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            return self.generator(part[0], noise_seed=noise_seed, places=Places(part[1], places.total))
+            return self._drawn(part[0], seed, Places(part[1], places.total))
 
         parts = [tf.reshape(rows, [num_parts, -1, *rows.shape[1:]]) for rows in (latents, places.indices)]
         images = tf.map_fn(draw, tuple(parts), parallel_iterations=1, fn_output_signature=tf.float32)
@@ -404,12 +426,11 @@ class GAN(tf.keras.Model):
         size = share // num_parts
         places = self._places(share)
         latents = self._latents(share, latent_seed, places)
-        noise_seed = tf.random.experimental.stateless_fold_in(latent_seed, 1)
 
         def loss_of(part: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             rows = part * size + tf.range(size)
             part_places = Places(tf.gather(places.indices, rows), places.total)
-            images = self.generator(tf.gather(latents, rows), noise_seed=noise_seed, places=part_places)
+            images = self._drawn(tf.gather(latents, rows), latent_seed, part_places)
             logits = self.discriminator(self._augment(images, augment_seed, part_places), training=False)
             loss = losses.ADVERSARIAL_LOSSES[self.config.loss.adversarial][1](logits)
             return loss, {"g_loss": loss}

@@ -168,6 +168,11 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
             f"train.microbatch must divide the {share} images of each replica, got {train.microbatch}: "
             "train.batch_size over the number of replicas"
         )
+    if (train.microbatch or share) % _group_size(config):
+        raise UserError(
+            f"stylegan2.group_size must divide the {share} images of each replica and train.microbatch, "
+            f"got {_group_size(config)} and {train.microbatch}"
+        )
     is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     is_cpu = not is_tpu and not tf.config.list_physical_devices("GPU")
     if is_tpu and train.precision == "mixed_float16":
@@ -186,10 +191,25 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
 
 def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
     """The largest divisor of share with which the discriminator's widest activations fit `_CPU_ACTIVATION_BYTES`."""
-    network = config.discriminator
-    tokens = (config.data.image_size // network.patch_size) ** 2 + (network.pooling == "class_token")
-    limit = _CPU_ACTIVATION_BYTES // (4 * config.loss.num_views * tokens * network.mlp_dim)
-    return max(divisor for divisor in range(1, min(share, max(1, limit)) + 1) if share % divisor == 0)
+    limit = _CPU_ACTIVATION_BYTES // (4 * config.loss.num_views * _widest_activations(config))
+    fitting = range(1, min(share, max(1, limit)) + 1)
+    group = _group_size(config)
+    return max((size for size in fitting if share % size == 0 and size % group == 0), default=group)
+
+
+def _group_size(config: ExperimentConfig) -> int:
+    """Images whose logits depend on each other, in this order; 1 where each image has its own."""
+    return config.stylegan2.group_size if config.discriminator.architecture == "stylegan2" else 1
+
+
+def _widest_activations(config: ExperimentConfig) -> int:
+    """Numbers in the discriminator's widest activations of an image."""
+    network, size = config.discriminator, config.data.image_size
+    if network.architecture == "stylegan2":
+        return size**2 * min(config.stylegan2.channel_base // size, config.stylegan2.channel_max)
+    if network.architecture == "resnet":
+        return size**2 * config.resnet.width
+    return ((size // network.patch_size) ** 2 + (network.pooling == "class_token")) * network.mlp_dim
 
 
 def agree_on_step(strategy: tf.distribute.Strategy, step: int) -> None:

@@ -1,0 +1,123 @@
+"""The ResNet discriminator of spectrally normalised GANs, a partner of the ViT generator in the paper's hybrids."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from vitgan_tf.layers.spectral import ISNConv2D, ISNDense
+
+LOWEST_RESOLUTION = 8
+BLOCKS_AT_LOWEST = 2
+
+
+class ResNetBlock(tf.keras.layers.Layer):
+    """Pre-activated residual block of a discriminator      (Miyato et al. 2018, figure 8 and table 3)
+
+    out = pool(conv(relu(conv(relu(x))))) + pool(skip(x)); pool is the mean of 2 x 2 pixels, or nothing; the skip a
+    1 x 1 convolution where features or resolution change, else x. The first block of a network, whose input is the
+    image, begins without the relu, and pools before its skip, which is the same.
+
+    Call: (batch, height, width, in) -> (batch, h, w, width), h and w as they were, or with downsample half of these.
+
+    Args:
+      width: number of output features.
+      downsample: halve the resolution.
+      is_first: of the network.
+      spectral_norm: see `ISNConv2D`.
+    """
+
+    def __init__(self, width: int, downsample: bool, is_first: bool = False, spectral_norm: str = "sn", **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.downsample = downsample
+        self.is_first = is_first
+        self.spectral_norm = spectral_norm
+
+    def build(self, input_shape):
+        features = input_shape[-1]
+        self.first = ISNConv2D(self.width, normalization=self.spectral_norm, name="first")
+        self.first.build(input_shape)
+        self.second = ISNConv2D(self.width, normalization=self.spectral_norm, name="second")
+        self.second.build((*input_shape[:-1], self.width))
+        self.skip = None
+        if self.downsample or features != self.width:
+            self.skip = ISNConv2D(self.width, kernel_size=1, normalization=self.spectral_norm, name="skip")
+            self.skip.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        features = self.first(inputs if self.is_first else tf.nn.relu(inputs), training=training)
+        features = self.second(tf.nn.relu(features), training=training)
+        if self.downsample:
+            # Of a 1 x 1 convolution, the mean may be taken before: it is a quarter of the work.
+            inputs, features = (tf.nn.avg_pool2d(part, 2, 2, "VALID") for part in (inputs, features))
+        return features + (inputs if self.skip is None else self.skip(inputs, training=training))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "width": self.width,
+            "downsample": self.downsample,
+            "is_first": self.is_first,
+            "spectral_norm": self.spectral_norm,
+        }
+
+
+class ResNetDiscriminator(tf.keras.Model):
+    """The discriminator of spectrally normalised GANs      (Miyato et al. 2018, table 3)
+
+    Blocks that halve the resolution down to 8 x 8, at least one, and two that keep it; relu, the sum over all pixels,
+    a linear layer. At 32 x 32 it is theirs for CIFAR-10; their wider networks for larger images are not made.
+
+    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. With
+    training=True each spectral norm's power iteration moves on by one.
+
+    Args:
+      image_size: edge of the images, in pixels; a power of 2, at least 8.
+      num_channels: colour channels.
+      width: features of every block.
+      spectral_norm: of all layers: "sn", "isn" or "none", see `ISNConv2D`.
+
+    Raises:
+      ValueError: an image_size that is no power of 2 or below 8.
+    """
+
+    def __init__(self, image_size: int, num_channels: int, width: int = 128, spectral_norm: str = "sn", **kwargs):
+        super().__init__(**kwargs)
+        if image_size < LOWEST_RESOLUTION or image_size & (image_size - 1):
+            raise ValueError(f"image_size must be a power of 2 of at least {LOWEST_RESOLUTION}, got {image_size}")
+        self.image_size = image_size
+        self.num_channels = num_channels
+        self.width = width
+        self.spectral_norm = spectral_norm
+        halvings = max(1, (image_size // LOWEST_RESOLUTION).bit_length() - 1)
+        self.blocks = [
+            ResNetBlock(width, index < halvings, index == 0, spectral_norm, name=f"block_{index}")
+            for index in range(halvings + BLOCKS_AT_LOWEST)
+        ]
+        # Logits are float32, and so is what they are summed up from.
+        self.head = ISNDense(1, normalization=spectral_norm, name="head", dtype=self.variable_dtype)
+
+    def build(self, input_shape):
+        size, features = self.image_size, self.num_channels
+        for block in self.blocks:
+            block.build((None, size, size, features))
+            size, features = size // (2 if block.downsample else 1), self.width
+        self.head.build((None, self.width))
+        self.built = True
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        features = images
+        for block in self.blocks:
+            features = block(features, training=training)
+        pixels = tf.cast(tf.nn.relu(features), self.variable_dtype)
+        return self.head(tf.reduce_sum(pixels, axis=[1, 2]), training=training)[:, 0]
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "num_channels": self.num_channels,
+            "width": self.width,
+            "spectral_norm": self.spectral_norm,
+        }

@@ -21,7 +21,7 @@ from vitgan_tf.config import (
     from_dict,
     override,
 )
-from vitgan_tf.presets import PRESETS, VARIANTS, preset
+from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, PRESETS, VARIANTS, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -70,6 +70,39 @@ def test_variants_survive_json_and_differ_from_each_other(variant):
     assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
     same = [name for name in VARIANTS if preset("cifar10", name) == config]
     assert set(same) in ({"vitgan", "g_modulate_fourier", "d_isn"}, {variant})
+
+
+def test_any_generator_goes_with_any_discriminator():
+    for name in PRESETS:
+        pairs = [
+            preset(name, generator=generator, discriminator=discriminator)
+            for generator in GENERATORS
+            for discriminator in DISCRIMINATORS
+        ]
+        assert len({repr(config) for config in pairs}) == 12
+        assert pairs[0] == preset(name) and preset(name, "vanilla_vit") in pairs
+    assert differences(preset("cifar10"), preset("cifar10", generator="stylegan2", discriminator="stylegan2")) == [
+        "generator.architecture: vit -> stylegan2",
+        "discriminator.architecture: vit -> stylegan2",
+        "loss.r1_gamma: 0.0 -> 0.1",
+    ]
+    for arguments in ({"variant": "d_r1"}, {"variant": "vanilla_vit"}):
+        with pytest.raises(ConfigError, match="sets both networks: leave out generator and discriminator"):
+            preset("tiny", generator="vit", **arguments)
+    with pytest.raises(ConfigError, match="unknown discriminator 'resnets'; did you mean 'resnet'"):
+        preset("tiny", discriminator="resnets")
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_convolutional_networks_need_a_power_of_2(network):
+    with pytest.raises(ConfigError, match=f"power of 2 of at least 8 with {network}.architecture=stylegan2, got 24"):
+        override(preset("cifar10", **{network: "stylegan2"}), {"data.image_size": 24})
+    # What the ViT needs is none of the convolutional one's business.
+    fields = {"generator.patch_size": 5, "discriminator.patch_size": 5}
+    both = preset("cifar10", generator="stylegan2", discriminator="resnet")
+    assert override(both, fields).generator.patch_size == 5
+    with pytest.raises(ConfigError, match=r"channel_base must be at least data\.image_size, got 31 and 32"):
+        override(both, {"stylegan2.channel_base": 31})
 
 
 def test_variants_change_what_the_rows_of_the_paper_say():

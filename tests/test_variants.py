@@ -1,6 +1,7 @@
 """Every row of the paper's tables, and every field that has alternatives, trains, is saved, restored and exported."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from vitgan_tf.config import field_paths, override
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.export import export_generator
-from vitgan_tf.presets import VARIANTS, preset
+from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS, preset
 from vitgan_tf.training.experiment import build_gan
 
 # What no row of the paper has.
@@ -22,12 +23,17 @@ FIELDS = [
     {"loss.adversarial": "hinge", "loss.r1_gamma": 1.0, "loss.r1_every_steps": 1, "augment.policy": ["scaling"]},
     {"loss.adversarial": "wasserstein", "loss.lecam_lambda": 0.3, "augment.policy": ["cutout", "color"]},
     {"discriminator.embed_dim": 32, "loss.bcr_lambda_real": 0.0, "augment.policy": ["translation"]},
+    {"generator.architecture": "stylegan2", "loss.style_mixing": 0.9},
+    {"discriminator.architecture": "resnet", "resnet.spectral_norm": "isn", "loss.style_mixing": 0.5},
+    {"discriminator.architecture": "resnet", "resnet.spectral_norm": "none"},
 ]
 
 
 def _cases():
     """Each configuration once: some rows of the two tables are the same."""
     configs = [(name, preset("tiny", name)) for name in VARIANTS]
+    pairs = itertools.product(GENERATORS, DISCRIMINATORS)
+    configs += [(f"{g} with {d}", preset("tiny", generator=g, discriminator=d)) for g, d in pairs]
     configs += [(", ".join(fields), override(preset("tiny"), fields)) for fields in FIELDS]
     unique = {}
     for name, config in configs:

@@ -405,6 +405,12 @@ class ExperimentConfig:
             )
         for network in ("generator", "discriminator"):
             self._check_image_size(network)
+        has_one_style = self.generator.architecture == "vit" and self.generator.style_injection != "modulate"
+        if self.loss.style_mixing > 0 and has_one_style:
+            raise ConfigError(
+                "loss.style_mixing needs a generator that takes styles in several places, "
+                f"got generator.style_injection={self.generator.style_injection}"
+            )
 
     def _check_image_size(self, network: str) -> None:
         size, own = self.data.image_size, getattr(self, network)

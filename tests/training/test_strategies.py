@@ -42,6 +42,11 @@ CASES = {
         TINY,
         {**ONE_BLOCK, "loss.lecam_lambda": 1.0, "generator.decoder": "conv", "generator.normalization": "isn"},
     ),
+    # The discriminator compares images with their neighbours; a second style is drawn for most of them.
+    "groups and mixed styles": override(
+        preset("tiny", generator="stylegan2", discriminator="stylegan2"),
+        {"train.xla": "off", "train.adam_epsilon": 1e-4, "stylegan2.group_size": 2, "loss.style_mixing": 0.7},
+    ),
 }
 
 
@@ -74,7 +79,10 @@ def _assert_same(state, expected, metrics, expected_metrics):
         np.testing.assert_allclose(value, expected_metrics[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("num_replicas, name", [(2, "vitgan"), (4, "r1 and no bCR"), (2, "lecam, noise and norms")])
+@pytest.mark.parametrize(
+    "num_replicas, name",
+    [(2, "vitgan"), (4, "r1 and no bCR"), (2, "lecam, noise and norms"), (2, "groups and mixed styles")],
+)
 def test_replicas_with_a_share_each_do_what_one_does_with_all(tmp_path, num_replicas, name):
     expected, expected_metrics = _single(CASES[name])
     states, metrics = _replicated(CASES[name], num_replicas, tmp_path / "state.npz")
@@ -99,11 +107,24 @@ def test_all_replicas_are_identical_after_many_steps(tmp_path):
 
 @pytest.mark.parametrize("xla", ["off", "kernels"])
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("microbatch", [1, 4])
+@pytest.mark.parametrize("microbatch", [2, 4])
 def test_gradients_of_microbatches_add_up_to_that_of_the_batch(name, xla, microbatch):
     config = override(CASES[name], {"train.xla": xla})
     state, metrics = _single(override(config, {"train.microbatch": microbatch}), steps=3)
     _assert_same(state, *_unpack(_single(config, steps=3), metrics))
+
+
+def test_groups_are_not_divided():
+    config = CASES["groups and mixed styles"]
+    for fields in ({"stylegan2.group_size": 3}, {"train.microbatch": 4, "stylegan2.group_size": 8}):
+        with pytest.raises(UserError, match=r"stylegan2\.group_size must divide the 8 images"):
+            strategies.resolve(override(config, fields), tf.distribute.get_strategy())
+    # 64 x 64 x 256 features of 4 views in float32 are 17 MB of an image: one group alone is beyond the bound.
+    large = preset("celeba64", discriminator="stylegan2")
+    assert strategies.resolve(large, tf.distribute.get_strategy())["microbatch"] == 4
+    # 16 x 16 x 64: 52 MB hold 198 images; the largest divisor of 600 that is a multiple of 4.
+    small = override(preset("digits", discriminator="stylegan2"), {"train.batch_size": 600})
+    assert strategies.resolve(small, tf.distribute.get_strategy())["microbatch"] == 120
 
 
 def _unpack(expected, metrics):

@@ -100,6 +100,10 @@ def _distinct(configs, key):
 
 _PRESETS = {name: make() for name, make in PRESETS.items()}
 _VARIANTS = {name: preset("tiny", name) for name in VARIANTS}
+_VARIANTS["stylegan2"] = override(
+    preset("tiny", generator="stylegan2", discriminator="stylegan2"), {"loss.style_mixing": 0.9}
+)
+_VARIANTS["resnet"] = preset("tiny", discriminator="resnet")
 _ONE_BLOCK = {"generator.num_blocks": 1, "discriminator.num_blocks": 1}
 _TWO_BLOCKS = {"generator.num_blocks": 2, "discriminator.num_blocks": 2}
 # What saves time: blocks are all alike, and the largest preset keeps all of its six.

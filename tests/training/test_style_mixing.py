@@ -1,0 +1,70 @@
+"""Of some images, the styles from a random place on are those of other latents."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from vitgan_tf.config import ConfigError, override
+from vitgan_tf.presets import preset
+from vitgan_tf.randomness import Places
+from vitgan_tf.training.experiment import build_gan
+
+NUM_IMAGES = 2000
+
+
+def _mixed(generator, share):
+    gan = build_gan(override(preset("tiny", generator=generator), {"loss.style_mixing": share, "train.xla": "off"}))
+    latents = tf.random.stateless_normal([NUM_IMAGES, gan.generator.latent_dim], [1, 2])
+    seeds = [tf.constant([3, number]) for number in range(3)]
+    places = Places(tf.range(NUM_IMAGES), NUM_IMAGES)
+    return gan, latents, seeds, places, gan._mixed_styles(latents, seeds, places).numpy()
+
+
+@pytest.mark.parametrize("generator, num_styles", [("vitgan", 3), ("stylegan2", 4)])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_second_styles_begin_at_every_place_alike(generator, num_styles, share):
+    gan, latents, seeds, _, styles = _mixed(generator, share)
+    own = gan.generator.mapping(latents).numpy()
+    others = gan.generator.mapping(tf.random.stateless_normal(latents.shape, seeds[0])).numpy()
+    is_own = np.all(styles == own[:, None], axis=-1)
+    assert styles.shape == (NUM_IMAGES, num_styles, own.shape[-1])
+    np.testing.assert_array_equal(np.all(styles == others[:, None], axis=-1), ~is_own)
+    cutoffs = is_own.sum(axis=1)
+    # One stretch each: no image goes back to its own style, and all begin with it.
+    np.testing.assert_array_equal(is_own, np.arange(num_styles) < cutoffs[:, None])
+    counts = np.bincount(cutoffs, minlength=num_styles + 1) / NUM_IMAGES
+    expected = np.full(num_styles - 1, share / (num_styles - 1))
+    tolerance = 4 * np.sqrt(0.25 / NUM_IMAGES)
+    assert counts[0] == 0.0
+    np.testing.assert_allclose(counts[1:-1], expected, atol=tolerance)
+    np.testing.assert_allclose(counts[-1], 1 - share, atol=tolerance)
+
+
+def test_styles_of_an_image_do_not_depend_on_who_else_is_drawn():
+    gan, latents, seeds, places, styles = _mixed("stylegan2", 0.7)
+    rows = tf.constant([5, 700, 3])
+    part = gan._mixed_styles(tf.gather(latents, rows), seeds, Places(rows, places.total)).numpy()
+    np.testing.assert_allclose(part, styles[rows.numpy()], rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_draws_with_them():
+    """Both networks see images of mixed styles: those of the same latents without mixing are others."""
+    configs = [override(preset("tiny"), {"loss.style_mixing": share, "train.xla": "off"}) for share in (0.0, 1.0)]
+    plain, mixed = (build_gan(config) for config in configs)
+    seed = tf.unstack(plain._step_seeds(4))[0]
+    places = Places(tf.range(4), 4)
+    latents = plain._latents(4, seed, places)
+    drawn = [gan._fake_images(4, seed, num_parts=1).numpy() for gan in (plain, mixed)]
+    np.testing.assert_allclose(drawn[0], plain.generator(latents).numpy(), rtol=1e-4, atol=1e-5)
+    seeds = [tf.random.experimental.stateless_fold_in(seed, index) for index in (2, 3, 4)]
+    expected = mixed.generator.synthesize(mixed._mixed_styles(latents, seeds, places)).numpy()
+    np.testing.assert_allclose(drawn[1], expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(drawn[1] - drawn[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("injection", ["add", "prepend"])
+def test_a_generator_with_one_place_for_styles_is_refused(injection):
+    with pytest.raises(
+        ConfigError, match=r"loss\.style_mixing needs a generator that takes styles in several places"
+    ):
+        override(preset("tiny"), {"loss.style_mixing": 0.5, "generator.style_injection": injection})

@@ -23,7 +23,7 @@ FIELDS = [
     {"loss.adversarial": "hinge", "loss.r1_gamma": 1.0, "loss.r1_every_steps": 1, "augment.policy": ["scaling"]},
     {"loss.adversarial": "wasserstein", "loss.lecam_lambda": 0.3, "augment.policy": ["cutout", "color"]},
     {"discriminator.embed_dim": 32, "loss.bcr_lambda_real": 0.0, "augment.policy": ["translation"]},
-    {"generator.architecture": "stylegan2", "loss.style_mixing": 0.9},
+    {"generator.architecture": "stylegan2", "loss.style_mixing": 0.9, "loss.path_length_weight": 2.0},
     {"discriminator.architecture": "resnet", "resnet.spectral_norm": "isn", "loss.style_mixing": 0.5},
     {"discriminator.architecture": "resnet", "resnet.spectral_norm": "none"},
 ]

@@ -248,6 +248,15 @@ class LossConfig(_Section):
         minimum=0.0,
         maximum=1.0,
     )
+    path_length_weight: float = _field(
+        "weight of the generator's path length penalty; 0 turns it off", default=0.0, minimum=0.0
+    )
+    path_length_every_steps: int = _field(
+        "steps between path length penalties, each weighted by this number; 1 for every step", default=4, minimum=1
+    )
+    path_length_decay: float = _field(
+        "share of a batch's mean path length in the moving average", default=0.01, above=0.0, maximum=1.0
+    )
     lecam_lambda: float = _field("weight of LeCam; 0 turns it off", default=0.0, minimum=0.0)
     lecam_decay: float = _field(
         "factor by which LeCam's averages of the logits keep their value in a step",
@@ -398,10 +407,10 @@ class ExperimentConfig:
     resnet: ResNetConfig = ResNetConfig()
 
     def __post_init__(self):
-        if self.train.precision == "mixed_float16" and self.loss.r1_gamma > 0:
+        if self.train.precision == "mixed_float16" and max(self.loss.r1_gamma, self.loss.path_length_weight) > 0:
             raise ConfigError(
-                "train.precision=mixed_float16 is too narrow for the second derivatives of R1 (loss.r1_gamma): "
-                "mixed_bfloat16 is not"
+                "train.precision=mixed_float16 is too narrow for the second derivatives of R1 (loss.r1_gamma) and of "
+                "path lengths (loss.path_length_weight): mixed_bfloat16 is not"
             )
         for network in ("generator", "discriminator"):
             self._check_image_size(network)

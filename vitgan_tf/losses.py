@@ -1,4 +1,4 @@
-"""Adversarial losses and regularisers of the discriminator: pure functions of logits and gradients.
+"""Adversarial losses and regularisers of both networks: pure functions of logits and gradients.
 
 Logits are (batch,), before any sigmoid; the results are scalars, means over the batch, not weighted.
 """
@@ -56,6 +56,28 @@ def r1_penalty(gradients: tf.Tensor) -> tf.Tensor:
       gradients: of each image's logit with respect to that image, (batch, height, width, channels).
     """
     return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
+
+
+def path_lengths(gradients: tf.Tensor) -> tf.Tensor:
+    """|J_w^T y|, how far images move with their styles, (batch,)      (Karras et al. 2020, section 3.2)
+
+    With several styles for an image, the root of the mean over them of the squared length, as in the authors' code.
+
+    Args:
+      gradients: of the sum of images * y with respect to the styles, (batch, num_styles, style_dim). y is N(0, 1),
+        here over the edge of the image, so that lengths do not grow with it.
+    """
+    return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=2), axis=1))
+
+
+def path_length_penalty(lengths: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+    """mean (|J_w^T y| - a)^2      (Karras et al. 2020, Eq. 4)
+
+    Args:
+      lengths: `path_lengths` of the images.
+      mean: a, the moving average of their means.
+    """
+    return tf.reduce_mean(tf.square(lengths - mean))
 
 
 def lecam_loss(

@@ -42,10 +42,17 @@ CASES = {
         TINY,
         {**ONE_BLOCK, "loss.lecam_lambda": 1.0, "generator.decoder": "conv", "generator.normalization": "isn"},
     ),
-    # The discriminator compares images with their neighbours; a second style is drawn for most of them.
-    "groups and mixed styles": override(
+    # Images are compared with their neighbours, most have a second style, and path lengths have an average.
+    "stylegan2": override(
         preset("tiny", generator="stylegan2", discriminator="stylegan2"),
-        {"train.xla": "off", "train.adam_epsilon": 1e-4, "stylegan2.group_size": 2, "loss.style_mixing": 0.7},
+        {
+            "train.xla": "off",
+            "train.adam_epsilon": 1e-4,
+            "stylegan2.group_size": 2,
+            "loss.style_mixing": 0.7,
+            "loss.path_length_weight": 2.0,
+            "loss.path_length_every_steps": 2,
+        },
     ),
 }
 
@@ -81,7 +88,12 @@ def _assert_same(state, expected, metrics, expected_metrics):
 
 @pytest.mark.parametrize(
     "num_replicas, name",
-    [(2, "vitgan"), (4, "r1 and no bCR"), (2, "lecam, noise and norms"), (2, "groups and mixed styles")],
+    [
+        (2, "vitgan"),
+        (4, "r1 and no bCR"),
+        (2, "lecam, noise and norms"),
+        (2, "stylegan2"),
+    ],
 )
 def test_replicas_with_a_share_each_do_what_one_does_with_all(tmp_path, num_replicas, name):
     expected, expected_metrics = _single(CASES[name])
@@ -115,7 +127,7 @@ def test_gradients_of_microbatches_add_up_to_that_of_the_batch(name, xla, microb
 
 
 def test_groups_are_not_divided():
-    config = CASES["groups and mixed styles"]
+    config = CASES["stylegan2"]
     for fields in ({"stylegan2.group_size": 3}, {"train.microbatch": 4, "stylegan2.group_size": 8}):
         with pytest.raises(UserError, match=r"stylegan2\.group_size must divide the 8 images"):
             strategies.resolve(override(config, fields), tf.distribute.get_strategy())

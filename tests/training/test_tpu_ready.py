@@ -101,7 +101,8 @@ def _distinct(configs, key):
 _PRESETS = {name: make() for name, make in PRESETS.items()}
 _VARIANTS = {name: preset("tiny", name) for name in VARIANTS}
 _VARIANTS["stylegan2"] = override(
-    preset("tiny", generator="stylegan2", discriminator="stylegan2"), {"loss.style_mixing": 0.9}
+    preset("tiny", generator="stylegan2", discriminator="stylegan2"),
+    {"loss.style_mixing": 0.9, "loss.path_length_weight": 2.0},
 )
 _VARIANTS["resnet"] = preset("tiny", discriminator="resnet")
 _ONE_BLOCK = {"generator.num_blocks": 1, "discriminator.num_blocks": 1}

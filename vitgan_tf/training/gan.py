@@ -75,6 +75,11 @@ class GAN(tf.keras.Model):
             tf.Variable(0.0, trainable=False, name=name, aggregation=tf.VariableAggregation.MEAN)
             for name in ("real_logit_average", "fake_logit_average")
         )
+        # Of the generator's path lengths: a.
+        self._uses_path_lengths = config.loss.path_length_weight > 0
+        self.path_length_average = tf.Variable(
+            0.0, trainable=False, name="path_length_average", aggregation=tf.VariableAggregation.MEAN
+        )
         self._generator_norms, self._discriminator_norms = map(normalized_layers, (generator, discriminator))
         self._metrics_by_name = {name: _metric(name) for name in _metric_names(config)}
 
@@ -108,7 +113,7 @@ class GAN(tf.keras.Model):
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
 
     def checkpoint(self) -> tf.train.Checkpoint:
-        """All state: networks, spectral-norm vectors, moving average, optimisers, LeCam's averages, step, attempt."""
+        """All state: networks, spectral-norm vectors, moving average, optimisers, averages of the losses, step."""
         checkpoint = tf.train.Checkpoint(
             generator=self.generator,
             discriminator=self.discriminator,
@@ -119,6 +124,7 @@ class GAN(tf.keras.Model):
             fake_logit_average=self.fake_logit_average,
             step=self.step,
             attempt=self.attempt,
+            **({"path_length_average": self.path_length_average} if self._uses_path_lengths else {}),
         )
         # Made now: of several processes one alone saves, and variables are made by all of them together.
         checkpoint.save_counter  # noqa: B018
@@ -339,7 +345,7 @@ class GAN(tf.keras.Model):
                 loss += loss_config.lecam_lambda * values["lecam"]
             return loss, values
 
-        names = [name for name in _metric_names(self.config) if "gradient" not in name and name != "g_loss"]
+        names = [name for name in _metric_names(self.config) if not name.startswith(("d_grad", "g_", "path_"))]
         names += ["r1_weight"] if loss_config.r1_gamma > 0 else []
         optimizer, variables = self.discriminator_optimizer, self.discriminator.trainable_variables
         gradients, values = self._gradients(loss_of, names, variables, optimizer, num_parts)
@@ -374,27 +380,66 @@ class GAN(tf.keras.Model):
                 logits = self.discriminator(real_views, training=False)
             return losses.r1_penalty(tape.gradient(logits, real_views))
 
-        interval = self.config.loss.r1_every_steps
+        variables = self.discriminator.trainable_variables
+        (value,), weight = self._lazily(lambda: [penalty()], 1, variables, self.config.loss.r1_every_steps)
+        return value, weight
+
+    def _lazy_path_length(
+        self, latents: tf.Tensor, seed: tf.Tensor, places: Places
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Path length penalty, mean path length, and their weight, as of `_lazy_r1`.
+
+        The average that lengths are compared with is that of the steps before: the same for all parts of the batch.
+        """
+
+        def penalty_and_length() -> list[tf.Tensor]:
+            noise_seed, direction_seed = (tf.random.experimental.stateless_fold_in(seed, index) for index in (1, 5))
+            with compiled_kernels(False), tf.GradientTape(watch_accessed_variables=False) as tape:
+                styles = tf.tile(self.generator.mapping(latents)[:, None], [1, self.generator.num_styles, 1])
+                tape.watch(styles)
+                images = self.generator.synthesize(styles, noise_seed=noise_seed, places=places)
+                shape = [latents.shape[0], *images.shape[1:]]
+                directions = draw_rows(lambda shape: tf.random.stateless_normal(shape, direction_seed), shape, places)
+                product = tf.reduce_sum(images * directions) / images.shape[1]
+            lengths = losses.path_lengths(tape.gradient(product, styles))
+            return [losses.path_length_penalty(lengths, self.path_length_average), tf.reduce_mean(lengths)]
+
+        variables, interval = self.generator.trainable_variables, self.config.loss.path_length_every_steps
+        (value, length), weight = self._lazily(penalty_and_length, 2, variables, interval)
+        return value, length, weight
+
+    def _lazily(
+        self, penalty: Callable[[], list[tf.Tensor]], num_values: int, variables: list[tf.Variable], interval: int
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Values in every interval-th step, and the interval, their weight; in the other steps all are 0.
+
+        Args:
+          penalty: computes the values; the first one can be differentiated by the variables.
+          num_values: how many they are.
+          variables: see penalty.
+          interval: in steps.
+        """
         if interval == 1:
             return penalty(), tf.ones([])
-        variables = self.discriminator.trainable_variables
 
         def with_gradients() -> list[tf.Tensor]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
-                value = penalty()
-            return [value, *tape.gradient(value, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
+                values = penalty()
+            unconnected = tf.UnconnectedGradients.ZERO
+            return [*values, *tape.gradient(values[0], variables, unconnected_gradients=unconnected)]
 
         def nothing() -> list[tf.Tensor]:
-            return [tf.zeros([]), *(tf.zeros(variable.shape) for variable in variables)]
+            return [*[tf.zeros([])] * num_values, *(tf.zeros(variable.shape) for variable in variables)]
 
         # XLA refuses a condition that is differentiated from outside: its gradients are computed inside, and what
         # comes out is made a linear function that has them.
         due = self.step % interval == 0
-        value, *gradients = map(tf.stop_gradient, tf.cond(due, with_gradients, nothing))
+        results = [tf.stop_gradient(result) for result in tf.cond(due, with_gradients, nothing)]
+        values, gradients = results[:num_values], results[num_values:]
         for variable, gradient in zip(variables, gradients):
-            value += tf.reduce_sum(gradient * (variable - tf.stop_gradient(variable)))
-        return value, tf.where(due, float(interval), 0.0)
+            values[0] += tf.reduce_sum(gradient * (variable - tf.stop_gradient(variable)))
+        return values, tf.where(due, float(interval), 0.0)
 
     def _mean_logits(self, views: tf.Tensor) -> list[tf.Tensor]:
         """Means of this replica's logits of real and of generated images; views as in `_discriminator_step`."""
@@ -422,7 +467,7 @@ class GAN(tf.keras.Model):
         return averages
 
     def _generator_step(self, share: int, latent_seed: tf.Tensor, augment_seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        num_parts = self._parts(share)
+        loss_config, num_parts = self.config.loss, self._parts(share)
         size = share // num_parts
         places = self._places(share)
         latents = self._latents(share, latent_seed, places)
@@ -430,21 +475,38 @@ class GAN(tf.keras.Model):
         def loss_of(part: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             rows = part * size + tf.range(size)
             part_places = Places(tf.gather(places.indices, rows), places.total)
-            images = self._drawn(tf.gather(latents, rows), latent_seed, part_places)
+            part_latents, values = tf.gather(latents, rows), {}
+            images = self._drawn(part_latents, latent_seed, part_places)
             logits = self.discriminator(self._augment(images, augment_seed, part_places), training=False)
-            loss = losses.ADVERSARIAL_LOSSES[self.config.loss.adversarial][1](logits)
-            return loss, {"g_loss": loss}
+            loss = values["g_loss"] = losses.ADVERSARIAL_LOSSES[loss_config.adversarial][1](logits)
+            if self._uses_path_lengths:
+                penalty, length, weight = self._lazy_path_length(part_latents, latent_seed, part_places)
+                values.update(path_penalty=penalty, path_length=length, path_length_weight=weight)
+                loss += loss_config.path_length_weight * weight * penalty
+            return loss, values
 
+        names = ["g_loss"]
+        names += ["path_penalty", "path_length", "path_length_weight"] if self._uses_path_lengths else []
         optimizer, variables = self.generator_optimizer, self.generator.trainable_variables
-        gradients, values = self._gradients(loss_of, ["g_loss"], variables, optimizer, num_parts)
+        gradients, values = self._gradients(loss_of, names, variables, optimizer, num_parts)
+        if self._uses_path_lengths:
+            values["path_penalty_weight"] = values["path_length_weight"]
+            self._move_path_length_average(values["path_length"], values["path_length_weight"])
         move_power_iterations(self._generator_norms)
         return {**values, **self._apply(optimizer, gradients, variables, "g_gradient_norm")}
+
+    def _move_path_length_average(self, length: tf.Tensor, weight: tf.Tensor) -> None:
+        """Each replica moves it by its own mean length; what all keep is the mean over the replicas."""
+        average, decay = self.path_length_average, self.config.loss.path_length_decay
+        is_counted = (weight > 0) & tf.math.is_finite(length)
+        average.assign_add(tf.where(is_counted, decay * (length - average), 0.0))
 
 
 def _metric_names(config: ExperimentConfig) -> list[str]:
     names = ["d_loss", "g_loss", "real_logits", "fake_logits"]
     names += ["bcr_real", "bcr_fake"] if config.loss.uses_bcr else []
     names += ["r1"] if config.loss.r1_gamma > 0 else []
+    names += ["path_penalty", "path_length"] if config.loss.path_length_weight > 0 else []
     names += ["lecam"] if config.loss.lecam_lambda > 0 else []
     norms = ["d_gradient_norm", "g_gradient_norm"]
     return names + norms + [f"{name}_max" for name in norms]

@@ -19,7 +19,7 @@ class GeneratorModule(tf.Module):
     """What is saved: the generator, its mean style, and functions from latents or styles to images.
 
     Args:
-      generator: a built `ViTGenerator`.
+      generator: a built `StyleGenerator`.
       step: training steps behind it.
       mean_style_seed: seed of the latents over whose styles the mean is taken.
     """

@@ -12,10 +12,11 @@ from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import patches_to_images
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
+from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.randomness import Places
 
 
-class ViTGenerator(tf.keras.Model):
+class ViTGenerator(StyleGenerator):
     """Vision transformer from positions to patches under a style w (paper, "Generator Design").
 
     w = mapping(z),   h_0 = E_pos,   h_l = block_l(h_{l-1}, w),   y = SLN(h_L, w),   x_i = f_theta(E_fou, y_i)
@@ -25,9 +26,7 @@ class ViTGenerator(tf.keras.Model):
     layers are not spectrally normalised. The paper's other ways in, with ordinary layer norms: style_injection="add"
     (A), h_0 = E_pos + w; and "prepend" (B), h_0 = [w; E_pos], of whose output the first token is dropped.
 
-    Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
-    The images are trained towards [-1, 1] and not clipped. training=True moves power iterations on; noise_seed and
-    places are those of `synthesize`.
+    Call: as of `StyleGenerator`.
 
     Args:
       image_size: edge of the images, in pixels; a multiple of patch_size.
@@ -71,7 +70,7 @@ class ViTGenerator(tf.keras.Model):
         positions: str = "fourier",
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
+        super().__init__(**kwargs)
         if image_size % patch_size:
             raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
         if style_injection not in STYLE_INJECTIONS:
@@ -138,16 +137,6 @@ class ViTGenerator(tf.keras.Model):
         conv = isinstance(self.decoder, ConvPatchDecoder)
         self.decoder.build((tokens_shape, style_shape) if conv else tokens_shape)
         self.built = True
-
-    def call(
-        self,
-        latents: tf.Tensor,
-        training: bool = False,
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
-    ) -> tf.Tensor:
-        latents = tf.cast(latents, self.variable_dtype)
-        return self.synthesize(self.mapping(latents), training, noise_seed, places)
 
     def synthesize(
         self,

@@ -10,6 +10,7 @@ from vitgan_tf.layers.convolution import EqualizedConv2D, StyledSynthesis, activ
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.minibatch import MinibatchStandardDeviation
 from vitgan_tf.models.mapping import MappingNetwork
+from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.randomness import Places
 
 LOWEST_RESOLUTION = 4
@@ -30,14 +31,13 @@ def _check_channels(channel_base: int, channel_max: int, image_size: int) -> Non
         )
 
 
-class StyleGAN2Generator(tf.keras.Model):
+class StyleGAN2Generator(StyleGenerator):
     """StyleGAN2's generator with output skips      (Karras et al. 2020, figure 7; sizes after its ADA)
 
     w = mapping(z);   images = synthesis(constant, w), a styled convolution at 4 x 4, then two at each resolution. See
     `StyledSynthesis`. Features at resolution r: min(channel_base / r, channel_max).
 
-    Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
-    The images are trained towards [-1, 1] and not clipped. noise_seed and places are those of `synthesize`.
+    Call: as of `StyleGenerator`.
 
     Args:
       image_size: edge of the images, in pixels; a power of 2, at least 8.
@@ -65,7 +65,7 @@ class StyleGAN2Generator(tf.keras.Model):
         mapping_lr_multiplier: float = 0.01,
         **kwargs,
     ):
-        super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
+        super().__init__(**kwargs)
         _check_channels(channel_base, channel_max, image_size)
         self.image_size = image_size
         self.num_channels = num_channels
@@ -100,16 +100,6 @@ class StyleGAN2Generator(tf.keras.Model):
         self.synthesis.build(((None, size, size, units), (None, self.num_styles, self.style_dim)))
         self.built = True
 
-    def call(
-        self,
-        latents: tf.Tensor,
-        training: bool = False,
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
-    ) -> tf.Tensor:
-        latents = tf.cast(latents, self.variable_dtype)
-        return self.synthesize(self.mapping(latents), training, noise_seed, places)
-
     def synthesize(
         self,
         styles: tf.Tensor,
@@ -117,21 +107,7 @@ class StyleGAN2Generator(tf.keras.Model):
         noise_seed: tf.Tensor | None = None,
         places: Places | None = None,
     ) -> tf.Tensor:
-        """Styles to images.
-
-        Args:
-          styles: w, (batch, style_dim); or one for each place in which it enters, (batch, num_styles, style_dim):
-            mixed styles.
-          training: changes nothing here.
-          noise_seed: (2,) integers, seed of the noise of all convolutions; None for their fixed noise.
-          places: of the images in a larger batch whose noise the seed defines, see `randomness.draw_rows`.
-
-        Returns:
-          (batch, image_size, image_size, num_channels), float32.
-
-        Raises:
-          ValueError: another number of styles.
-        """
+        """See `StyleGenerator.synthesize`; training changes nothing here."""
         if styles.shape.rank == 2:
             styles = tf.tile(styles[:, None], [1, self.num_styles, 1])
         elif styles.shape[1] != self.num_styles:

@@ -1,0 +1,56 @@
+"""What all generators have in common: images by way of styles."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from vitgan_tf.randomness import Places
+
+
+class StyleGenerator(tf.keras.Model):
+    """images = synthesize(w),   w = mapping(z): what training, sampling and export know of a generator.
+
+    A subclass has the attributes latent_dim, image_size, num_channels, mapping, num_styles, the number of places in
+    which a style of its own can enter, and renders_at_any_scale, and the method `synthesize`.
+
+    Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
+    The images are trained towards [-1, 1] and not clipped. training=True moves power iterations on; noise_seed and
+    places are those of `synthesize`.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
+
+    def call(
+        self,
+        latents: tf.Tensor,
+        training: bool = False,
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
+        latents = tf.cast(latents, self.variable_dtype)
+        return self.synthesize(self.mapping(latents), training, noise_seed, places)
+
+    def synthesize(
+        self,
+        styles: tf.Tensor,
+        training: bool = False,
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
+        """Styles to images.
+
+        Args:
+          styles: w, (batch, style_dim); or one for each place in which it enters, (batch, num_styles, style_dim):
+            mixed styles.
+          training: whether power iterations move.
+          noise_seed: (2,) integers, seed of the noise of convolutions; None for their fixed noise.
+          places: of the images in a larger batch whose noise the seed defines, see `randomness.draw_rows`.
+
+        Returns:
+          (batch, image_size, image_size, num_channels), float32.
+
+        Raises:
+          ValueError: another number of styles.
+        """
+        raise NotImplementedError

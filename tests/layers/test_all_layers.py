@@ -9,23 +9,28 @@ import pytest
 import tensorflow as tf
 
 import vitgan_tf.layers
+import vitgan_tf.models
 from vitgan_tf.layers import (
     attention,
     convolution,
     coordinates,
     decoders,
     equalized,
+    minibatch,
     modulation,
     normalization,
     spectral,
     transformer,
 )
+from vitgan_tf.models import resnet, stylegan2
 
 # Layer class, arguments, shapes of its inputs.
 CASES = [
     (equalized.EqualizedDense, {"units": 5, "lr_multiplier": 0.1}, [(2, 3, 4)]),
     (spectral.ISNDense, {"units": 5, "normalization": "isn"}, [(2, 3, 4)]),
     (spectral.ISNDense, {"units": 5, "normalization": "sn", "use_bias": False}, [(2, 3, 4)]),
+    (spectral.ISNConv2D, {"units": 5}, [(2, 4, 6, 3)]),
+    (spectral.ISNConv2D, {"units": 5, "kernel_size": 1, "normalization": "sn"}, [(2, 4, 6, 3)]),
     (attention.MultiHeadAttention, {"num_heads": 2}, [(2, 3, 4)]),
     (attention.L2MultiHeadAttention, {"num_heads": 2, "normalization": "isn"}, [(2, 3, 4)]),
     (normalization.LayerNorm, {"epsilon": 1e-4}, [(2, 3, 4)]),
@@ -35,11 +40,20 @@ CASES = [
     (coordinates.LearnedEmbedding, {"embed_dim": 6}, [(7, 2)]),
     (decoders.LinearPatchDecoder, {"patch_size": 2, "num_channels": 3}, [(2, 3, 4)]),
     (decoders.ConvPatchDecoder, {"patch_size": 2, "num_channels": 3}, [(2, 4, 6), (2, 5)]),
+    (convolution.EqualizedConv2D, {"units": 5}, [(2, 4, 6, 3)]),
+    (convolution.EqualizedConv2D, {"units": 5, "downsample": True}, [(2, 4, 6, 3)]),
+    (
+        convolution.EqualizedConv2D,
+        {"units": 5, "kernel_size": 1, "use_bias": False, "activation": "linear"},
+        [(2, 4, 6, 3)],
+    ),
     (convolution.ModulatedConv2D, {"units": 5}, [(2, 4, 4, 3), (2, 6)]),
     (convolution.ModulatedConv2D, {"units": 5, "kernel_size": 1, "demodulate": False}, [(2, 4, 4, 3), (2, 6)]),
     (convolution.StyledConv2D, {"units": 5}, [(2, 4, 4, 3), (2, 6)]),
     (convolution.StyledConv2D, {"units": 5, "upsample": True}, [(2, 4, 4, 3), (2, 6)]),
     (convolution.ToImage, {"num_channels": 3}, [(2, 4, 4, 3), (2, 6)]),
+    (convolution.StyledSynthesis, {"units": (4, 3), "num_channels": 2}, [(2, 4, 4, 5), (2, 4, 6)]),
+    (minibatch.MinibatchStandardDeviation, {"group_size": 2}, [(2, 4, 6, 3)]),
     (decoders.FourierPatchDecoder, {"patch_size": 2, "num_channels": 3, "hidden_dim": 4}, [(2, 3, 4)]),
     (transformer.FeedForward, {"mlp_dim": 6, "activation": "silu", "normalization": "isn"}, [(2, 3, 4)]),
     (transformer.TransformerBlock, {"num_heads": 2, "mlp_dim": 6, "attention": "l2"}, [(2, 3, 4)]),
@@ -48,6 +62,9 @@ CASES = [
         {"num_heads": 2, "mlp_dim": 6, "attention": "dot_product", "modulated": True},
         [(2, 3, 4), (2, 6)],
     ),
+    (stylegan2.ResidualBlock, {"units": 5}, [(2, 4, 6, 3)]),
+    (resnet.ResNetBlock, {"width": 5, "downsample": True, "is_first": True}, [(2, 4, 6, 3)]),
+    (resnet.ResNetBlock, {"width": 3, "downsample": False, "spectral_norm": "isn"}, [(2, 4, 6, 3)]),
 ]
 
 
@@ -60,10 +77,12 @@ def case(request):
 
 def test_no_layer_is_missing_here():
     classes = set()
-    for module in pkgutil.iter_modules(vitgan_tf.layers.__path__, "vitgan_tf.layers."):
-        for _, member in inspect.getmembers(import_module(module.name), inspect.isclass):
-            if issubclass(member, tf.keras.layers.Layer) and member.__module__ == module.name:
-                classes.add(member)
+    for package in (vitgan_tf.layers, vitgan_tf.models):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            for _, member in inspect.getmembers(import_module(module.name), inspect.isclass):
+                if issubclass(member, tf.keras.layers.Layer) and member.__module__ == module.name:
+                    classes.add(member)
+    classes = {layer_class for layer_class in classes if not issubclass(layer_class, tf.keras.Model)}
     public = {layer_class for layer_class in classes if not layer_class.__name__.startswith("_")}
     assert public == {layer_class for layer_class, _, _ in CASES}
 
@@ -95,8 +114,8 @@ def test_build_makes_all_weights_and_again_changes_nothing(case):
     before = [variable.ref() for variable in layer.variables]
     layer(inputs)
     assert [variable.ref() for variable in layer.variables] == before
-    names = [variable.name for variable in layer.trainable_variables]
-    assert len(names) > 0
+    assert (len(before) == 0) == (layer_class is minibatch.MinibatchStandardDeviation)
+    assert (len(layer.trainable_variables) == 0) == (len(before) == 0)
 
 
 def test_graph_equals_eager_with_static_and_unknown_batch(case):
@@ -119,9 +138,10 @@ def test_xla_compiles_value_and_gradient(case):
 
     def value_and_gradients(x):
         with tf.GradientTape() as tape:
+            tape.watch(x)
             value = layer(x)
             loss = tf.reduce_sum(tf.square(value))
-        return [value, *tape.gradient(loss, layer.trainable_variables)]
+        return [value, *tape.gradient(loss, layer.trainable_variables or [x])]
 
     expected = value_and_gradients(inputs)
     compiled = tf.function(value_and_gradients, jit_compile=True, autograph=False)(inputs)

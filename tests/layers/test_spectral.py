@@ -1,12 +1,15 @@
-"""ISNDense against NumPy's SVD, a float64 power iteration and finite differences."""
+"""ISNDense and ISNConv2D against NumPy's SVD, a float64 power iteration and finite differences."""
 
 import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference.comparison import assert_close, converge_power_iterations, float64_layers
+from reference.layers import largest_singular_value, spectral_norm_step
+from reference.resnet import convolution
 
-from vitgan_tf.layers.spectral import ISNDense, leading_singular_triplet
+from vitgan_tf.layers.spectral import ISNConv2D, ISNDense, leading_singular_triplet
 
 
 def _layer(fan_in, units, normalization="isn"):
@@ -158,3 +161,164 @@ def test_refuses_senseless_arguments():
         ISNDense(0)
     with pytest.raises(ValueError, match="normalization must be one of"):
         ISNDense(1, normalization="spectral")
+    with pytest.raises(ValueError, match="kernel_size must be at least 1, got 0"):
+        ISNConv2D(1, kernel_size=0)
+    with pytest.raises(ValueError, match="normalization must be one of"):
+        ISNConv2D(1, normalization="spectral")
+
+
+# ISNConv2D. Images are not square, and features neither as many as units nor as rows.
+
+
+def _images(features=3):
+    return np.random.normal(size=(2, 5, 7, features)).astype(np.float32)
+
+
+def _convolution_layer(kernel_size, normalization, features=3, units=4):
+    layer = ISNConv2D(units, kernel_size, normalization=normalization)
+    layer.build((None, None, None, features))
+    layer.bias.assign(np.random.normal(size=units))
+    return layer
+
+
+def _expected(layer, images, kernel):
+    """The convolution with this matrix, plus the bias."""
+    size = layer.kernel_size
+    return convolution(images, kernel.reshape(size, size, images.shape[-1], -1)) + layer.bias.numpy()
+
+
+def _float64(variable):
+    return variable.numpy().astype(np.float64)
+
+
+@pytest.mark.parametrize("normalization", ["isn", "none"])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_convolution_is_the_equalised_one_at_initialisation(kernel_size, normalization):
+    layer, images = _convolution_layer(kernel_size, normalization), _images()
+    assert layer.kernel.shape == (kernel_size**2 * 3, 4)
+    expected = _expected(layer, images, _float64(layer.kernel) / math.sqrt(kernel_size**2 * 3))
+    for training in (False, True, True):
+        assert_close(layer(images, training=training), expected)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_convolution_under_sn_has_a_kernel_of_norm_one(kernel_size):
+    layer, images = _convolution_layer(kernel_size, "sn"), _images()
+    np.testing.assert_allclose(largest_singular_value(layer.applied_kernel()), 1.0, rtol=1e-6)
+    kernel = _float64(layer.kernel)
+    assert_close(layer(images), _expected(layer, images, kernel / largest_singular_value(kernel)))
+
+
+@pytest.mark.parametrize("normalization", ["isn", "sn"])
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_power_iterations_of_a_convolution_converge_to_a_changed_kernel(kernel_size, normalization):
+    """Every call applies one iteration from the stored u; in the end sigma is that of the SVD."""
+    layer, images = _convolution_layer(kernel_size, normalization), _images()
+    initial_sigma = 1.0
+    if normalization == "isn":
+        initial_sigma = largest_singular_value(layer.kernel) / math.sqrt(kernel_size**2 * 3)
+    layer.kernel.assign(3.0 * tf.random.normal(layer.kernel.shape))
+    kernel, u = _float64(layer.kernel), _float64(layer.u)[0]
+    limit = _expected(layer, images, initial_sigma * kernel / largest_singular_value(kernel))
+    errors = []
+    for call in range(150):
+        sigma, u = spectral_norm_step(kernel, u)
+        outputs = layer(images, training=True).numpy()
+        if call < 5:
+            assert_close(outputs, _expected(layer, images, initial_sigma * kernel / sigma))
+        errors.append(np.abs(outputs - limit).max())
+    assert errors[0] > 0.01 * np.abs(limit).max()
+    assert np.all(np.diff(errors) < 1e-5)
+    assert_close(outputs, limit)
+
+
+def test_u_of_a_convolution_moves_in_training_only():
+    layer, images = _convolution_layer(3, "isn"), _images()
+    layer.kernel.assign(tf.random.normal(layer.kernel.shape))
+    u = _float64(layer.u)[0]
+    for _ in range(2):
+        layer(images)
+        np.testing.assert_array_equal(layer.u.numpy()[0], u.astype(np.float32))
+    for _ in range(3):
+        _, moved = spectral_norm_step(layer.kernel, u)
+        assert np.abs(moved - u).max() > 1e-3
+        layer(images, training=True)
+        np.testing.assert_allclose(layer.u.numpy()[0], moved, atol=1e-6)
+        u = moved
+
+
+@pytest.mark.parametrize("normalization", ["isn", "sn"])
+def test_gradient_of_a_convolution_flows_through_sigma(normalization):
+    """Of the exact sigma, in float64: where u is the singular vector, holding u and v changes nothing."""
+    with float64_layers():
+        layer = _convolution_layer(3, normalization, features=2, units=3)
+    images = np.random.normal(size=(2, 3, 4, 2))
+    layer.kernel.assign(layer.kernel + 0.3 * np.random.normal(size=layer.kernel.shape))
+    converge_power_iterations(layer)
+    upstream = np.random.normal(size=(2, 3, 4, 3))
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(upstream * layer(images))
+    gradient = tape.gradient(value, layer.kernel).numpy()
+    kernel, initial_sigma = layer.kernel.numpy(), layer.initial_sigma.numpy()
+
+    def loss(kernel):
+        return np.sum(upstream * _expected(layer, images, initial_sigma * kernel / largest_singular_value(kernel)))
+
+    np.testing.assert_allclose(value.numpy(), loss(kernel), rtol=1e-10)
+    expected = np.zeros_like(kernel)
+    for index in np.ndindex(*kernel.shape):
+        step = np.zeros_like(kernel)
+        step[index] = 1e-5
+        expected[index] = (loss(kernel + step) - loss(kernel - step)) / 2e-5
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("normalization", ["isn", "sn", "none"])
+def test_convolution_is_the_linear_layer_of_windows(normalization):
+    """The same outputs, gradients and moved u as ISNDense on every pixel's window."""
+    layer, images = _convolution_layer(3, normalization), tf.constant(_images())
+    dense = _layer(27, 4, normalization)
+    if normalization != "none":
+        layer.kernel.assign_add(0.5 * tf.random.normal(layer.kernel.shape))
+    dense.set_weights(layer.get_weights())
+    upstream = tf.random.normal((2, 5, 7, 4))
+
+    def gradients(function, variables):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = function()
+        return [outputs, *tape.gradient(outputs, [images, *variables], upstream)]
+
+    def windows():
+        return tf.image.extract_patches(images, [1, 3, 3, 1], [1, 1, 1, 1], [1, 1, 1, 1], "SAME")
+
+    expected = gradients(lambda: dense(windows(), training=True), dense.trainable_variables)
+    for found, other in zip(gradients(lambda: layer(images, training=True), layer.trainable_variables), expected):
+        np.testing.assert_allclose(found.numpy(), other.numpy(), rtol=1e-4, atol=1e-5)
+    for found, other in zip(layer.get_weights(), dense.get_weights()):
+        np.testing.assert_array_equal(found, other)
+
+
+def _operator_norm(layer, height, width, features):
+    """Of the linear map from images to outputs, from what it makes of each pixel."""
+    size = height * width * features
+    pixels = tf.reshape(tf.eye(size), (size, height, width, features))
+    outputs = layer(pixels).numpy().astype(np.float64) - layer.bias.numpy()
+    return largest_singular_value(outputs.reshape(size, -1))
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_norm_of_a_convolution_under_sn_is_between_one_and_its_kernel_size(kernel_size):
+    """A pixel is in at most kernel_size^2 windows, of which each is multiplied with a matrix of norm 1."""
+    layer = _convolution_layer(kernel_size, "sn")
+    norm = _operator_norm(layer, 5, 7, 3)
+    if kernel_size == 1:
+        np.testing.assert_allclose(norm, 1.0, rtol=1e-5)
+    else:
+        assert 1.0 < norm < kernel_size
+    # The largest there is: sums of neighbours, along an axis of n pixels of norm 1 + 2 cos(pi / (n + 1)).
+    layer = _convolution_layer(kernel_size, "sn", features=1, units=1)
+    layer.kernel.assign(tf.ones_like(layer.kernel))
+    expected = 1.0 if kernel_size == 1 else np.prod([1.0 + 2.0 * np.cos(np.pi / (n + 1)) for n in (12, 14)]) / 3.0
+    np.testing.assert_allclose(_operator_norm(layer, 12, 14, 1), expected, rtol=1e-5)
+    assert expected > 0.95 * kernel_size

@@ -390,7 +390,21 @@ def test_refuses_unknown_names(name):
 
 def test_every_network_field_reaches_the_network():
     """A field of the configuration that no network reads would be a knob without effect."""
-    for section, build in (("generator", build_generator), ("discriminator", build_discriminator)):
-        network_config = build(preset("tiny")).get_config()
-        for field in dataclasses.fields(getattr(preset("tiny"), section)):
-            assert network_config[field.name] == getattr(getattr(preset("tiny"), section), field.name)
+    vit = preset("tiny")
+    others = [preset("tiny", generator="stylegan2", discriminator=name) for name in ("stylegan2", "resnet")]
+    for config, sections in (
+        (vit, ("generator", "discriminator")),
+        (others[0], ["stylegan2"]),
+        (others[1], ["resnet"]),
+    ):
+        found = {**build_generator(config).get_config()}, {**build_discriminator(config).get_config()}
+        for section in sections:
+            # A network of two sections has what either says.
+            networks = {"generator": found[:1], "discriminator": found[1:], "resnet": found[1:]}.get(section, found)
+            for field in dataclasses.fields(getattr(config, section)):
+                values = [network[field.name] for network in networks if field.name in network]
+                if field.name != "architecture":
+                    assert values and set(values) == {getattr(getattr(config, section), field.name)}, field.name
+    names = [type(build(config)).__name__ for config in others for build in (build_generator, build_discriminator)]
+    assert names == ["StyleGAN2Generator", "StyleGAN2Discriminator", "StyleGAN2Generator", "ResNetDiscriminator"]
+    assert build_generator(others[0]).get_config()["mapping_layers"] == others[0].generator.mapping_layers == 2

@@ -295,7 +295,7 @@ def test_spike_is_largest_over_mean_and_left_out_where_all_is_zero(tmp_path):
 
 def _callbacks_of(config, path):
     evaluator = types.SimpleNamespace(evaluate=None)
-    gan = types.SimpleNamespace(checkpoint=tf.train.Checkpoint)
+    gan = types.SimpleNamespace(checkpoint=tf.train.Checkpoint, generator=types.SimpleNamespace(latent_dim=16))
     return _callbacks(gan, config, load_images(config.data), RunDirectory(str(path), config), None, evaluator, 3)
 
 

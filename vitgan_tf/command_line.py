@@ -249,6 +249,7 @@ def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) ->
 
     logging.set_verbosity(logging.INFO)
     logging.get_absl_logger().addFilter(_is_ours_or_serious)
+    standard_logging.getLogger("matplotlib").setLevel(standard_logging.WARNING)
     app.run(guarded, flags_parser=_parse_flags)
 
 

@@ -34,6 +34,8 @@ DIVERGENCE = "divergence.json"
 CHECKPOINTS = "checkpoints"
 BEST_CHECKPOINT = "best_checkpoint"
 DIGITS_CLASSIFIER = "digits_classifier.h5"
+SAMPLES = "samples"
+SAVED_MODEL = "saved_model"
 
 
 def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
@@ -124,11 +126,11 @@ class RunDirectory:
 
     @property
     def samples(self) -> str:
-        return os.path.join(self.path, "samples")
+        return os.path.join(self.path, SAMPLES)
 
     @property
     def saved_model(self) -> str:
-        return os.path.join(self.path, "saved_model")
+        return os.path.join(self.path, SAVED_MODEL)
 
     @property
     def classifier(self) -> str:

@@ -132,13 +132,13 @@ def _convolutional_decoder(y, w, weights, grid, patch_size):
     """
     size = grid
     x = y.reshape(len(y), grid, grid, y.shape[-1])
-    x = styled_convolution(x, w, weights, f"decoder/convolution_{size}")
-    images = to_image(x, w, weights, f"decoder/to_image_{size}")
+    x = styled_convolution(x, w, weights, f"decoder/synthesis/convolution_{size}")
+    images = to_image(x, w, weights, f"decoder/synthesis/to_image_{size}")
     while size < grid * patch_size:
         size *= 2
-        x = styled_convolution(layers.upsample2d(x), w, weights, f"decoder/upsampling_{size}")
-        x = styled_convolution(x, w, weights, f"decoder/convolution_{size}")
-        images = layers.upsample2d(images) + to_image(x, w, weights, f"decoder/to_image_{size}")
+        x = styled_convolution(layers.upsample2d(x), w, weights, f"decoder/synthesis/upsampling_{size}")
+        x = styled_convolution(x, w, weights, f"decoder/synthesis/convolution_{size}")
+        images = layers.upsample2d(images) + to_image(x, w, weights, f"decoder/synthesis/to_image_{size}")
     return images
 
 

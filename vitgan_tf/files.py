@@ -61,19 +61,23 @@ def sha256_of_files(paths: Iterable[str]) -> str:
     """Hash of the content of files, in this order."""
     digest = hashlib.sha256()
     for path in paths:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(2**20), b""):
-                digest.update(block)
+        for block in _blocks(path):
+            digest.update(block)
     return digest.hexdigest()
 
 
 def crc32_of_file(path: str) -> int:
     """Checksum of the content of a file: as quick as a disk is."""
     checksum = 0
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            checksum = zlib.crc32(block, checksum)
+    for block in _blocks(path):
+        checksum = zlib.crc32(block, checksum)
     return checksum
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    """The content of a file, in pieces that fit in memory."""
+    with open(path, "rb") as file:
+        yield from iter(lambda: file.read(2**20), b"")
 
 
 # In a SavedModel, this folder is for what others than TensorFlow want to add.

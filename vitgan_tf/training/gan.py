@@ -75,8 +75,8 @@ class GAN(tf.keras.Model):
             tf.Variable(0.0, trainable=False, name=name, aggregation=tf.VariableAggregation.MEAN)
             for name in ("real_logit_average", "fake_logit_average")
         )
-        # Of the generator's path lengths: a.
         self._uses_path_lengths = config.loss.path_length_weight > 0
+        # Of the generator's path lengths: a.
         self.path_length_average = tf.Variable(
             0.0, trainable=False, name="path_length_average", aggregation=tf.VariableAggregation.MEAN
         )
@@ -210,9 +210,10 @@ class GAN(tf.keras.Model):
 
     def _drawn(self, latents: tf.Tensor, seed: tf.Tensor, places: Places) -> tf.Tensor:
         """The generator's images, with noise from the seed of the latents, and mixed styles where that is wanted."""
-        noise_seed, *mixing_seeds = (tf.random.experimental.stateless_fold_in(seed, index) for index in range(1, 5))
+        noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
         if self.config.loss.style_mixing == 0:
             return self.generator(latents, noise_seed=noise_seed, places=places)
+        mixing_seeds = [tf.random.experimental.stateless_fold_in(seed, index) for index in (2, 3, 4)]
         styles = self._mixed_styles(latents, mixing_seeds, places)
         return self.generator.synthesize(styles, noise_seed=noise_seed, places=places)
 

@@ -107,10 +107,7 @@ def _watch(host: str, ended: threading.Event) -> None:
             url = f"http://{host}/computeMetadata/v1/instance/{name}"
             request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
             # A server that does not answer, or not as one, is asked again.
-            with (
-                contextlib.suppress(OSError, http.client.HTTPException),
-                opener.open(request, timeout=_POLL_SECONDS) as answer,
-            ):
+            with contextlib.suppress(*_NO_ANSWER), opener.open(request, timeout=_POLL_SECONDS) as answer:
                 if answer.read(100).decode("ascii", "replace").strip() == notice:
                     logging.warning("this machine is about to be taken away (%s)", name)
                     os.kill(os.getpid(), signal.SIGTERM)

@@ -269,12 +269,10 @@ def _chart(
 
 def _scores(lines: Sequence[Mapping[str, Any]]) -> str:
     """All evaluations, the newest first; columns for the scores that are numbers."""
-    protocol = ("extractor", "num_generated", "num_real", "split", "seed", "resizing", "num_split")
-    known = ("step", "kimg", "weights", "source", *protocol)
     names = [
         name
         for name in dict.fromkeys(name for line in lines for name in line)
-        if name not in known and any(isinstance(line.get(name), float) for line in lines)
+        if name != "kimg" and any(isinstance(line.get(name), float) for line in lines)
     ]
     header = ("step", "kimg", "source", "weights", *names)
     rows = [[line.get(name, "") for name in header] for line in reversed(lines)]

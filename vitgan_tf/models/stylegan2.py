@@ -16,19 +16,17 @@ from vitgan_tf.randomness import Places
 LOWEST_RESOLUTION = 4
 
 
-def _resolutions(image_size: int) -> list[int]:
-    """From the lowest one, 4, to that of the image."""
-    if image_size < 2 * LOWEST_RESOLUTION or image_size & (image_size - 1):
-        raise ValueError(f"image_size must be a power of 2 of at least {2 * LOWEST_RESOLUTION}, got {image_size}")
-    return [2**exponent for exponent in range(2, image_size.bit_length())]
-
-
-def _check_channels(channel_base: int, channel_max: int, image_size: int) -> None:
+def _features(image_size: int, channel_base: int, channel_max: int) -> dict[int, int]:
+    """By resolution, from the lowest one, 4, to that of the image: min(channel_base / resolution, channel_max)."""
     if channel_max < 1 or channel_base < image_size:
         raise ValueError(
             f"channel_max must be at least 1 and channel_base at least image_size {image_size}, "
             f"got {channel_max} and {channel_base}"
         )
+    if image_size < 2 * LOWEST_RESOLUTION or image_size & (image_size - 1):
+        raise ValueError(f"image_size must be a power of 2 of at least {2 * LOWEST_RESOLUTION}, got {image_size}")
+    resolutions = (2**exponent for exponent in range(2, image_size.bit_length()))
+    return {resolution: min(channel_base // resolution, channel_max) for resolution in resolutions}
 
 
 class StyleGAN2Generator(StyleGenerator):
@@ -66,7 +64,6 @@ class StyleGAN2Generator(StyleGenerator):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_channels(channel_base, channel_max, image_size)
         self.image_size = image_size
         self.num_channels = num_channels
         self.latent_dim = latent_dim
@@ -75,7 +72,7 @@ class StyleGAN2Generator(StyleGenerator):
         self.channel_max = channel_max
         self.mapping_layers = mapping_layers
         self.mapping_lr_multiplier = mapping_lr_multiplier
-        units = [min(channel_base // resolution, channel_max) for resolution in _resolutions(image_size)]
+        units = list(_features(image_size, channel_base, channel_max).values())
         self.mapping = MappingNetwork(
             style_dim, mapping_layers, mapping_lr_multiplier, name="mapping", dtype=self.variable_dtype
         )
@@ -195,22 +192,21 @@ class StyleGAN2Discriminator(tf.keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_channels(channel_base, channel_max, image_size)
+        features = _features(image_size, channel_base, channel_max)
         self.image_size = image_size
         self.num_channels = num_channels
         self.channel_base = channel_base
         self.channel_max = channel_max
         self.group_size = group_size
-        *lower, highest = [min(channel_base // resolution, channel_max) for resolution in _resolutions(image_size)]
-        self.from_image = EqualizedConv2D(highest, kernel_size=1, name="from_image")
+        self.from_image = EqualizedConv2D(features[image_size], kernel_size=1, name="from_image")
         self.blocks = [
-            ResidualBlock(units, name=f"block_{2 * resolution}")
-            for resolution, units in zip(reversed(_resolutions(image_size)[:-1]), reversed(lower))
+            ResidualBlock(features[resolution // 2], name=f"block_{resolution}")
+            for resolution in sorted(features, reverse=True)[:-1]
         ]
         self.deviation = MinibatchStandardDeviation(group_size, name="deviation")
-        self.convolution = EqualizedConv2D(lower[0], name="convolution")
+        self.convolution = EqualizedConv2D(features[LOWEST_RESOLUTION], name="convolution")
         # Logits are float32, and so is what they are summed up from.
-        self.hidden = EqualizedDense(lower[0], name="hidden", dtype=self.variable_dtype)
+        self.hidden = EqualizedDense(features[LOWEST_RESOLUTION], name="hidden", dtype=self.variable_dtype)
         self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)
 
     def build(self, input_shape):

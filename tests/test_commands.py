@@ -1,5 +1,6 @@
 """The commands as a user runs them: in processes of their own."""
 
+import csv
 import json
 import re
 import shutil
@@ -196,7 +197,7 @@ def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
         assert image.size == (70, 52) and image.n_frames == 12
 
 
-def test_ablations_make_the_table_and_train_only_what_is_missing(finished, tmp_path):
+def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path):
     """Five of six cells are there, as copies of a finished run with scores of our own; the sixth is trained."""
     model_dir, _ = finished
     rows = ["g_add_linear", "g_add_fourier", "g_prepend_linear", "g_prepend_fourier", "g_modulate_linear"]
@@ -208,17 +209,59 @@ def test_ablations_make_the_table_and_train_only_what_is_missing(finished, tmp_p
         )
     flags = ("--dataset=tiny", "--table=generator", "--seeds=1", "--train.total_kimg=0.016", "--xla=off")
     for _ in range(2):
-        result = commands.run("experiments/ablations.py", *flags, f"--output_dir={tmp_path}")
+        result = commands.run("experiments/tables.py", *flags, f"--output_dir={tmp_path}")
         assert result.returncode == 0, result.stderr
         assert result.stdout == (tmp_path / "generator.md").read_text() + "\n"
     assert "6 cells, 6 of them finished before" in result.stderr
     trained = _metrics(tmp_path / "vitgan" / "seed_0")
     assert [line["step"] for line in trained] == [0, 2]
     lines = (tmp_path / "generator.md").read_text().splitlines()[2:]
-    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 | 11.3 |"
+    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 |  | 0 |  |  | 11.3 |"
     assert lines[5].startswith(f"| (C) modulate, Fourier | {trained[-1]['digits_fd']:.4g} |")
-    lines = _error("experiments/ablations.py", "--seed=3", f"--output_dir={tmp_path}")
+    with open(tmp_path / "generator.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [row["cell"] for row in table] == [*rows, "vitgan", "vitgan"]
+    assert float(table[-1]["digits_fd"]) == trained[-1]["digits_fd"]
+    with Image.open(tmp_path / "generator.png") as image:
+        assert image.size == (1300, 500)
+    # The same run is in other tables, but not one of other fields.
+    lines = _error("experiments/tables.py", *flags, "--batch_size=4", f"--output_dir={tmp_path}")
+    assert len(lines) == 1 and "another configuration (train.batch_size: 8 -> 4)" in lines[0]
+    lines = _error("experiments/tables.py", "--seed=3", f"--output_dir={tmp_path}")
     assert len(lines) == 1 and "--seed is what the tables set" in lines[0]
+
+
+# Imported in a process of its own: flags are defined once in a process.
+LIST_CELLS = """
+import json, sys
+import tables
+tables.FLAGS(["tables.py"])
+found = []
+for table, rows in tables.TABLES.items():
+    for name, networks in rows:
+        cell, config = tables._cell(networks, 0, {}, "folder")
+        found.append((table, name, cell.variant, cell.model_dir, repr(config)))
+print(json.dumps(found))
+"""
+
+
+def test_rows_of_several_tables_share_their_runs():
+    """Each configuration has one folder, whatever the tables call it."""
+    result = subprocess.run(
+        [sys.executable, "-c", LIST_CELLS], cwd=commands.ROOT / "experiments", capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert len({(table, name) for table, name, *_ in found}) == len(found) == 6 + 6 + 6 + 12 + 6
+    assert all(model_dir == f"folder/{variant}/seed_0" for *_, variant, model_dir, _ in found)
+    pairs = {(variant, config) for *_, variant, _, config in found}
+    # The main table's six; five more of the generators, as vanilla ViT's partner is in none, and of the
+    # discriminators; of the twelve pairs, five are among these.
+    assert (
+        len(pairs) == len({variant for variant, _ in pairs}) == len({config for _, config in pairs}) == 6 + 5 + 5 + 7
+    )
+    tables = [table for table, _, variant, *_ in found if variant == "vitgan"]
+    assert tables == ["main", "generator", "discriminator", "networks", "stability"]
 
 
 def test_benchmark_ends_with_one_json_line(tmp_path):

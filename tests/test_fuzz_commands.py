@@ -33,8 +33,8 @@ RUN, EVALUATE, GENERATE, PREPARE = (
     "tools/generate.py",
     "tools/prepare_data.py",
 )
-BENCHMARK, ABLATIONS, PUBLISHED = "tools/benchmark.py", "experiments/ablations.py", "experiments/published.py"
-SCRIPTS = (RUN, EVALUATE, GENERATE, PREPARE, BENCHMARK, ABLATIONS, PUBLISHED)
+BENCHMARK, TABLES, PUBLISHED = "tools/benchmark.py", "experiments/tables.py", "experiments/published.py"
+SCRIPTS = (RUN, EVALUATE, GENERATE, PREPARE, BENCHMARK, TABLES, PUBLISHED)
 
 CASES = {
     "command lines of fields": 150,
@@ -175,8 +175,8 @@ NUMBERS = [
     ),
     (BENCHMARK, "steps", ["render", "--model=none"]),
     (BENCHMARK, "num_images", ["render", "--model=none"]),
-    (ABLATIONS, "seeds", ["--variant=d_r1"]),
-    (ABLATIONS, "jobs", ["--variant=d_r1"]),
+    (TABLES, "seeds", ["--variant=d_r1"]),
+    (TABLES, "jobs", ["--variant=d_r1"]),
 ]
 
 
@@ -214,7 +214,7 @@ PLACES = [
     (PREPARE, "data_dir", ["--dataset=folder", "--source=images", "--resolution=8"]),
     (PUBLISHED, "record", ["--docs_dir=none"]),
     (PUBLISHED, "docs_dir", []),
-    (ABLATIONS, "output_dir", ["--variant=d_r1"]),
+    (TABLES, "output_dir", ["--variant=d_r1"]),
     (BENCHMARK, "model", ["render"]),
 ]
 

@@ -54,6 +54,13 @@ class _FiniteParser(flags.FloatParser):
         return value
 
 
+class _IntegersParser(flags.ArgumentParser):
+    syntactic_help = "whole numbers, separated by commas"
+
+    def parse(self, argument: str | list[int]) -> list[int]:
+        return [int(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+
+
 def define_path(name: str, default: str | None, help_text: str, required: bool = False) -> None:
     """Defines a flag for a path, local or not: its ~ is expanded, and it cannot be empty."""
     flags.DEFINE(_PathParser(), name, default, help_text, serializer=flags.ArgumentSerializer(), required=required)
@@ -112,7 +119,17 @@ def define_field_flags(section: str = "", default: str = "the preset's") -> None
             flags.DEFINE_alias(field.name, path)
 
 
-_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
+def _define_integers(name: str, default: None, help_text: str) -> None:
+    flags.DEFINE(_IntegersParser(), name, default, help_text, serializer=flags.CsvListSerializer(","))
+
+
+_DEFINE = {
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+    str: flags.DEFINE_string,
+    tuple[int, ...]: _define_integers,
+}
 
 
 def define_data_location_flags() -> None:

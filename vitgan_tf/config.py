@@ -17,8 +17,8 @@ from typing import Any
 
 from vitgan_tf.errors import ConfigError
 
-GENERATORS = ("vit", "stylegan2")
-DISCRIMINATORS = ("vit", "stylegan2", "resnet")
+GENERATORS = ("vit", "stylegan2", "transgan", "biggan")
+DISCRIMINATORS = ("vit", "stylegan2", "resnet", "transgan", "biggan")
 ACTIVATIONS = ("gelu", "relu", "silu")
 ATTENTIONS = ("dot_product", "l2")
 NORMALIZATIONS = ("isn", "sn", "none")
@@ -117,7 +117,7 @@ class GeneratorConfig(_Section):
     """The generator; but for architecture and mapping, the ViT generator (paper, "Generator Design")."""
 
     architecture: str = _field(
-        "vit, or a baseline: stylegan2, whose sizes are in the section of that name",
+        "vit, or a baseline, whose sizes are in the section of its name",
         default="vit",
         choices=GENERATORS,
     )
@@ -165,7 +165,7 @@ class DiscriminatorConfig(_Section):
     """The discriminator; but for architecture, the ViT one (paper, "Regularizing ViT-based Discriminator")."""
 
     architecture: str = _field(
-        "vit, or a baseline: stylegan2 or resnet, whose sizes are in the sections of these names",
+        "vit, or a baseline, whose sizes are in the section of its name",
         default="vit",
         choices=DISCRIMINATORS,
     )
@@ -227,6 +227,35 @@ class ResNetConfig(_Section):
         default="sn",
         choices=NORMALIZATIONS,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TransGANConfig(_Section):
+    """Sizes of TransGAN's networks (Jiang et al. 2021): by default those of its CIFAR-10 model."""
+
+    latent_dim: int = _field("size of the latent z", default=256, minimum=1)
+    embed_dim: int = _field("token width of the generator at its lowest resolution", default=1024, minimum=1)
+    num_blocks: tuple[int, ...] = _field(
+        "transformer blocks of the generator at its lowest resolution, at the next one, and so on; the last number "
+        "is that of all further ones",
+        default=(5, 4, 2),
+        minimum=1,
+    )
+    lowest_resolution: int = _field("edge of the generator's first map of tokens", default=8, minimum=1)
+    num_heads: int = _field("attention heads, of both networks", default=4, minimum=1)
+    discriminator_embed_dim: int = _field("token width of the discriminator", default=384, minimum=1)
+    discriminator_blocks: int = _field(
+        "transformer blocks of the discriminator at each of its two scales", default=3, minimum=1
+    )
+    patch_size: int = _field("edge of the discriminator's finer patches, in pixels", default=2, minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class BigGANConfig(_Section):
+    """Size of BigGAN's networks (Brock et al. 2019): by default those of its CIFAR-10 model."""
+
+    width: int = _field("features at every resolution, of both networks", default=256, minimum=1)
+    chunk_dim: int = _field("numbers of the latent z for each place in which it enters", default=32, minimum=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -405,6 +434,8 @@ class ExperimentConfig:
     eval: EvalConfig = EvalConfig()
     stylegan2: StyleGAN2Config = StyleGAN2Config()
     resnet: ResNetConfig = ResNetConfig()
+    transgan: TransGANConfig = TransGANConfig()
+    biggan: BigGANConfig = BigGANConfig()
 
     def __post_init__(self):
         if self.train.precision == "mixed_float16" and max(self.loss.r1_gamma, self.loss.path_length_weight) > 0:
@@ -414,11 +445,14 @@ class ExperimentConfig:
             )
         for network in ("generator", "discriminator"):
             self._check_image_size(network)
-        has_one_style = self.generator.architecture == "vit" and self.generator.style_injection != "modulate"
+        own = self.generator
+        is_vit = own.architecture == "vit"
+        has_one_style = own.style_injection != "modulate" if is_vit else own.architecture == "transgan"
         if self.loss.style_mixing > 0 and has_one_style:
+            field = "style_injection" if is_vit else "architecture"
             raise ConfigError(
                 "loss.style_mixing needs a generator that takes styles in several places, "
-                f"got generator.style_injection={self.generator.style_injection}"
+                f"got generator.{field}={getattr(own, field)}"
             )
 
     def _check_image_size(self, network: str) -> None:
@@ -437,6 +471,36 @@ class ExperimentConfig:
                 "stylegan2.channel_base must be at least data.image_size, "
                 f"got {self.stylegan2.channel_base} and {size}"
             )
+        if own.architecture == "transgan":
+            self._check_transgan(network)
+
+    def _check_transgan(self, network: str) -> None:
+        size, own = self.data.image_size, self.transgan
+        if network == "discriminator":
+            if size % (2 * own.patch_size):
+                raise ConfigError(
+                    "data.image_size must be a multiple of twice transgan.patch_size, "
+                    f"got {size} and {own.patch_size}"
+                )
+            if own.discriminator_embed_dim % (4 * own.num_heads):
+                raise ConfigError(
+                    "transgan.discriminator_embed_dim must be a multiple of 4 times transgan.num_heads, "
+                    f"got {own.discriminator_embed_dim} and {own.num_heads}"
+                )
+            return
+        lowest = own.lowest_resolution
+        if lowest > size or lowest & (lowest - 1):
+            raise ConfigError(
+                f"transgan.lowest_resolution must be a power of 2 up to data.image_size {size}, got {lowest}"
+            )
+        divisor = (size // lowest) ** 2 * own.num_heads
+        if own.embed_dim % divisor:
+            raise ConfigError(
+                f"transgan.embed_dim must be a multiple of {divisor}, so that transgan.num_heads divides the width "
+                f"at every resolution, got {own.embed_dim}"
+            )
+        if not own.num_blocks:
+            raise ConfigError("transgan.num_blocks must have a number for the lowest resolution")
 
     @property
     def total_steps(self) -> int:

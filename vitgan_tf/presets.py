@@ -8,6 +8,7 @@ from typing import Any, Callable
 
 from vitgan_tf.config import (
     AugmentConfig,
+    BigGANConfig,
     ConfigError,
     DataConfig,
     DiscriminatorConfig,
@@ -18,6 +19,7 @@ from vitgan_tf.config import (
     ResNetConfig,
     StyleGAN2Config,
     TrainConfig,
+    TransGANConfig,
     did_you_mean,
     override,
 )
@@ -85,6 +87,15 @@ def digits() -> ExperimentConfig:
         train=TrainConfig(total_kimg=320.0, batch_size=64),
         stylegan2=StyleGAN2Config(style_dim=96, channel_base=1024, channel_max=96),
         resnet=ResNetConfig(width=48),
+        transgan=TransGANConfig(
+            latent_dim=96,
+            embed_dim=96,
+            num_blocks=(2, 1),
+            num_heads=2,
+            discriminator_embed_dim=64,
+            discriminator_blocks=2,
+        ),
+        biggan=BigGANConfig(width=48),
         log=LogConfig(eval_every_kimg=25.0, samples_every_kimg=12.5, checkpoint_every_kimg=12.5),
         eval=EvalConfig(num_generated=10_000),
     )
@@ -101,6 +112,16 @@ def tiny() -> ExperimentConfig:
         train=TrainConfig(total_kimg=0.16, batch_size=8),
         stylegan2=StyleGAN2Config(style_dim=16, channel_base=64, channel_max=8),
         resnet=ResNetConfig(width=8),
+        transgan=TransGANConfig(
+            latent_dim=16,
+            embed_dim=32,
+            num_blocks=(1, 1),
+            lowest_resolution=4,
+            num_heads=2,
+            discriminator_embed_dim=16,
+            discriminator_blocks=1,
+        ),
+        biggan=BigGANConfig(width=8, chunk_dim=8),
         log=LogConfig(
             scalars_every_steps=5,
             samples_every_kimg=0.08,
@@ -207,6 +228,8 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vit": _PLAIN_VIT_GENERATOR,
     "stylegan2": {"generator.architecture": "stylegan2"},
+    "transgan": {"generator.architecture": "transgan"},
+    "biggan": {"generator.architecture": "biggan"},
 }
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
@@ -214,12 +237,17 @@ DISCRIMINATORS: dict[str, dict[str, Any]] = {
     # R1's weight is that of the authors' reproduction, whose only discriminator this is.
     "stylegan2": {"discriminator.architecture": "stylegan2", "loss.r1_gamma": 0.1},
     "resnet": {"discriminator.architecture": "resnet"},
+    # Without any Lipschitz bound of its own it has the plain ViT's R1; its authors had a gradient penalty.
+    "transgan": {"discriminator.architecture": "transgan", "loss.r1_gamma": _R1["loss.r1_gamma"]},
+    "biggan": {"discriminator.architecture": "biggan", "loss.adversarial": "hinge"},
 }
 
 # What each row of the paper's tables changes in a preset, by field path.
 VARIANTS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": {**_PLAIN_VIT_GENERATOR, **_PLAIN_VIT_DISCRIMINATOR},
+    **{name: {**GENERATORS[name], **DISCRIMINATORS[name]} for name in ("stylegan2", "transgan", "biggan")},
+    "stylegan2_d": DISCRIMINATORS["stylegan2"],
     **_generator_ablation(),
     **_discriminator_ablation(),
 }

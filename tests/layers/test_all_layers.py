@@ -22,7 +22,7 @@ from vitgan_tf.layers import (
     spectral,
     transformer,
 )
-from vitgan_tf.models import resnet, stylegan2
+from vitgan_tf.models import biggan, resnet, stylegan2, transgan
 
 # Layer class, arguments, shapes of its inputs.
 CASES = [
@@ -32,6 +32,7 @@ CASES = [
     (spectral.ISNConv2D, {"units": 5}, [(2, 4, 6, 3)]),
     (spectral.ISNConv2D, {"units": 5, "kernel_size": 1, "normalization": "sn"}, [(2, 4, 6, 3)]),
     (attention.MultiHeadAttention, {"num_heads": 2}, [(2, 3, 4)]),
+    (attention.RelativeMultiHeadAttention, {"num_heads": 2, "grid_size": 2}, [(2, 4, 4)]),
     (attention.L2MultiHeadAttention, {"num_heads": 2, "normalization": "isn"}, [(2, 3, 4)]),
     (normalization.LayerNorm, {"epsilon": 1e-4}, [(2, 3, 4)]),
     (modulation.SelfModulatedLayerNorm, {"epsilon": 1e-2}, [(2, 3, 4), (2, 6)]),
@@ -62,6 +63,10 @@ CASES = [
         {"num_heads": 2, "mlp_dim": 6, "attention": "dot_product", "modulated": True},
         [(2, 3, 4), (2, 6)],
     ),
+    (transgan.TransGANBlock, {"num_heads": 2, "grid_size": 2}, [(2, 4, 8)]),
+    (transgan.TransGANBlock, {"num_heads": 2}, [(2, 5, 8)]),
+    (biggan.ConditionalBatchNorm, {"epsilon": 1e-3}, [(2, 4, 4, 5), (2, 3)]),
+    (biggan.UpsamplingBlock, {"width": 5}, [(2, 4, 4, 3), (2, 6)]),
     (stylegan2.ResidualBlock, {"units": 5}, [(2, 4, 6, 3)]),
     (resnet.ResNetBlock, {"width": 5, "downsample": True, "is_first": True}, [(2, 4, 6, 3)]),
     (resnet.ResNetBlock, {"width": 3, "downsample": False, "spectral_norm": "isn"}, [(2, 4, 6, 3)]),

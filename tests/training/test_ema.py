@@ -25,25 +25,37 @@ def test_half_life_zero_is_a_copy():
     assert ema_beta(tf.constant(10**6, tf.int64), 64, 0.0, 0.05).numpy() == 0.0
 
 
+class _Counter(tf.keras.layers.Layer):
+    def build(self, input_shape):
+        self.count = self.add_weight(name="count", shape=(2,), trainable=False)
+
+    def call(self, inputs):
+        return inputs
+
+
 def _network():
-    network = tf.keras.Sequential([tf.keras.layers.Dense(3), tf.keras.layers.BatchNormalization()])
+    network = tf.keras.Sequential([tf.keras.layers.Dense(3), tf.keras.layers.BatchNormalization(), _Counter()])
     network.build((None, 4))
     return network
+
+
+def _averaged(network):
+    """Weights, and statistics of the batch norm."""
+    return [*network.trainable_variables, *network.layers[1].non_trainable_variables]
 
 
 def test_average_equals_the_closed_formula_and_copies_other_state():
     """After n updates: beta^n * first + (1 - beta) * sum_k beta^(n-k) * weights_k, in float64."""
     network, average = _network(), _network()
     beta, history = 0.9, []
-    first = [variable.numpy().astype(np.float64) for variable in average.trainable_variables]
+    first = [variable.numpy().astype(np.float64) for variable in _averaged(average)]
     for _ in range(7):
         for variable in network.variables:
             variable.assign(tf.random.normal(variable.shape))
-        history.append([variable.numpy().astype(np.float64) for variable in network.trainable_variables])
+        history.append([variable.numpy().astype(np.float64) for variable in _averaged(network)])
         update_ema(average, network, tf.constant(beta))
-    for i, variable in enumerate(average.trainable_variables):
+    assert len(first) == 6
+    for i, variable in enumerate(_averaged(average)):
         expected = beta**7 * first[i] + (1 - beta) * sum(beta ** (6 - k) * history[k][i] for k in range(7))
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-6)
-    assert len(network.non_trainable_variables) == 2
-    for mean, variable in zip(average.non_trainable_variables, network.non_trainable_variables):
-        np.testing.assert_array_equal(mean.numpy(), variable.numpy())
+    np.testing.assert_array_equal(average.layers[2].count.numpy(), network.layers[2].count.numpy())

@@ -134,21 +134,6 @@ def test_of_many_pictures_some_are_shown(tmp_path):
     assert tf.io.decode_png(report._samples(directory.path)[100]).numpy().max() == 100
 
 
-def test_what_was_written_again_counts(tmp_path):
-    for loss in (1.0, 2.0):
-        summaries = Summaries(str(tmp_path))
-        summaries.scalars(5, {"d_loss": loss})
-        if loss == 1.0:
-            summaries.scalars(6, {"d_loss": 3.0})
-            # Another file, whose name has a later second.
-            for file in tmp_path.glob("events.*"):
-                file.rename(file.with_name("events.out.tfevents.1.a.v2"))
-    with open(tmp_path / "events.out.tfevents.1.a.v2", "ab") as file:
-        file.write(b"\x18\x00\x00")  # of an event that was being written
-    scalars, _, _ = report._read_events(str(tmp_path))
-    assert scalars == {"d_loss": {5: 2.0, 6: 3.0}}
-
-
 def test_senseless_requests_are_refused(tmp_path):
     with pytest.raises(UserError, match="is no run directory"):
         report.write_report(str(tmp_path), str(tmp_path / "page.html"))

@@ -54,7 +54,10 @@ CASES = {
             "loss.path_length_every_steps": 2,
         },
     ),
+    "transgan": override(preset("tiny", "transgan"), {"train.xla": "off", "train.adam_epsilon": 1e-4}),
 }
+# Its batch norm needs the whole batch: no microbatches.
+BIGGAN = override(preset("tiny", "biggan"), {"train.xla": "off", "train.adam_epsilon": 1e-4})
 
 
 def _single(config, steps=5):
@@ -93,13 +96,15 @@ def _assert_same(state, expected, metrics, expected_metrics):
         (4, "r1 and no bCR"),
         (2, "lecam, noise and norms"),
         (2, "stylegan2"),
+        (2, "biggan"),
     ],
 )
 def test_replicas_with_a_share_each_do_what_one_does_with_all(tmp_path, num_replicas, name):
-    expected, expected_metrics = _single(CASES[name])
-    states, metrics = _replicated(CASES[name], num_replicas, tmp_path / "state.npz")
+    config = BIGGAN if name == "biggan" else CASES[name]
+    expected, expected_metrics = _single(config)
+    states, metrics = _replicated(config, num_replicas, tmp_path / "state.npz")
     _assert_same(states[0], expected, metrics, expected_metrics)
-    gan = build_gan(CASES[name])
+    gan = build_gan(config)
     before = [variable.numpy() for variable in replicas.state(gan)]
     moved = [np.abs(value - other).max() for value, other in zip(expected, before)]
     for network, first in ((gan.generator, 0), (gan.discriminator, len(gan.generator.variables))):
@@ -124,6 +129,17 @@ def test_gradients_of_microbatches_add_up_to_that_of_the_batch(name, xla, microb
     config = override(CASES[name], {"train.xla": xla})
     state, metrics = _single(override(config, {"train.microbatch": microbatch}), steps=3)
     _assert_same(state, *_unpack(_single(config, steps=3), metrics))
+
+
+def test_a_batch_norm_over_the_whole_batch_takes_no_microbatches():
+    single = tf.distribute.get_strategy()
+    with pytest.raises(UserError, match=r"train\.microbatch must be 0 with generator\.architecture=biggan"):
+        strategies.resolve(override(BIGGAN, {"train.microbatch": 4}), single)
+    assert strategies.resolve(override(BIGGAN, {"train.microbatch": 8}), single)["microbatch"] == 8
+    # As large as it is; the attention of TransGAN's generator, 4 x 1024^2 numbers of an image, is divided.
+    large = {"train.batch_size": 1024}
+    assert strategies.resolve(override(preset("cifar10", "biggan"), large), single)["microbatch"] == 1024
+    assert strategies.resolve(preset("cifar10", "transgan"), single)["microbatch"] == 2
 
 
 def test_groups_are_not_divided():

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from events import events
 
-from vitgan_tf.training.summaries import Summaries
+from vitgan_tf.training.summaries import Summaries, read_events
 
 
 def test_what_is_written_can_be_read(tmp_path):
@@ -46,3 +46,17 @@ def test_scalars_leave_nothing_behind_in_memory(tmp_path):
 
     before = blocks_after(50)
     assert (blocks_after(200) - before) / 200 < 6
+
+
+def test_what_was_written_again_counts(tmp_path):
+    for loss in (1.0, 2.0):
+        summaries = Summaries(str(tmp_path))
+        summaries.scalars(5, {"d_loss": loss})
+        if loss == 1.0:
+            summaries.scalars(6, {"d_loss": 3.0})
+            # Another file, whose name has a later second.
+            for file in tmp_path.glob("events.*"):
+                file.rename(file.with_name("events.out.tfevents.1.a.v2"))
+    with open(tmp_path / "events.out.tfevents.1.a.v2", "ab") as file:
+        file.write(b"\x18\x00\x00")  # of an event that was being written
+    assert read_events(str(tmp_path)).scalars == {"d_loss": {5: 2.0, 6: 3.0}}

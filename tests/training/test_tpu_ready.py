@@ -100,7 +100,7 @@ def _distinct(configs, key):
 
 _PRESETS = {name: make() for name, make in PRESETS.items()}
 _VARIANTS = {name: preset("tiny", name) for name in VARIANTS}
-_VARIANTS["stylegan2"] = override(
+_VARIANTS["stylegan2, mixed"] = override(
     preset("tiny", generator="stylegan2", discriminator="stylegan2"),
     {"loss.style_mixing": 0.9, "loss.path_length_weight": 2.0},
 )

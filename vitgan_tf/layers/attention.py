@@ -27,17 +27,19 @@ def first_tokens(tokens: tf.Tensor, count: int | None) -> tf.Tensor:
     return tokens if count is None else tokens[:, :count]
 
 
-def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
-    """softmax_j(q_i . k_j), the softmax in float32.
+def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
+    """softmax_j(q_i . k_j + bias_ij), the softmax in float32.
 
     Args:
       queries: (..., num_queries, head_dim), over sqrt(head_dim) already.
       keys: (..., num_tokens, head_dim).
+      bias: float32, broadcast to (..., num_queries, num_tokens); None for none.
 
     Returns:
       (..., num_queries, num_tokens) of the dtype of the keys, each row summing to 1.
     """
-    return _softmax(tf.matmul(queries, keys, transpose_b=True), keys.dtype)
+    logits = tf.matmul(queries, keys, transpose_b=True)
+    return _softmax(logits if bias is None else widened(logits) + bias, keys.dtype)
 
 
 def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
@@ -169,7 +171,60 @@ class MultiHeadAttention(_SelfAttention):
         queries = self.query(first_tokens(tokens, num_queries), training=training, gain=gain)
         queries = split_heads(queries, self.num_heads)
         keys = split_heads(self.key(tokens, training=training), self.num_heads)
-        return dot_product_attention_weights(queries, keys)
+        return dot_product_attention_weights(queries, keys, self._logit_bias(num_queries))
+
+    def _logit_bias(self, num_queries: int | None) -> tf.Tensor | None:
+        """What is added to the logits: (num_heads, num_queries, num_tokens), or nothing."""
+        return None
+
+
+class RelativeMultiHeadAttention(MultiHeadAttention):
+    """Multi-head self-attention over a square map, with a learned bias for each head and displacement.
+
+    A_h(X) = softmax((X W_q + b_q) (X W_k)^T / sqrt(d_h) + E_h) (X W_v),   E_h[i, j] = table[y_i - y_j, x_i - x_j, h]
+    (Jiang et al. 2021, section 3.4, "relative position encoding")
+
+    E is two products of the table with constant matrices: the gradient of a look-up would be sparse.
+
+    Call: as of `MultiHeadAttention`, num_tokens = grid_size^2, in raster order.
+
+    Args:
+      num_heads: number of heads h; d_h = embed_dim / h.
+      grid_size: edge of the map of tokens.
+      normalization: of the four projections, see `ISNDense`.
+
+    Raises:
+      ValueError: num_heads or grid_size below 1, embed_dim not a multiple of num_heads, or another number of tokens.
+    """
+
+    def __init__(self, num_heads: int, grid_size: int, normalization: str = "none", **kwargs):
+        super().__init__(num_heads, normalization, **kwargs)
+        if grid_size < 1:
+            raise ValueError(f"grid_size must be at least 1, got {grid_size}")
+        self.grid_size = grid_size
+
+    def build(self, input_shape):
+        if input_shape[1] != self.grid_size**2:
+            raise ValueError(f"expected {self.grid_size**2} tokens, got {input_shape[1]}")
+        displacements = 2 * self.grid_size - 1
+        self.table = self.add_weight(
+            name="table",
+            shape=(displacements, displacements, self.num_heads),
+            initializer=tf.keras.initializers.TruncatedNormal(stddev=0.02),
+            experimental_autocast=False,
+        )
+        super().build(input_shape)
+
+    def _logit_bias(self, num_queries):
+        size = self.grid_size
+        places = tf.range(size)
+        along_axis = tf.one_hot(places[:, None] - places + size - 1, 2 * size - 1, dtype=self.table.dtype)
+        rows = tf.einsum("ywa,abh->ywbh", along_axis, self.table)
+        bias = tf.reshape(tf.einsum("xzb,ywbh->hyxwz", along_axis, rows), [self.num_heads, size**2, size**2])
+        return bias if num_queries is None else bias[:, :num_queries]
+
+    def get_config(self):
+        return {**super().get_config(), "grid_size": self.grid_size}
 
 
 class L2MultiHeadAttention(_SelfAttention):

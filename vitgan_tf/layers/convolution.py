@@ -1,4 +1,4 @@
-"""Convolution layers of StyleGAN2's networks, and its blurred upsampling and downsampling."""
+"""Convolution layers of StyleGAN2's networks, its blurred upsampling and downsampling, and one without a blur."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ def blur(images: tf.Tensor) -> tf.Tensor:
       (batch, height + 1, width + 1, channels).
     """
     return _resampled(images, padding=(2, 2))
+
+
+def repeat_pixels(images: tf.Tensor, factor: int) -> tf.Tensor:
+    """(batch, height, width, channels) -> (batch, factor height, factor width, channels): the nearest pixel."""
+    return tf.repeat(tf.repeat(images, factor, axis=1), factor, axis=2)
 
 
 def _resampled(images: tf.Tensor, up: int = 1, down: int = 1, padding: tuple[int, int] = (0, 0)) -> tf.Tensor:

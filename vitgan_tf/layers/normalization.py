@@ -1,10 +1,16 @@
-"""Layer normalisation with learned gain."""
+"""Layer normalisation with learned gain, and normalisation without."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from vitgan_tf.layers.kernels import layer_norm
+from vitgan_tf.layers.kernels import layer_norm, widened
+
+
+def pixel_norm(x: tf.Tensor) -> tf.Tensor:
+    """x / sqrt(mean(x^2) + 1e-8), the mean over the last axis, in float32      (Karras et al. 2018, section 4.2)"""
+    wide = widened(x)
+    return tf.cast(wide * tf.math.rsqrt(tf.reduce_mean(tf.square(wide), axis=-1, keepdims=True) + 1e-8), x.dtype)
 
 
 class LayerNorm(tf.keras.layers.Layer):

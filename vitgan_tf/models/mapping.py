@@ -7,6 +7,7 @@ import math
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import EqualizedDense
+from vitgan_tf.layers.normalization import pixel_norm
 
 
 class MappingNetwork(tf.keras.Model):
@@ -45,7 +46,7 @@ class MappingNetwork(tf.keras.Model):
         self.built = True
 
     def call(self, latents: tf.Tensor) -> tf.Tensor:
-        w = latents * tf.math.rsqrt(tf.reduce_mean(tf.square(latents), axis=-1, keepdims=True) + 1e-8)
+        w = pixel_norm(latents)
         for layer in self.dense_layers:
             w = tf.nn.leaky_relu(layer(w), 0.2) * math.sqrt(2.0)
         return w

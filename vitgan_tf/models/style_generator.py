@@ -11,12 +11,14 @@ class StyleGenerator(tf.keras.Model):
     """images = synthesize(w),   w = mapping(z): what training, sampling and export know of a generator.
 
     A subclass has the attributes latent_dim, image_size, num_channels, mapping, num_styles, the number of places in
-    which a style of its own can enter, and renders_at_any_scale, and the method `synthesize`.
+    which a style of its own can enter, and renders_at_any_scale; uses_batch_statistics, whether training=True makes
+    an image depend on the others of its batch; and the method `synthesize`.
 
     Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
-    The images are trained towards [-1, 1] and not clipped. training=True moves power iterations on; noise_seed and
-    places are those of `synthesize`.
+    The images are trained towards [-1, 1] and not clipped. training, noise_seed and places are those of `synthesize`.
     """
+
+    uses_batch_statistics = False
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
@@ -43,7 +45,7 @@ class StyleGenerator(tf.keras.Model):
         Args:
           styles: w, (batch, style_dim); or one for each place in which it enters, (batch, num_styles, style_dim):
             mixed styles.
-          training: whether power iterations move.
+          training: whether power iterations move; or, with uses_batch_statistics, whether these are used.
           noise_seed: (2,) integers, seed of the noise of convolutions; None for their fixed noise.
           places: of the images in a larger batch whose noise the seed defines, see `randomness.draw_rows`.
 

@@ -210,12 +210,16 @@ class GAN(tf.keras.Model):
 
     def _drawn(self, latents: tf.Tensor, seed: tf.Tensor, places: Places) -> tf.Tensor:
         """The generator's images, with noise from the seed of the latents, and mixed styles where that is wanted."""
-        noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        options = {
+            "training": self.generator.uses_batch_statistics,
+            "noise_seed": tf.random.experimental.stateless_fold_in(seed, 1),
+            "places": places,
+        }
         if self.config.loss.style_mixing == 0:
-            return self.generator(latents, noise_seed=noise_seed, places=places)
+            return self.generator(latents, **options)
         mixing_seeds = [tf.random.experimental.stateless_fold_in(seed, index) for index in (2, 3, 4)]
         styles = self._mixed_styles(latents, mixing_seeds, places)
-        return self.generator.synthesize(styles, noise_seed=noise_seed, places=places)
+        return self.generator.synthesize(styles, **options)
 
     def _mixed_styles(self, latents: tf.Tensor, seeds: list[tf.Tensor], places: Places) -> tf.Tensor:
         """Styles (batch, num_styles, style_dim): of some images, those of other latents from a random place on.

@@ -14,14 +14,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from vitgan_tf import sampling
 from vitgan_tf.config import ExperimentConfig, differences
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import read_json_lines, write_atomically
 from vitgan_tf.presets import preset
-from vitgan_tf.training.run_directory import CONFIG, DIVERGENCE, METRICS, SAMPLES, SAVED_MODEL, read_run
+from vitgan_tf.training.run_directory import (
+    CONFIG,
+    DIVERGENCE,
+    METRICS,
+    SAMPLES,
+    SAVED_MODEL,
+    distance_name,
+    read_run,
+)
+from vitgan_tf.training.summaries import read_events
 
 # Pictures behind one slider: a page of a long run would not open otherwise.
 MAX_PICTURES = 40
@@ -84,20 +92,20 @@ def write_report(run_dir: str, path: str) -> None:
         config, data = read_run(run_dir)
     except FileNotFoundError as error:
         raise UserError(f"{run_dir!r} is no run directory: it has no {CONFIG}") from error
-    scalars, pictures, warnings = _read_events(run_dir)
+    events = read_events(run_dir)
     lines = read_json_lines(os.path.join(run_dir, METRICS)) if os.path.exists(os.path.join(run_dir, METRICS)) else []
     title = f"Run {os.path.basename(os.path.abspath(run_dir))}"
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         _summary(config, data, lines),
-        *(f'<p class="warning">{html.escape(warning)}</p>' for warning in warnings),
+        *(f'<p class="warning">{html.escape(warning)}</p>' for warning in events.texts),
         _divergence(run_dir),
         _section("Samples over time", _slides(_samples(run_dir))),
         _section("Interpolation", _interpolation(run_dir)),
-        _section("Curves", _curves(config, scalars, lines)),
+        _section("Curves", _curves(config, events.scalars, lines)),
         _section("Scores", _scores(lines)),
         *(
-            _section(f"Attention of the {name}", _slides(_thinned(pictures.get(f"attention/{name}", {}))))
+            _section(f"Attention of the {name}", _slides(_thinned(events.pictures.get(f"attention/{name}", {}))))
             for name in ("discriminator", "generator")
         ),
         _section("Configuration", _configuration(run_dir, config)),
@@ -107,28 +115,6 @@ def write_report(run_dir: str, path: str) -> None:
         write_atomically(path, page.encode())
     except OSError as error:
         raise UserError(f"cannot write {path!r}: {error.strerror}") from error
-
-
-def _read_events(run_dir: str) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, bytes]], list[str]]:
-    """Scalars and PNG pictures by name and step, and texts. What a run that went on wrote again counts."""
-    scalars, pictures, texts = {}, {}, {}
-    for name in sorted(os.listdir(run_dir)):
-        if not name.startswith("events."):
-            continue
-        try:
-            for event in tf.compat.v1.train.summary_iterator(os.path.join(run_dir, name)):
-                for value in event.summary.value:
-                    content = tf.make_ndarray(value.tensor)
-                    plugin = value.metadata.plugin_data.plugin_name
-                    if plugin == "scalars":
-                        scalars.setdefault(value.tag, {})[event.step] = float(content)
-                    elif plugin == "images":
-                        pictures.setdefault(value.tag, {})[event.step] = content[2]
-                    elif plugin == "text":
-                        texts[event.step, value.tag] = content.item().decode("utf-8", "replace")
-        except tf.errors.DataLossError:
-            continue  # the end of a file that was being written when its process was killed
-    return scalars, pictures, list(texts.values())
 
 
 def _section(title: str, content: str) -> str:
@@ -158,19 +144,13 @@ def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[
         ("networks", f"{config.generator.architecture} generator, {config.discriminator.architecture} discriminator"),
         ("steps", f"{reached} of {config.total_steps}, with {config.train.batch_size} images each"),
     ]
-    distance = _distance_name(lines)
+    distance = distance_name(lines)
     if distance:
         trained = [line for line in lines if distance in line]
         best = min(trained, key=lambda line: line[distance])
         rows.append((distance, f"{trained[-1][distance]:.4g} at step {trained[-1]['step']}"))
         rows.append((f"best {distance}", f"{best[distance]:.4g} at step {best['step']}"))
     return _table((), rows)
-
-
-def _distance_name(lines: Sequence[Mapping[str, Any]]) -> str | None:
-    """The Frechet distance of the training's evaluations: digits_fd, fid5k, ..."""
-    names = [name for line in lines if line.get("source") == "training" for name in line]
-    return next((name for name in names if re.fullmatch(r"digits_fd|fid\w*", name)), None)
 
 
 def _divergence(run_dir: str) -> str:
@@ -229,7 +209,7 @@ def _curves(
 ) -> str:
     kimg_per_step = config.train.batch_size / 1000
     charts = []
-    distance = _distance_name(lines)
+    distance = distance_name(lines)
     if distance:
         curve = {line["step"]: line[distance] for line in lines if line.get("source") == "training"}
         charts.append((distance, {distance: curve}, True))

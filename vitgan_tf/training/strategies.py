@@ -173,6 +173,11 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
             f"stylegan2.group_size must divide the {share} images of each replica and train.microbatch, "
             f"got {_group_size(config)} and {train.microbatch}"
         )
+    if _needs_whole_share(config) and train.microbatch not in (0, share):
+        raise UserError(
+            "train.microbatch must be 0 with generator.architecture=biggan: its batch norm is over the whole batch; "
+            f"got {train.microbatch}"
+        )
     is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     is_cpu = not is_tpu and not tf.config.list_physical_devices("GPU")
     if is_tpu and train.precision == "mixed_float16":
@@ -190,8 +195,11 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
 
 
 def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
-    """The largest divisor of share with which the discriminator's widest activations fit `_CPU_ACTIVATION_BYTES`."""
-    limit = _CPU_ACTIVATION_BYTES // (4 * config.loss.num_views * _widest_activations(config))
+    """The largest divisor of share with which the widest activations fit `_CPU_ACTIVATION_BYTES`."""
+    if _needs_whole_share(config):
+        return share
+    widest = max(config.loss.num_views * _widest_activations(config), _widest_attention(config))
+    limit = _CPU_ACTIVATION_BYTES // (4 * widest)
     fitting = range(1, min(share, max(1, limit)) + 1)
     group = _group_size(config)
     return max((size for size in fitting if share % size == 0 and size % group == 0), default=group)
@@ -202,6 +210,11 @@ def _group_size(config: ExperimentConfig) -> int:
     return config.stylegan2.group_size if config.discriminator.architecture == "stylegan2" else 1
 
 
+def _needs_whole_share(config: ExperimentConfig) -> bool:
+    """Whether the generated images of a batch depend on each other."""
+    return config.generator.architecture == "biggan"
+
+
 def _widest_activations(config: ExperimentConfig) -> int:
     """Numbers in the discriminator's widest activations of an image."""
     network, size = config.discriminator, config.data.image_size
@@ -209,7 +222,17 @@ def _widest_activations(config: ExperimentConfig) -> int:
         return size**2 * min(config.stylegan2.channel_base // size, config.stylegan2.channel_max)
     if network.architecture == "resnet":
         return size**2 * config.resnet.width
+    if network.architecture == "biggan":
+        return size**2 * config.biggan.width
+    if network.architecture == "transgan":
+        tokens = (size // config.transgan.patch_size) ** 2
+        return tokens * max(tokens * config.transgan.num_heads, 4 * config.transgan.discriminator_embed_dim)
     return ((size // network.patch_size) ** 2 + (network.pooling == "class_token")) * network.mlp_dim
+
+
+def _widest_attention(config: ExperimentConfig) -> int:
+    """Numbers in the widest attention of a generator whose every pixel attends to all others, of an image."""
+    return config.data.image_size**4 * config.transgan.num_heads if config.generator.architecture == "transgan" else 0
 
 
 def agree_on_step(strategy: tf.distribute.Strategy, step: int) -> None:

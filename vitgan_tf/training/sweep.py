@@ -21,10 +21,10 @@ _POLL_SECONDS = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run: a variant under a seed.
+    """One run: networks under a seed.
 
     Attributes:
-      variant: name in `presets.VARIANTS`.
+      variant: name in `presets.VARIANTS`, or what else tells it from others.
       seed: of the run.
       command: that trains it, resuming by itself.
       model_dir: its run directory.
@@ -45,6 +45,10 @@ class Cell:
         if not os.path.exists(path):
             return []
         return read_json_lines(path)
+
+    def training_metrics(self) -> list[dict]:
+        """Those lines that the training itself has written."""
+        return [line for line in self.metrics() if line.get("source", "training") == "training"]
 
     def is_finished(self, total_steps: int) -> bool:
         """Whether the run has reached its last step and exported its generator."""
@@ -114,8 +118,8 @@ def share_file(path: str, cells: Sequence[Cell]) -> None:
 
 def scores_at(cells: Sequence[Cell], step: int, metric: str) -> list[float]:
     """The score that the training of each cell wrote at a step, if it has reached it, in order."""
-    lines = [line for cell in cells for line in cell.metrics() if line.get("source", "training") == "training"]
-    return [line[metric] for line in lines if line["step"] == step]
+    lines = [line for cell in cells for line in cell.training_metrics()]
+    return [line[metric] for line in lines if line["step"] == step and metric in line]
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:

@@ -1,0 +1,185 @@
+"""BigGAN's unconditional generator, a baseline of the paper; its discriminator is that of `models.resnet`."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from vitgan_tf.layers.convolution import repeat_pixels
+from vitgan_tf.layers.spectral import ISNConv2D, ISNDense
+from vitgan_tf.models.style_generator import StyleGenerator
+from vitgan_tf.randomness import Places
+
+LOWEST_RESOLUTION = 4
+
+
+def _batch_norm(name: str, epsilon: float = 1e-5, has_affine: bool = False) -> tf.keras.layers.BatchNormalization:
+    """Statistics over all replicas' images; averages of them, as the field has them, over some ten batches."""
+    return tf.keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=epsilon, center=has_affine, scale=has_affine, synchronized=True, name=name
+    )
+
+
+class ConditionalBatchNorm(tf.keras.layers.Layer):
+    """Batch normalisation whose gain and offset are linear in a part of z      (Brock et al. 2019, appendix B)
+
+    out = (1 + z W_g) (x - mean) / sqrt(variance + epsilon) + z W_b
+
+    mean and variance over the batch and all pixels with training=True, otherwise their moving averages. W_g and W_b
+    have spectral norm 1.
+
+    Call: (features (batch, height, width, units), z (batch, chunk_dim)) -> shape of features.
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        features_shape, latents_shape = input_shape
+        self.norm = _batch_norm("norm", self.epsilon)
+        self.norm.build(features_shape)
+        self.gain, self.offset = (
+            ISNDense(features_shape[-1], use_bias=False, normalization="sn", name=name) for name in ("gain", "offset")
+        )
+        self.gain.build(latents_shape)
+        self.offset.build(latents_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], training: bool = False) -> tf.Tensor:
+        features, latents = inputs
+        # Said, as Keras would pass on to a layer the training that it was called with itself: u is moved elsewhere.
+        gain, offset = (layer(latents, training=False)[:, None, None] for layer in (self.gain, self.offset))
+        return self.norm(features, training=training) * (1.0 + gain) + offset
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+class UpsamplingBlock(tf.keras.layers.Layer):
+    """Residual block of BigGAN's generator: twice the resolution      (Brock et al. 2019, figure 15a)
+
+    out = conv(relu(bn(conv(up(relu(bn(x))))))) + skip(up(x)); up repeats each pixel in 2 x 2, the skip is 1 x 1.
+
+    Call: (features (batch, height, width, in), z (batch, chunk_dim)) -> (batch, 2 height, 2 width, width). With
+    training=True batch statistics are used and averaged; power iterations stay.
+
+    Args:
+      width: number of output features.
+    """
+
+    def __init__(self, width: int, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def build(self, input_shape):
+        features_shape, latents_shape = input_shape
+        middle_shape = (*features_shape[:-1], self.width)
+        self.first_norm = ConditionalBatchNorm(name="first_norm")
+        self.first_norm.build(input_shape)
+        self.first = ISNConv2D(self.width, normalization="sn", name="first")
+        self.first.build(features_shape)
+        self.second_norm = ConditionalBatchNorm(name="second_norm")
+        self.second_norm.build((middle_shape, latents_shape))
+        self.second = ISNConv2D(self.width, normalization="sn", name="second")
+        self.second.build(middle_shape)
+        self.skip = ISNConv2D(self.width, kernel_size=1, normalization="sn", name="skip")
+        self.skip.build(features_shape)
+        super().build(input_shape)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], training: bool = False) -> tf.Tensor:
+        features, latents = inputs
+        details = tf.nn.relu(self.first_norm(inputs, training=training))
+        details = self.first(repeat_pixels(details, 2), training=False)
+        details = tf.nn.relu(self.second_norm((details, latents), training=training))
+        details = self.second(details, training=False)
+        # A 1 x 1 convolution of repeated pixels is a quarter of the work before they are repeated.
+        return details + repeat_pixels(self.skip(features, training=False), 2)
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+class BigGANGenerator(StyleGenerator):
+    """BigGAN's generator without classes      (Brock et al. 2019, appendix B; the constant width of CIFAR-10's)
+
+    z is cut into chunks. A linear layer makes 4 x 4 pixels of the first one; the others enter the batch norms of one
+    `UpsamplingBlock` each, up to the resolution of the image; batch norm, relu, a convolution, tanh. All layers are
+    under spectral normalisation. Without classes, what conditions the batch norms is z alone.
+
+    The style is z itself. Of a style for each place, the place's chunk is taken.
+
+    Call: as of `StyleGenerator`; there is no noise. With training=True batch statistics are used: then images depend
+    on the others of their batch. Power iterations do not move, see `spectral.move_power_iterations`.
+
+    Args:
+      image_size: edge of the images, in pixels; a power of 2, at least 8.
+      num_channels: colour channels.
+      width: features at every resolution.
+      chunk_dim: numbers of z for each place in which it enters.
+
+    Raises:
+      ValueError: an image_size that is no power of 2 or below 8.
+    """
+
+    renders_at_any_scale = False
+    uses_batch_statistics = True
+
+    def __init__(self, image_size: int, num_channels: int, width: int = 256, chunk_dim: int = 32, **kwargs):
+        super().__init__(**kwargs)
+        if image_size < 2 * LOWEST_RESOLUTION or image_size & (image_size - 1):
+            raise ValueError(f"image_size must be a power of 2 of at least {2 * LOWEST_RESOLUTION}, got {image_size}")
+        self.image_size = image_size
+        self.num_channels = num_channels
+        self.width = width
+        self.chunk_dim = chunk_dim
+        num_blocks = (image_size // LOWEST_RESOLUTION).bit_length() - 1
+        self.num_styles = num_blocks + 1
+        self.latent_dim = chunk_dim * self.num_styles
+        self.mapping = tf.keras.layers.Identity(name="mapping", dtype=self.variable_dtype)
+        self.from_latents = ISNDense(LOWEST_RESOLUTION**2 * width, normalization="sn", name="from_latents")
+        self.blocks = [UpsamplingBlock(width, name=f"block_{index}") for index in range(num_blocks)]
+        self.norm = _batch_norm("norm", has_affine=True)
+        self.to_image = ISNConv2D(num_channels, normalization="sn", name="to_image")
+
+    def build(self, input_shape):
+        size, latents_shape = LOWEST_RESOLUTION, (None, self.chunk_dim)
+        self.mapping.build(input_shape)
+        self.from_latents.build(latents_shape)
+        for block in self.blocks:
+            block.build(((None, size, size, self.width), latents_shape))
+            size *= 2
+        self.norm.build((None, size, size, self.width))
+        self.to_image.build((None, size, size, self.width))
+        self.built = True
+
+    def synthesize(
+        self,
+        styles: tf.Tensor,
+        training: bool = False,
+        noise_seed: tf.Tensor | None = None,
+        places: Places | None = None,
+    ) -> tf.Tensor:
+        """See `StyleGenerator.synthesize`; training is that of batch norm, noise_seed and places change nothing."""
+        if styles.shape.rank == 2:
+            styles = tf.tile(styles[:, None], [1, self.num_styles, 1])
+        elif styles.shape[1] != self.num_styles:
+            raise ValueError(f"expected {self.num_styles} styles per image, got {styles.shape[1]}")
+        styles = tf.cast(styles, self.compute_dtype)
+        starts = range(0, self.latent_dim, self.chunk_dim)
+        chunks = [styles[:, place, start : start + self.chunk_dim] for place, start in enumerate(starts)]
+        features = self.from_latents(chunks[0], training=False)
+        features = tf.reshape(features, [-1, LOWEST_RESOLUTION, LOWEST_RESOLUTION, self.width])
+        for block, chunk in zip(self.blocks, chunks[1:]):
+            features = block((features, chunk), training=training)
+        features = tf.nn.relu(self.norm(features, training=training))
+        images = self.to_image(features, training=False)
+        return tf.tanh(tf.cast(images, self.variable_dtype))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "image_size": self.image_size,
+            "num_channels": self.num_channels,
+            "width": self.width,
+            "chunk_dim": self.chunk_dim,
+        }

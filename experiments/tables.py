@@ -103,11 +103,14 @@ def main(_):
     # Of each cell, what it is to be. The first seed of all rows comes first: who stops early has whole tables.
     configs: dict[sweep.Cell, ExperimentConfig] = {}
     rows: dict[tuple[str, str], list[sweep.Cell]] = {}
+    cells: dict[str, sweep.Cell] = {}
     tables = [table for table in TABLES if table in FLAGS.table]
     for seed in range(FLAGS.seeds):
         for table in tables:
             for name, networks in TABLES[table]:
                 cell, config = _cell(networks, seed, fields, folder)
+                # Another table may say it in other words: one process for a folder.
+                cell = cells.setdefault(cell.model_dir, cell)
                 configs[cell] = config
                 rows.setdefault((table, name), []).append(cell)
     command_line.import_tensorflow()

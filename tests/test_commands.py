@@ -197,6 +197,13 @@ def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
         assert image.size == (70, 52) and image.n_frames == 12
 
 
+# Of the table of pairs, those that no other table has.
+PAIRS = [
+    *(("vitgan", "vit"), ("vitgan", "resnet"), ("vit", "stylegan2"), ("vit", "resnet")),
+    *(("stylegan2", "vitgan"), ("stylegan2", "vit"), ("stylegan2", "resnet")),
+]
+
+
 def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path):
     """Five of six cells are there, as copies of a finished run with scores of our own; the sixth is trained."""
     model_dir, _ = finished
@@ -224,6 +231,12 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     assert float(table[-1]["digits_fd"]) == trained[-1]["digits_fd"]
     with Image.open(tmp_path / "generator.png") as image:
         assert image.size == (1300, 500)
+    # With a table that says it in other words: two cells that are in both.
+    for variant in ("vanilla_vit", "stylegan2", "stylegan2_d", *(f"g_{g}-d_{d}" for g, d in PAIRS)):
+        shutil.copytree(tmp_path / "g_add_linear", tmp_path / variant)
+    result = commands.run("experiments/tables.py", *flags, "--table=networks", f"--output_dir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    assert f"{6 + 11 - 1} cells, {6 + 11 - 1} of them finished before" in result.stderr
     # The same run is in other tables, but not one of other fields.
     lines = _error("experiments/tables.py", *flags, "--batch_size=4", f"--output_dir={tmp_path}")
     assert len(lines) == 1 and "another configuration (train.batch_size: 8 -> 4)" in lines[0]

@@ -84,7 +84,8 @@ def test_a_line_cut_off_while_it_was_written_is_not_read(tmp_path):
     assert cell.metrics() == [{"step": 10, "digits_fd": 3.0}]
 
 
-def test_ctrl_c_ends_the_runs(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_runs(tmp_path, number):
     script = textwrap.dedent(
         f"""
         import sys
@@ -99,7 +100,7 @@ def test_ctrl_c_ends_the_runs(tmp_path):
         deadline = time.monotonic() + 60
         while not (tmp_path / "began").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
             process.wait(timeout=30)
         finally:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 
 from absl import logging
 
+from vitgan_tf.errors import Interrupted
 from vitgan_tf.files import read_json_lines
 
 _POLL_SECONDS = 0.5
@@ -60,7 +62,7 @@ class Cell:
 def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
     """Trains the cells that are not finished, `jobs` at a time, each with its share of the processor's cores.
 
-    Ctrl-C stops all of them; the next call goes on where they stopped.
+    Ctrl-C and SIGTERM stop all of them; the next call goes on where they stopped.
 
     Args:
       cells: in the order in which they are started.
@@ -69,6 +71,9 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
 
     Returns:
       The cells that ended with an error, for example because the training diverged; their log.txt says why.
+
+    Raises:
+      Interrupted: at SIGTERM.
     """
     waiting = [cell for cell in cells if not cell.is_finished(total_steps)]
     logging.info("%d cells, %d of them finished before", len(cells), len(cells) - len(waiting))
@@ -77,6 +82,7 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
     failed, running = [], {}
     done, started = 0, time.time()
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -96,7 +102,12 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
             process.terminate()
         for process in running.values():
             process.wait()
+        signal.signal(signal.SIGTERM, before)
     return failed
+
+
+def _stop(number: int, _) -> None:
+    raise Interrupted(number, "stopped by SIGTERM: the same command goes on from there")
 
 
 def _start(cell: Cell, environment: dict[str, str]) -> subprocess.Popen:

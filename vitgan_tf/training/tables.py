@@ -8,7 +8,7 @@ import io
 import os
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -41,9 +41,9 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     """Writes <path>.md, <path>.csv and <path>.png.
 
     The Markdown has, of each row, the Frechet distance at the last step: mean and standard deviation over the seeds
-    (divisor n - 1), and each value; the mean Inception score; images per second and minutes, evaluations included; of
-    the norm of the discriminator's gradients after the first tenth of the steps, the median, and the largest value
-    over it. All of these are means over the seeds. The CSV has every evaluation of every run. The picture has the
+    (divisor n - 1), and each value; the mean Inception score; images per second and minutes, evaluations included, of
+    the fastest seed, as other work on a machine makes runs slower; of the norm of the discriminator's gradients after
+    the first tenth of the steps, the median, and the largest value over it, both means over the seeds. The CSV has every evaluation of every run. The picture has the
     distance over thousands of real images, mean and range over the seeds; and the largest norm of the discriminator's
     gradients in each interval between scalars, of the first seed.
 
@@ -99,18 +99,18 @@ def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_ste
     spread = f" ± {deviation:.2g}" if len(distances) > 1 else ""
     norms = [_gradient_norms(events[cell], total_steps) for cell in finished]
 
-    def average(values: list[float | None]) -> str:
+    def formatted(function: Callable[[list[float]], float], values: list[float | None]) -> str:
         known = [value for value in values if value is not None]
-        return f"{statistics.fmean(known):.3g}" if known else ""
+        return f"{function(known):.3g}" if known else ""
 
     return [
         f"{mean:.4g}{spread}",
         ", ".join(f"{value:.4g}" for value in distances),
         f"{statistics.fmean(scores_at(finished, total_steps, name)):.4g}" if name else "",
-        average([_median(events[cell], "images_per_second") for cell in finished]),
-        average([events[cell].seconds / 60 for cell in finished]),
-        average([median for median, _ in norms]),
-        average([largest / median if median else None for median, largest in norms]),
+        formatted(max, [_median(events[cell], "images_per_second") for cell in finished]),
+        formatted(min, [events[cell].seconds / 60 for cell in finished]),
+        formatted(statistics.fmean, [median for median, _ in norms]),
+        formatted(statistics.fmean, [largest / median if median else None for median, largest in norms]),
     ]
 
 

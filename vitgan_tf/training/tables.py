@@ -43,9 +43,9 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     The Markdown has, of each row, the Frechet distance at the last step: mean and standard deviation over the seeds
     (divisor n - 1), and each value; the mean Inception score; images per second and minutes, evaluations included, of
     the fastest seed, as other work on a machine makes runs slower; of the norm of the discriminator's gradients after
-    the first tenth of the steps, the median, and the largest value over it, both means over the seeds. The CSV has every evaluation of every run. The picture has the
-    distance over thousands of real images, mean and range over the seeds; and the largest norm of the discriminator's
-    gradients in each interval between scalars, of the first seed.
+    the first tenth of the steps, the median, and the largest value over it, both means over the seeds. The CSV has
+    every evaluation of every run. The picture has the distance over thousands of real images, mean and range over the
+    seeds; and the largest norm of the discriminator's gradients in each interval between scalars, of the first seed.
 
     Args:
       path: without the end.

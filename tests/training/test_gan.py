@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference.layers import spectral_norm_step
 
 from vitgan_tf.augment import diff_augment
 from vitgan_tf.config import override
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
-from vitgan_tf.layers.spectral import ISNDense
+from vitgan_tf.layers.spectral import ISNDense, normalized_layers
 from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import build_gan
 
@@ -380,3 +381,24 @@ def test_the_generators_step_waits_for_the_discriminators_gradients():
     latents = [op for op in graph.get_operations() if op.type == "StatelessRandomNormalV2"]
     gradient_norms = [sum(source.type == "L2Loss" for source in ancestors(operation, set())) for operation in latents]
     assert gradient_norms == [0, len(gan.discriminator.trainable_variables)]
+
+
+def test_batch_norms_use_their_batch_and_power_iterations_move_once():
+    """BigGAN's generator is called for both networks' updates: statistics are taken twice, u moves once."""
+    gan = build_gan(override(preset("tiny", "biggan"), {"train.xla": "off"}))
+    layers = normalized_layers(gan.generator)
+    assert len(layers) == 1 + 7 + 1  # from latents; two gains, two offsets, two convolutions and a skip; to the image
+    for layer in layers:  # u starts where iterations leave it
+        layer.u.assign(tf.math.l2_normalize(tf.random.normal(layer.u.shape)))
+    before = [(layer.kernel.numpy(), layer.u.numpy()[0]) for layer in layers]
+    _fit(gan, 1)
+    for layer, (kernel, u) in zip(layers, before):
+        _, expected = spectral_norm_step(kernel, u)
+        np.testing.assert_allclose(layer.u.numpy()[0], expected, atol=1e-5)
+    for norm in (gan.generator.norm, gan.generator.blocks[0].first_norm.norm):
+        # From 1, towards variances below it, a tenth of the way in each of two calls: in one, never below 0.9.
+        moved = norm.moving_variance.numpy()
+        assert np.all(moved >= 0.81 - 1e-6) and moved.min() < 0.9
+    # Samples are drawn from averages of the averages; after the first step, all of them copies.
+    for average, network in zip(gan.ema_generator.variables, gan.generator.variables):
+        np.testing.assert_allclose(average.numpy(), network.numpy(), rtol=1e-6, atol=1e-7)

@@ -115,7 +115,7 @@ def test_a_place_takes_its_chunk_and_nothing_else_of_its_style(image_size):
 @pytest.mark.parametrize("num_styles", [1, 2, 4])
 def test_refuses_another_number_of_styles(num_styles):
     network = _generator(16)
-    with pytest.raises(ValueError, match=f"expected 3 styles per image, got {num_styles}"):
+    with pytest.raises(ValueError, match=f"number of styles per image must be 3, got {num_styles}"):
         network.synthesize(tf.zeros((2, num_styles, network.latent_dim)))
 
 

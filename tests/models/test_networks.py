@@ -292,7 +292,7 @@ def test_styles_enter_block_by_block():
     patches = generator.decoder(tokens).numpy()
     images = generator.synthesize(mixed).numpy()
     np.testing.assert_allclose(images[:, 4:, :4], patches[:, 2], rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="expected 3 styles per image, got 2"):
+    with pytest.raises(ValueError, match="number of styles per image must be 3, got 2"):
         generator.synthesize(same[:, :2])
 
 

@@ -252,7 +252,7 @@ def test_styles_are_latents():
 
 @pytest.mark.parametrize("num_styles", [0, 2, 3])
 def test_refuses_another_number_of_styles(num_styles):
-    with pytest.raises(ValueError, match=f"expected 1 style per image, got {num_styles}"):
+    with pytest.raises(ValueError, match=f"number of styles per image must be 1, got {num_styles}"):
         _generator(8).synthesize(tf.zeros((2, num_styles, LATENT_DIM)))
 
 

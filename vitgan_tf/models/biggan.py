@@ -160,11 +160,7 @@ class BigGANGenerator(StyleGenerator):
         places: Places | None = None,
     ) -> tf.Tensor:
         """See `StyleGenerator.synthesize`; training is that of batch norm, noise_seed and places change nothing."""
-        if styles.shape.rank == 2:
-            styles = tf.tile(styles[:, None], [1, self.num_styles, 1])
-        elif styles.shape[1] != self.num_styles:
-            raise ValueError(f"expected {self.num_styles} styles per image, got {styles.shape[1]}")
-        styles = tf.cast(styles, self.compute_dtype)
+        styles = tf.cast(self.styles_by_place(styles), self.compute_dtype)
         starts = range(0, self.latent_dim, self.chunk_dim)
         chunks = [styles[:, place, start : start + self.chunk_dim] for place, start in enumerate(starts)]
         features = self.from_latents(chunks[0], training=False)

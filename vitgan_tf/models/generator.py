@@ -218,9 +218,7 @@ class ViTGenerator(StyleGenerator):
         """The style of every block, and that of the end: num_blocks + 1 of (batch, embed_dim)."""
         if styles.shape.rank == 2:
             return [styles] * (self.num_blocks + 1)
-        if styles.shape[1] != self.num_styles:
-            raise ValueError(f"expected {self.num_styles} styles per image, got {styles.shape[1]}")
-        places = tf.unstack(styles, axis=1)
+        places = tf.unstack(self.styles_by_place(styles), axis=1)
         return places if self._modulated else places * (self.num_blocks + 1)
 
     def _with_style(self, tokens: tf.Tensor, style: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:

@@ -33,6 +33,18 @@ class StyleGenerator(tf.keras.Model):
         latents = tf.cast(latents, self.variable_dtype)
         return self.synthesize(self.mapping(latents), training, noise_seed, places)
 
+    def styles_by_place(self, styles: tf.Tensor) -> tf.Tensor:
+        """One style, (batch, style_dim), in all places; or one for each -> (batch, num_styles, style_dim).
+
+        Raises:
+          ValueError: another number of styles.
+        """
+        if styles.shape.rank == 2:
+            return tf.tile(styles[:, None], [1, self.num_styles, 1])
+        if styles.shape[1] != self.num_styles:
+            raise ValueError(f"the number of styles per image must be {self.num_styles}, got {styles.shape[1]}")
+        return styles
+
     def synthesize(
         self,
         styles: tf.Tensor,

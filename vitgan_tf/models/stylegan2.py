@@ -105,10 +105,7 @@ class StyleGAN2Generator(StyleGenerator):
         places: Places | None = None,
     ) -> tf.Tensor:
         """See `StyleGenerator.synthesize`; training changes nothing here."""
-        if styles.shape.rank == 2:
-            styles = tf.tile(styles[:, None], [1, self.num_styles, 1])
-        elif styles.shape[1] != self.num_styles:
-            raise ValueError(f"expected {self.num_styles} styles per image, got {styles.shape[1]}")
+        styles = self.styles_by_place(styles)
         batch_size = tf.shape(styles)[0] if styles.shape[0] is None else styles.shape[0]
         features = tf.tile(tf.cast(self.constant, self.compute_dtype), [batch_size, 1, 1, 1])
         images = self.synthesis((features, styles), noise_seed=noise_seed, places=places)

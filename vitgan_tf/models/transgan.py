@@ -162,11 +162,8 @@ class TransGANGenerator(StyleGenerator):
         places: Places | None = None,
     ) -> tf.Tensor:
         """See `StyleGenerator.synthesize`; training, noise_seed and places change nothing here."""
-        if styles.shape.rank == 3:
-            if styles.shape[1] != self.num_styles:
-                raise ValueError(f"expected {self.num_styles} style per image, got {styles.shape[1]}")
-            styles = styles[:, 0]
-        tokens = self.from_latents(tf.cast(styles, self.compute_dtype))
+        latents = self.styles_by_place(styles)[:, 0]
+        tokens = self.from_latents(tf.cast(latents, self.compute_dtype))
         tokens = tf.reshape(tokens, [-1, self.lowest_resolution**2, self.embed_dim])
         images = None
         stages = zip(self.resolutions, self.positions, self.blocks, self.to_image)

@@ -53,6 +53,7 @@ def rows(tmp_path):
     second = [
         _cell(tmp_path, "b", 0, {0: 80.0, STEPS: 33.25}, [1.0] * 10, spike=1.0, digits_is=2.0),
         _cell(tmp_path, "b", 1, {0: 80.0, 50: 60.0}),
+        Cell("b", 2, (), str(tmp_path / "b" / "seed_2")),
     ]
     third = [Cell("c", seed, (), str(tmp_path / "c" / f"seed_{seed}")) for seed in (0, 1)]
     names = zip(("method", "other", "third"), (first, second, third), ("6.66", "12.7", ""))
@@ -69,7 +70,7 @@ def test_markdown(rows, tmp_path):
     # A median of 2, and 4 twice over it.
     assert body[0][6:] == ["2", "4", "6.66"]
     # One seed is not finished, and has no spread.
-    assert body[1][:5] == ["other", "33.25", "33.25", "2", "55"] and body[1][6:] == ["1", "1", "12.7"]
+    assert body[1][:5] == ["other", "33.25 (1 of 3 seeds)", "33.25", "2", "55"] and body[1][6:] == ["1", "1", "12.7"]
     assert body[2] == ["third", "not finished", *[""] * 7]
 
 

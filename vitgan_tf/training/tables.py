@@ -97,6 +97,7 @@ def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_ste
     name = _inception_score(distance, finished[0])
     mean, deviation = mean_and_deviation(distances)
     spread = f" ± {deviation:.2g}" if len(distances) > 1 else ""
+    missing = f" ({len(finished)} of {len(row.cells)} seeds)" if len(finished) < len(row.cells) else ""
     norms = [_gradient_norms(events[cell], total_steps) for cell in finished]
 
     def formatted(function: Callable[[list[float]], float], values: list[float | None]) -> str:
@@ -104,7 +105,7 @@ def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_ste
         return f"{function(known):.3g}" if known else ""
 
     return [
-        f"{mean:.4g}{spread}",
+        f"{mean:.4g}{spread}{missing}",
         ", ".join(f"{value:.4g}" for value in distances),
         f"{statistics.fmean(scores_at(finished, total_steps, name)):.4g}" if name else "",
         formatted(max, [_median(events[cell], "images_per_second") for cell in finished]),
@@ -157,7 +158,8 @@ def _picture(
     for index, row in enumerate(rows):
         colour = f"C{index % 10}"
         style = {"color": colour, "linestyle": "-" if index < 10 else "--", "linewidth": 1.5}
-        curves = [_distances(cell, distance) for cell in row.cells]
+        curves = [curve for curve in (_distances(cell, distance) for cell in row.cells) if curve]
+        # While runs are unfinished: what all that have begun have reached.
         steps = sorted(step for step in set().union(*curves) if all(step in curve for curve in curves))
         if steps:
             values = np.array([[curve[step] for step in steps] for curve in curves])

@@ -80,6 +80,8 @@ def test_a_line_after_a_piece_of_one_is_a_line_of_its_own(tmp_path, caplog):
     with caplog.at_level("WARNING", logger="absl"):
         assert [line["step"] for line in read_json_lines(str(path))] == [1, 5, 6]
     assert [record.getMessage() for record in caplog.records] == [f"{path}: line 2 is damaged and left out"]
+    path.write_text('[{"step": 1}]\n3\n{"step": 2}\nnull\n')
+    assert read_json_lines(str(path)) == [{"step": 2}]
 
 
 def test_what_json_does_not_know_is_not_written(tmp_path):

@@ -46,13 +46,20 @@ def append_json_line(path: str, values: dict[str, Any]) -> None:
 
 
 def read_json_lines(path: str) -> list[dict[str, Any]]:
-    """The values of a file of JSON lines; one that was cut off while it was written is left out, with a warning."""
+    """The objects of a file of JSON lines.
+
+    A line that is none, for example as it was cut off while it was written, is left out with a warning.
+    """
     lines = []
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                lines.append(json.loads(line))
+                value = json.loads(line)
             except (ValueError, RecursionError):
+                value = None
+            if isinstance(value, dict):
+                lines.append(value)
+            else:
                 logging.warning("%s: line %d is damaged and left out", path, number)
     return lines
 

@@ -124,6 +124,21 @@ def test_a_run_that_has_only_begun(tmp_path):
     assert "{&quot;step&quot;: 9}" in page
 
 
+def test_the_best_score_is_one_of_the_training(tmp_path):
+    directory, _ = _begun(tmp_path / "run")
+    for step, source, value in (
+        (5, "training", 30.0),
+        (10, "training", 20.0),
+        (15, "training", 25.0),
+        (15, "evaluate", 1.0),
+    ):
+        directory.append_metrics({"step": step, "source": source, "digits_fd": value})
+    report.write_report(directory.path, str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert "<td>best digits_fd</td><td>20 at step 10</td>" in page
+    assert "<td>digits_fd</td><td>25 at step 15</td>" in page
+
+
 def test_of_many_pictures_some_are_shown(tmp_path):
     directory, _ = _begun(tmp_path)
     for step in range(101):

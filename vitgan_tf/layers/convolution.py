@@ -65,7 +65,7 @@ def repeat_pixels(images: tf.Tensor, factor: int) -> tf.Tensor:
 def _resampled(images: tf.Tensor, up: int = 1, down: int = 1, padding: tuple[int, int] = (0, 0)) -> tf.Tensor:
     """upfirdn2d with [1, 3, 3, 1] along each axis, as a product with a matrix.
 
-    A sum of shifted images says the same; but on CPUs its gradient took twenty times as long.
+    A sum of shifted images says the same, but on CPUs its gradient takes far longer.
     """
     height, width, channels = images.shape[1:]
     rows, columns = (

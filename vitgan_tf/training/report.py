@@ -146,7 +146,8 @@ def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[
     ]
     distance = distance_name(lines)
     if distance:
-        trained = [line for line in lines if distance in line]
+        # Those of tools/evaluate.py may be of other images, or have other numbers of them.
+        trained = [line for line in lines if line.get("source") == "training" and distance in line]
         best = min(trained, key=lambda line: line[distance])
         rows.append((distance, f"{trained[-1][distance]:.4g} at step {trained[-1]['step']}"))
         rows.append((f"best {distance}", f"{best[distance]:.4g} at step {best['step']}"))

@@ -129,7 +129,9 @@ def main(_):
     except OSError as error:
         raise UserError(f"cannot write {folder!r} ({error.strerror}): choose another --output_dir") from error
     if failed:
-        raise UserError(f"{len(failed)} runs ended with an error; the first says why in {failed[0].log_path}")
+        raise UserError(
+            f"{len(failed)} runs ended with an error; the first, in {failed[0].log_path}: {failed[0].last_words()}"
+        )
 
 
 def _cell(

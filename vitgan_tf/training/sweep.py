@@ -41,6 +41,11 @@ class Cell:
     def log_path(self) -> str:
         return os.path.join(self.model_dir, "log.txt")
 
+    def last_words(self) -> str:
+        """The last line of its log."""
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return "".join(file.read().strip().splitlines()[-1:])
+
     def metrics(self) -> list[dict]:
         """The lines of metrics.jsonl so far."""
         path = os.path.join(self.model_dir, "metrics.jsonl")

@@ -153,13 +153,14 @@ def _picture(
     # Imported where it is used: it takes a second.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 5), layout="constrained")
+    figure = Figure(figsize=(13, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for index, row in enumerate(rows):
         colour = f"C{index % 10}"
         style = {"color": colour, "linestyle": "-" if index < 10 else "--", "linewidth": 1.5}
         curves = [curve for curve in (_distances(cell, distance) for cell in row.cells) if curve]
-        # While runs are unfinished: what all that have begun have reached.
+        # Of unfinished runs, which count if none is finished, those steps that all that have begun have reached.
+        curves = [curve for curve in curves if total_steps in curve] or curves
         steps = sorted(step for step in set().union(*curves) if all(step in curve for curve in curves))
         if steps:
             values = np.array([[curve[step] for step in steps] for curve in curves])
@@ -169,7 +170,7 @@ def _picture(
         if row.cells[0] in events:
             _, largest = _norms_by_step(events[row.cells[0]])
             steps = sorted(largest)
-            right.plot(steps, [largest[step] for step in steps], label=row.name, **{**style, "linewidth": 0.8})
+            right.plot(steps, [largest[step] for step in steps], **{**style, "linewidth": 0.8})
     left.set(xlabel="kimg", ylabel=distance, yscale="log", title=f"{distance}: mean and range over the seeds")
     right.set(
         xlabel="step", ylabel=GRADIENT_NORM, yscale="log", title="Norm of the discriminator's gradients, one seed"
@@ -177,8 +178,8 @@ def _picture(
     right.set_xlim(0, total_steps)
     for axes in (left, right):
         axes.grid(alpha=0.3, which="both")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="small")
+    handles = dict(zip(*reversed(left.get_legend_handles_labels())))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize="small")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     return content.getvalue()

@@ -14,7 +14,7 @@ import os
 from absl import flags
 
 from vitgan_tf import command_line
-from vitgan_tf.config import ExperimentConfig, differences, override
+from vitgan_tf.config import ConfigError, ExperimentConfig, differences, override, unused_sections
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one
 from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS, preset
@@ -71,7 +71,7 @@ TABLES = {
     "stability": STABILITY_ROWS,
 }
 
-# So that a table of six rows ends in about an hour on two cores.
+# A quarter of an hour to an hour for a seed of a table on two cores.
 DIGITS_FIELDS = {"train.total_kimg": 40.0, "log.eval_every_kimg": 10.0, "log.scalars_every_steps": 10}
 
 command_line.define_config_flags()
@@ -113,7 +113,7 @@ def main(_):
                 cell = cells.setdefault(cell.model_dir, cell)
                 configs[cell] = config
                 rows.setdefault((table, name), []).append(cell)
-    command_line.import_tensorflow()
+    _import_tensorflow()
     config = next(iter(configs.values()))
     try:
         with only_one(folder):
@@ -122,16 +122,38 @@ def main(_):
             if config.data.dataset == "digits":
                 _share_classifier(config, list(configs), folder)
             failed = sweep.run_cells(list(configs), config.total_steps, FLAGS.jobs)
-            for table in tables:
-                print(_write(table, [(name, rows[table, name]) for name, _ in TABLES[table]], config, folder))
+            texts = [
+                _write(table, [(name, rows[table, name]) for name, _ in TABLES[table]], config, folder)
+                for table in tables
+            ]
     except BlockingIOError as error:
         raise UserError(f"another process is at work in {folder!r}") from error
     except OSError as error:
         raise UserError(f"cannot write {folder!r} ({error.strerror}): choose another --output_dir") from error
+    print("\n".join(texts))
     if failed:
         raise UserError(
             f"{len(failed)} runs ended with an error; the first, in {failed[0].log_path}: {failed[0].last_words()}"
         )
+
+
+def _import_tensorflow() -> None:
+    """Without GPUs: this process would take the memory of those that train."""
+
+    def hide() -> None:
+        import tensorflow
+
+        tensorflow.config.set_visible_devices([], "GPU")
+
+    command_line.import_tensorflow(hide)
+
+
+def _preset(image_size: int | None, networks: dict[str, str]) -> ExperimentConfig | None:
+    """The preset with these networks; None where they cannot draw its images."""
+    try:
+        return preset(FLAGS.dataset, image_size=image_size, **networks)
+    except ConfigError:
+        return None
 
 
 def _cell(
@@ -141,7 +163,7 @@ def _cell(
     image_size = fields.get("data.image_size") if FLAGS.dataset == "folder" else None
     changed = preset(FLAGS.dataset, image_size=image_size, **networks)
     # Rows of several tables that are the same have one run: that of the first variant that is like it.
-    same = (name for name in VARIANTS if preset(FLAGS.dataset, name, image_size) == changed)
+    same = (name for name in VARIANTS if _preset(image_size, {"variant": name}) == changed)
     default = command_line.DEFAULT_VARIANT
     name = next(same, f"g_{networks.get('generator', default)}-d_{networks.get('discriminator', default)}")
     model_dir = os.path.join(folder, name, f"seed_{seed}")
@@ -158,13 +180,13 @@ def _cell(
 
 def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:
     """A run that is finished is not started again, and would not notice that it is another one."""
-    from vitgan_tf.training.run_directory import read_run
+    from vitgan_tf.training.run_directory import FREE_TO_CHANGE, read_run
 
     try:
         config, _ = read_run(cell.model_dir)
     except FileNotFoundError:
         return
-    changed = differences(config, wanted, ("train.total_kimg", "train.microbatch", "train.xla", "log.", "eval."))
+    changed = differences(config, wanted, FREE_TO_CHANGE + unused_sections(wanted))
     if changed:
         raise UserError(
             f"{cell.model_dir!r} holds a run of another configuration ({'; '.join(changed)}): "

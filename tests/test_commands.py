@@ -223,7 +223,7 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     trained = _metrics(tmp_path / "vitgan" / "seed_0")
     assert [line["step"] for line in trained] == [0, 2]
     lines = (tmp_path / "generator.md").read_text().splitlines()[2:]
-    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 |  | 0 |  |  | 11.3 |"
+    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 |  |  |  |  | 11.3 |"
     assert lines[5].startswith(f"| (C) modulate, Fourier | {trained[-1]['digits_fd']:.4g} |")
     with open(tmp_path / "generator.csv", newline="") as file:
         table = list(csv.DictReader(file))

@@ -232,3 +232,9 @@ def test_every_field_has_a_sentence_and_is_read():
     for path, field, _ in field_paths():
         assert len(field.metadata["help"]) > 5, path
         assert f".{field.name}" in source, f"{path} is never read"
+
+
+def test_fields_of_the_baselines_leave_the_short_names_of_the_others():
+    """--latent_dim and --width are those of the ViT and the ResNet."""
+    names = [path.split(".")[1] for path, _, _ in field_paths()]
+    assert names.count("latent_dim") == names.count("width") == 1

@@ -233,7 +233,7 @@ class ResNetConfig(_Section):
 class TransGANConfig(_Section):
     """Sizes of TransGAN's networks (Jiang et al. 2021): by default those of its CIFAR-10 model."""
 
-    latent_dim: int = _field("size of the latent z", default=256, minimum=1)
+    z_dim: int = _field("size of the latent z", default=256, minimum=1)
     embed_dim: int = _field("token width of the generator at its lowest resolution", default=1024, minimum=1)
     num_blocks: tuple[int, ...] = _field(
         "transformer blocks of the generator at its lowest resolution, at the next one, and so on; the last number "
@@ -254,7 +254,7 @@ class TransGANConfig(_Section):
 class BigGANConfig(_Section):
     """Size of BigGAN's networks (Brock et al. 2019): by default those of its CIFAR-10 model."""
 
-    width: int = _field("features at every resolution, of both networks", default=256, minimum=1)
+    features: int = _field("features at every resolution, of both networks", default=256, minimum=1)
     chunk_dim: int = _field("numbers of the latent z for each place in which it enters", default=32, minimum=1)
 
 
@@ -581,6 +581,12 @@ def from_dict(values: dict[str, dict[str, Any]]) -> ExperimentConfig:
         return ExperimentConfig(**{name: sections[name](**fields) for name, fields in values.items()})
     except (KeyError, TypeError) as error:
         raise ConfigError(f"not a configuration of this version: {error}") from error
+
+
+def unused_sections(config: ExperimentConfig) -> tuple[str, ...]:
+    """Prefixes of the paths of those baselines' sections that neither network of a configuration reads."""
+    used = (config.generator.architecture, config.discriminator.architecture)
+    return tuple(f"{name}." for name in (*GENERATORS, *DISCRIMINATORS) if name != "vit" and name not in used)
 
 
 def differences(old: ExperimentConfig, new: ExperimentConfig, ignored: tuple[str, ...] = ()) -> list[str]:

@@ -88,14 +88,14 @@ def digits() -> ExperimentConfig:
         stylegan2=StyleGAN2Config(style_dim=96, channel_base=1024, channel_max=96),
         resnet=ResNetConfig(width=48),
         transgan=TransGANConfig(
-            latent_dim=96,
+            z_dim=96,
             embed_dim=96,
             num_blocks=(2, 1),
             num_heads=2,
             discriminator_embed_dim=64,
             discriminator_blocks=2,
         ),
-        biggan=BigGANConfig(width=48),
+        biggan=BigGANConfig(features=48),
         log=LogConfig(eval_every_kimg=25.0, samples_every_kimg=12.5, checkpoint_every_kimg=12.5),
         eval=EvalConfig(num_generated=10_000),
     )
@@ -113,7 +113,7 @@ def tiny() -> ExperimentConfig:
         stylegan2=StyleGAN2Config(style_dim=16, channel_base=64, channel_max=8),
         resnet=ResNetConfig(width=8),
         transgan=TransGANConfig(
-            latent_dim=16,
+            z_dim=16,
             embed_dim=32,
             num_blocks=(1, 1),
             lowest_resolution=4,
@@ -121,7 +121,7 @@ def tiny() -> ExperimentConfig:
             discriminator_embed_dim=16,
             discriminator_blocks=1,
         ),
-        biggan=BigGANConfig(width=8, chunk_dim=8),
+        biggan=BigGANConfig(features=8, chunk_dim=8),
         log=LogConfig(
             scalars_every_steps=5,
             samples_every_kimg=0.08,

@@ -35,6 +35,7 @@ CASES = [
     (attention.RelativeMultiHeadAttention, {"num_heads": 2, "grid_size": 2}, [(2, 4, 4)]),
     (attention.L2MultiHeadAttention, {"num_heads": 2, "normalization": "isn"}, [(2, 3, 4)]),
     (normalization.LayerNorm, {"epsilon": 1e-4}, [(2, 3, 4)]),
+    (normalization.BatchNorm, {"momentum": 0.5, "epsilon": 1e-4, "has_affine": True}, [(2, 4, 6, 3)]),
     (modulation.SelfModulatedLayerNorm, {"epsilon": 1e-2}, [(2, 3, 4), (2, 6)]),
     (modulation.ModulatedDense, {"units": 5, "activation": "leaky_relu"}, [(3, 4), (2, 6)]),
     (coordinates.FourierEmbedding, {"embed_dim": 6}, [(7, 2)]),

@@ -166,3 +166,17 @@ def test_a_damaged_line_of_scores_is_left_out(tmp_path, line):
     assert [step for step in range(9) if directory.has_metrics_of(step)] == [0, 5]
     directory.drop_metrics_after(5)
     assert path.read_bytes() == whole
+
+
+def test_sections_that_no_network_reads_may_differ(tmp_path):
+    """A run from before there was a baseline goes on."""
+    config = preset("tiny", "stylegan2_d")
+    RunDirectory(str(tmp_path), config)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    for section in ("resnet", "transgan", "biggan"):
+        del content["config"][section]
+    path.write_text(json.dumps(content))
+    RunDirectory(str(tmp_path), override(config, {"resnet.width": 7, "transgan.z_dim": 7}))
+    with pytest.raises(UserError, match=r"stylegan2\.group_size: 4 -> 2"):
+        RunDirectory(str(tmp_path), override(config, {"stylegan2.group_size": 2}))

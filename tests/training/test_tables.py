@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from vitgan_tf.errors import UserError
 from vitgan_tf.training.summaries import Summaries
 from vitgan_tf.training.sweep import Cell
 from vitgan_tf.training.tables import Row, write_table
@@ -137,3 +138,11 @@ def test_picture(rows, tmp_path, monkeypatch):
     with Image.open(tmp_path / "main.png") as image:
         assert image.size == (1300, 600)
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+
+
+@pytest.mark.parametrize("field", ["real_fingerprint", "num_generated"])
+def test_scores_that_do_not_compare_are_refused(tmp_path, field):
+    cells = [_cell(tmp_path, "a", seed, {STEPS: 1.0}, **{field: 2000 + seed}) for seed in (0, 1)]
+    with pytest.raises(UserError, match=f"evaluated in different ways .{field}: 2000, 2001"):
+        write_table(str(tmp_path / "main"), [Row("a", tuple(cells))], STEPS, BATCH_SIZE)
+    assert not (tmp_path / "main.md").exists()

@@ -1,4 +1,4 @@
-"""Layer normalisation with learned gain, and normalisation without."""
+"""Normalisation of features: of a token, of a pixel, and over a batch."""
 
 from __future__ import annotations
 
@@ -38,3 +38,70 @@ class LayerNorm(tf.keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+class BatchNorm(tf.keras.layers.Layer):
+    """(x - mean) / sqrt(variance + epsilon), per feature, optionally with gain and offset      (Ioffe, Szegedy 2015)
+
+    With training=True, mean and variance are those of the batch of all replicas, over all its pixels, and are taken
+    into the moving averages that are used otherwise: average <- momentum * average + (1 - momentum) * statistic, but
+    for statistics that are not finite. They are float32, the variance with divisor n.
+
+    `tf.keras.layers.BatchNormalization` has averages of each replica's own, which one process of several cannot save,
+    and variances as differences of squares, which can be negative.
+
+    Call: (batch, height, width, features) -> the same.
+
+    Args:
+      momentum: see above.
+      epsilon: see above.
+      has_affine: learned gain, 1 at the start, and offset, 0.
+    """
+
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, has_affine: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.has_affine = has_affine
+
+    def build(self, input_shape):
+        def add(name: str, value: str, **kwargs) -> tf.Variable:
+            return self.add_weight(
+                name=name, shape=input_shape[-1:], initializer=value, experimental_autocast=False, **kwargs
+            )
+
+        # Every replica computes the same: any one of them may be kept.
+        state = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        self.moving_mean, self.moving_variance = (
+            add("moving_mean", "zeros", **state),
+            add("moving_variance", "ones", **state),
+        )
+        self.gamma, self.beta = (add("gamma", "ones"), add("beta", "zeros")) if self.has_affine else (None, None)
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        x = widened(inputs)
+        mean, variance = self.moving_mean, self.moving_variance
+        if training:
+            mean = _mean_over_replicas(tf.reduce_mean(x, axis=[0, 1, 2]))
+            variance = _mean_over_replicas(tf.reduce_mean(tf.square(x - mean), axis=[0, 1, 2]))
+            for average, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                statistic = tf.where(tf.math.is_finite(statistic), statistic, average)
+                average.assign(self.momentum * average + (1.0 - self.momentum) * statistic)
+        x = (x - mean) * tf.math.rsqrt(variance + self.epsilon)
+        return tf.cast(x * self.gamma + self.beta if self.has_affine else x, inputs.dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "has_affine": self.has_affine,
+        }
+
+
+def _mean_over_replicas(x: tf.Tensor) -> tf.Tensor:
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return x
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, x)

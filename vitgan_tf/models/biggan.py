@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from vitgan_tf.layers.convolution import repeat_pixels
+from vitgan_tf.layers.normalization import BatchNorm
 from vitgan_tf.layers.spectral import ISNConv2D, ISNDense
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.randomness import Places
@@ -12,19 +13,12 @@ from vitgan_tf.randomness import Places
 LOWEST_RESOLUTION = 4
 
 
-def _batch_norm(name: str, epsilon: float = 1e-5, has_affine: bool = False) -> tf.keras.layers.BatchNormalization:
-    """Statistics over all replicas' images; averages of them, as the field has them, over some ten batches."""
-    return tf.keras.layers.BatchNormalization(
-        momentum=0.9, epsilon=epsilon, center=has_affine, scale=has_affine, synchronized=True, name=name
-    )
-
-
 class ConditionalBatchNorm(tf.keras.layers.Layer):
     """Batch normalisation whose gain and offset are linear in a part of z      (Brock et al. 2019, appendix B)
 
     out = (1 + z W_g) (x - mean) / sqrt(variance + epsilon) + z W_b
 
-    mean and variance over the batch and all pixels with training=True, otherwise their moving averages. W_g and W_b
+    mean and variance are those of `BatchNorm`: of the batch with training=True, else moving averages. W_g and W_b
     have spectral norm 1.
 
     Call: (features (batch, height, width, units), z (batch, chunk_dim)) -> shape of features.
@@ -36,7 +30,7 @@ class ConditionalBatchNorm(tf.keras.layers.Layer):
 
     def build(self, input_shape):
         features_shape, latents_shape = input_shape
-        self.norm = _batch_norm("norm", self.epsilon)
+        self.norm = BatchNorm(epsilon=self.epsilon, name="norm")
         self.norm.build(features_shape)
         self.gain, self.offset = (
             ISNDense(features_shape[-1], use_bias=False, normalization="sn", name=name) for name in ("gain", "offset")
@@ -138,7 +132,7 @@ class BigGANGenerator(StyleGenerator):
         self.mapping = tf.keras.layers.Identity(name="mapping", dtype=self.variable_dtype)
         self.from_latents = ISNDense(LOWEST_RESOLUTION**2 * width, normalization="sn", name="from_latents")
         self.blocks = [UpsamplingBlock(width, name=f"block_{index}") for index in range(num_blocks)]
-        self.norm = _batch_norm("norm", has_affine=True)
+        self.norm = BatchNorm(has_affine=True, name="norm")
         self.to_image = ISNConv2D(num_channels, normalization="sn", name="to_image")
 
     def build(self, input_shape):

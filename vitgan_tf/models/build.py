@@ -35,13 +35,13 @@ def build_generator(config: ExperimentConfig) -> tf.keras.Model:
             "mapping_lr_multiplier": own.mapping_lr_multiplier,
         },
         "transgan": {
-            "latent_dim": transgan.latent_dim,
+            "latent_dim": transgan.z_dim,
             "embed_dim": transgan.embed_dim,
             "num_heads": transgan.num_heads,
             "num_blocks": transgan.num_blocks,
             "lowest_resolution": transgan.lowest_resolution,
         },
-        "biggan": dataclasses.asdict(config.biggan),
+        "biggan": {"width": config.biggan.features, "chunk_dim": config.biggan.chunk_dim},
     }
     name = own.architecture
     generator = classes[name](data.image_size, data.num_channels, **arguments[name], name="generator")
@@ -74,7 +74,7 @@ def build_discriminator(config: ExperimentConfig) -> tf.keras.Model:
             "num_heads": transgan.num_heads,
             "num_blocks": transgan.discriminator_blocks,
         },
-        "biggan": {"width": config.biggan.width},
+        "biggan": {"width": config.biggan.features},
     }
     name = own.architecture
     discriminator = classes[name](data.image_size, data.num_channels, **arguments[name], name="discriminator")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from vitgan_tf.layers.normalization import BatchNorm
+
 
 def ema_beta(images_seen: tf.Tensor, batch_size: int, halflife_kimg: float, rampup: float) -> tf.Tensor:
     """Factor by which the average keeps its value in a step: 0.5^(batch_size / half-life in images).
@@ -32,31 +34,24 @@ def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor
     The other variables are copied. On several replicas, each computes its own copy from its own copy of the network:
     these are equal, and so are the averages, without any communication.
     """
-    # Statistics are each replica's own variables, which a strategy cannot update for it.
-    for mean, statistic in zip(_batch_statistics(average), _batch_statistics(network)):
-        mean.assign_add((1.0 - beta) * (statistic - mean))
-    ours, theirs = (
-        [variable for variable in model.non_trainable_variables if not _is_among(variable, _batch_statistics(model))]
-        for model in (average, network)
-    )
+    statistics = {id(variable) for variable in _batch_statistics(network)}
 
     def update_all(strategy: tf.distribute.Strategy, rate: tf.Tensor) -> None:
         for mean, weight in zip(average.trainable_variables, network.trainable_variables):
             strategy.extended.update(mean, _move_towards, args=(weight, rate), group=False)
-        for mean, weight in zip(ours, theirs):
-            strategy.extended.update(mean, _copy, args=(weight,), group=False)
+        for mean, weight in zip(average.non_trainable_variables, network.non_trainable_variables):
+            if id(weight) in statistics:
+                strategy.extended.update(mean, _move_towards, args=(weight, rate), group=False)
+            else:
+                strategy.extended.update(mean, _copy, args=(weight,), group=False)
 
     tf.distribute.get_replica_context().merge_call(update_all, args=(1.0 - beta,))
 
 
 def _batch_statistics(network: tf.keras.Model) -> list[tf.Variable]:
     """Moving averages of means and variances."""
-    layers = (layer for layer in network.submodules if isinstance(layer, tf.keras.layers.BatchNormalization))
+    layers = (layer for layer in network.submodules if isinstance(layer, BatchNorm))
     return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
-
-
-def _is_among(variable: tf.Variable, others: list[tf.Variable]) -> bool:
-    return any(variable is other for other in others)
 
 
 def _move_towards(mean: tf.Variable, weight: tf.Tensor, rate: tf.Tensor) -> None:

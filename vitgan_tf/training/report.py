@@ -146,12 +146,16 @@ def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[
     ]
     distance = distance_name(lines)
     if distance:
-        # Those of tools/evaluate.py may be of other images, or have other numbers of them.
-        trained = [line for line in lines if line.get("source") == "training" and distance in line]
+        trained = [line for line in _of_training(lines) if distance in line]
         best = min(trained, key=lambda line: line[distance])
         rows.append((distance, f"{trained[-1][distance]:.4g} at step {trained[-1]['step']}"))
         rows.append((f"best {distance}", f"{best[distance]:.4g} at step {best['step']}"))
     return _table((), rows)
+
+
+def _of_training(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those of tools/evaluate.py may be of other images, or have other numbers of them."""
+    return [line for line in lines if line.get("source", "training") == "training"]
 
 
 def _divergence(run_dir: str) -> str:
@@ -212,7 +216,7 @@ def _curves(
     charts = []
     distance = distance_name(lines)
     if distance:
-        curve = {line["step"]: line[distance] for line in lines if line.get("source") == "training"}
+        curve = {line["step"]: line[distance] for line in _of_training(lines) if distance in line}
         charts.append((distance, {distance: curve}, True))
     for title, names, is_logarithmic in CHARTS:
         curves = {name: scalars[name] for name in names if name in scalars}

@@ -14,12 +14,12 @@ from typing import Any
 import tensorflow as tf
 
 import vitgan_tf
-from vitgan_tf.config import ExperimentConfig, differences, from_dict
+from vitgan_tf.config import ExperimentConfig, differences, from_dict, unused_sections
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line, only_one, write_atomically
 
 # These may change when a run goes on: they do not alter what its steps compute, but for rounding.
-_FREE_TO_CHANGE = (
+FREE_TO_CHANGE = (
     "train.total_kimg",
     "train.microbatch",
     "train.steps_per_execution",
@@ -56,9 +56,9 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
 
 
 def distance_name(lines: Iterable[Mapping[str, Any]]) -> str | None:
-    """The Frechet distance in the training's lines of metrics.jsonl: digits_fd, fid5k, ...; None without any."""
+    """The Frechet distance in the training's lines of metrics.jsonl: digits_fd, fid5k...; None without any."""
     names = [name for line in lines if line.get("source", "training") == "training" for name in line]
-    return next((name for name in names if re.fullmatch(r"digits_fd|fid\w*", name)), None)
+    return next((name for name in names if re.fullmatch(r"\w+_fd|fid\w*", name)), None)
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ class RunDirectory:
         if not os.path.exists(self._config_path):
             return
         old, old_data = read_run(self.path)
-        changed = differences(old, config, _FREE_TO_CHANGE)
+        changed = differences(old, config, FREE_TO_CHANGE + unused_sections(config))
         if changed:
             raise UserError(
                 f"{self.path!r} holds a run of another configuration ({'; '.join(changed)}): "

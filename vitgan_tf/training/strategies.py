@@ -223,7 +223,7 @@ def _widest_activations(config: ExperimentConfig) -> int:
     if network.architecture == "resnet":
         return size**2 * config.resnet.width
     if network.architecture == "biggan":
-        return size**2 * config.biggan.width
+        return size**2 * config.biggan.features
     if network.architecture == "transgan":
         tokens = (size // config.transgan.patch_size) ** 2
         return tokens * max(tokens * config.transgan.num_heads, 4 * config.transgan.discriminator_embed_dim)

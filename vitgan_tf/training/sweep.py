@@ -83,17 +83,25 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
     waiting = [cell for cell in cells if not cell.is_finished(total_steps)]
     logging.info("%d cells, %d of them finished before", len(cells), len(cells) - len(waiting))
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    # Threads within an operation, and operations side by side.
-    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": threads, "TF_NUM_INTEROP_THREADS": threads}
+    # Threads within an operation, and operations side by side; runs at the same time share a GPU's memory.
+    environment = {
+        **os.environ,
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": threads,
+    }
     failed, running = [], {}
     done, started = 0, time.time()
-    before = signal.signal(signal.SIGTERM, _stop)
+    stopped: list[int] = []  # raised in the handler, it could come between the start of a run and its note
+    before = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 cell = waiting.pop(0)
                 running[cell] = _start(cell, environment)
             time.sleep(_POLL_SECONDS)
+            if stopped:
+                raise Interrupted(stopped[0], "stopped by SIGTERM: the same command goes on from there")
             for cell in [cell for cell, process in running.items() if process.poll() is not None]:
                 code = running.pop(cell).returncode
                 done += 1
@@ -109,10 +117,6 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
             process.wait()
         signal.signal(signal.SIGTERM, before)
     return failed
-
-
-def _stop(number: int, _) -> None:
-    raise Interrupted(number, "stopped by SIGTERM: the same command goes on from there")
 
 
 def _start(cell: Cell, environment: dict[str, str]) -> subprocess.Popen:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from vitgan_tf.errors import UserError
 from vitgan_tf.files import write_atomically
 from vitgan_tf.training.run_directory import distance_name
 from vitgan_tf.training.summaries import Events, read_events
@@ -20,6 +21,8 @@ from vitgan_tf.training.sweep import Cell, mean_and_deviation, scores_at
 GRADIENT_NORM = "d_gradient_norm"
 # Of the run, in which gradients are large in any network.
 _WARM_UP = 0.1
+# What evaluations must have in common to be compared.
+_PROTOCOL = ("real_fingerprint", "num_real", "num_generated", "extractor_sha256")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,17 +59,36 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
 
     Returns:
       The Markdown.
+
+    Raises:
+      UserError: the scores are of different real images, or were made with different numbers of images or networks.
     """
     lines = [line for row in rows for cell in row.cells for line in cell.training_metrics()]
     distance = distance_name(lines) or "distance"
+    _check_protocol(path, [cell for row in rows for cell in row.cells], total_steps)
+    # Without their pictures, which would fill the memory.
     events = {
-        cell: read_events(cell.model_dir) for row in rows for cell in row.cells if os.path.isdir(cell.model_dir)
+        cell: dataclasses.replace(read_events(cell.model_dir), pictures={})
+        for row in rows
+        for cell in row.cells
+        if os.path.isdir(cell.model_dir)
     }
     markdown = _markdown(rows, distance, events, total_steps, published)
     write_atomically(f"{path}.md", markdown.encode())
     write_atomically(f"{path}.csv", _csv(rows).encode())
     write_atomically(f"{path}.png", _picture(rows, distance, events, total_steps, batch_size))
     return markdown
+
+
+def _check_protocol(path: str, cells: Sequence[Cell], step: int) -> None:
+    for field in _PROTOCOL:
+        lines = [line for cell in cells for line in cell.training_metrics() if line["step"] == step and field in line]
+        values = dict.fromkeys(str(line[field]) for line in lines)
+        if len(values) > 1:
+            raise UserError(
+                f"the runs of {path!r} were evaluated in different ways ({field}: {', '.join(values)}): make them "
+                "anew in another --output_dir"
+            )
 
 
 def _inception_score(distance: str, cell: Cell) -> str | None:
@@ -109,7 +131,7 @@ def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_ste
         ", ".join(f"{value:.4g}" for value in distances),
         f"{statistics.fmean(scores_at(finished, total_steps, name)):.4g}" if name else "",
         formatted(max, [_median(events[cell], "images_per_second") for cell in finished]),
-        formatted(min, [events[cell].seconds / 60 for cell in finished]),
+        formatted(min, [events[cell].seconds / 60 or None for cell in finished]),
         formatted(statistics.fmean, [median for median, _ in norms]),
         formatted(statistics.fmean, [largest / median if median else None for median, largest in norms]),
     ]

@@ -83,15 +83,17 @@ def define_config_flags() -> None:
     flags.DEFINE_string(
         "variant",
         DEFAULT_VARIANT,
-        "Row of the paper's tables, as changes to the preset: vitgan, the method; vanilla_vit; g_*, where the style "
-        "enters the generator and what draws its pixels; d_*, what regularises the discriminator, with or without "
-        f"augmentation and overlap. There are: {', '.join(VARIANTS)}.",
+        "Row of the paper's tables, as changes to the preset: vitgan, the method; vanilla_vit, stylegan2, transgan and "
+        "biggan, baselines; stylegan2_d, StyleGAN2's discriminator; g_*, where the style enters the generator and what "
+        "draws its pixels; d_*, what regularises the discriminator, with or without augmentation and overlap. There "
+        f"are: {', '.join(VARIANTS)}.",
     )
     for network, names in (("generator", GENERATORS), ("discriminator", DISCRIMINATORS)):
         flags.DEFINE_string(
             network,
             DEFAULT_VARIANT,
-            f"The {network}, with what regularises it: vitgan, the method; vit, without it; or a baseline. "
+            f"The {network}, with its regulariser, loss and learning rate: vitgan, the method; vit, without it; or a "
+            "baseline. "
             f"There are: {', '.join(names)}.",
         )
     define_field_flags()
@@ -230,7 +232,7 @@ def fields_from_flags() -> dict[str, Any]:
 def run(main: Callable[[Sequence[str]], None], takes_arguments: bool = False) -> None:
     """Runs a command: parses flags, calls main(arguments), turns a user's mistakes into one line and exit code 1.
 
-    Ctrl-C ends with one line and exit code 130, SIGTERM in a training with 143: see docs/reliability.md.
+    Ctrl-C ends with one line and exit code 130, SIGTERM in a training or a sweep with 143: see docs/reliability.md.
 
     Args:
       main: gets sys.argv without the flags.

@@ -110,7 +110,7 @@ def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> Non
         float32 in [-1, 1].
       map_latents: latents -> styles (batch, num_styles, style_dim): the same w in every place in which the generator
         takes one, to be truncated, interpolated or mixed before `render`. num_styles is num_blocks + 1 where w
-        modulates the layer norms, otherwise 1.
+        modulates the layer norms, that of its convolutions or blocks in the baselines, otherwise 1.
       render: styles, render_scale float32 -> images float32 in [-1, 1], of round(render_scale * size) pixels; at
         scale 1 the same bits as without it. Other scales need the Fourier decoder, and are an error without it.
       generate: num_images int32, seed int32, truncation float32, render_scale float32 -> images uint8.

@@ -89,7 +89,8 @@ class TransGANGenerator(StyleGenerator):
       lowest_resolution: edge of the first map of tokens.
 
     Raises:
-      ValueError: an image_size or embed_dim that cannot be halved so often, or no num_blocks.
+      ValueError: an image_size that is no lowest_resolution doubled, an embed_dim whose quarters at further
+        resolutions num_heads does not divide, or no num_blocks.
     """
 
     num_styles = 1

@@ -85,8 +85,8 @@ def define_config_flags() -> None:
         DEFAULT_VARIANT,
         "Row of the paper's tables, as changes to the preset: vitgan, the method; vanilla_vit, stylegan2, transgan "
         "and biggan, baselines; stylegan2_d, StyleGAN2's discriminator; g_*, where the style enters the generator "
-        "and what draws its pixels; d_*, what regularises the discriminator, with or without augmentation and overlap. "
-        f"There are: {', '.join(VARIANTS)}.",
+        "and what draws its pixels; d_*, what regularises the discriminator, with or without augmentation and "
+        f"overlap. There are: {', '.join(VARIANTS)}.",
     )
     for network, names in (("generator", GENERATORS), ("discriminator", DISCRIMINATORS)):
         flags.DEFINE_string(

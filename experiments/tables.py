@@ -71,7 +71,7 @@ TABLES = {
     "stability": STABILITY_ROWS,
 }
 
-# A quarter of an hour to an hour for a seed of a table on two cores.
+# A quarter to half an hour for a seed of a table on two cores.
 DIGITS_FIELDS = {"train.total_kimg": 40.0, "log.eval_every_kimg": 10.0, "log.scalars_every_steps": 10}
 
 command_line.define_config_flags()

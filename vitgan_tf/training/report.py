@@ -20,15 +20,8 @@ from vitgan_tf.config import ExperimentConfig, differences
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import read_json_lines, write_atomically
 from vitgan_tf.presets import preset
-from vitgan_tf.training.run_directory import (
-    CONFIG,
-    DIVERGENCE,
-    METRICS,
-    SAMPLES,
-    SAVED_MODEL,
-    distance_name,
-    read_run,
-)
+from vitgan_tf.training.metrics_lines import distance_name, training_lines
+from vitgan_tf.training.run_directory import CONFIG, DIVERGENCE, METRICS, SAMPLES, SAVED_MODEL, read_run
 from vitgan_tf.training.summaries import read_events
 
 # Pictures behind one slider: a page of a long run would not open otherwise.
@@ -146,16 +139,11 @@ def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[
     ]
     distance = distance_name(lines)
     if distance:
-        trained = [line for line in _of_training(lines) if distance in line]
+        trained = [line for line in training_lines(lines) if distance in line]
         best = min(trained, key=lambda line: line[distance])
         rows.append((distance, f"{trained[-1][distance]:.4g} at step {trained[-1]['step']}"))
         rows.append((f"best {distance}", f"{best[distance]:.4g} at step {best['step']}"))
     return _table((), rows)
-
-
-def _of_training(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those of tools/evaluate.py may be of other images, or have other numbers of them."""
-    return [line for line in lines if line.get("source", "training") == "training"]
 
 
 def _divergence(run_dir: str) -> str:
@@ -216,7 +204,7 @@ def _curves(
     charts = []
     distance = distance_name(lines)
     if distance:
-        curve = {line["step"]: line[distance] for line in _of_training(lines) if distance in line}
+        curve = {line["step"]: line[distance] for line in training_lines(lines) if distance in line}
         charts.append((distance, {distance: curve}, True))
     for title, names, is_logarithmic in CHARTS:
         curves = {name: scalars[name] for name in names if name in scalars}

@@ -7,8 +7,7 @@ import dataclasses
 import json
 import os
 import platform
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -53,12 +52,6 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
         return from_dict(content["config"]), dict(content.get("data", {}))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{config_path} is not the configuration of a run ({error})") from error
-
-
-def distance_name(lines: Iterable[Mapping[str, Any]]) -> str | None:
-    """The Frechet distance in the training's lines of metrics.jsonl: digits_fd, fid5k...; None without any."""
-    names = [name for line in lines if line.get("source", "training") == "training" for name in line]
-    return next((name for name in names if re.fullmatch(r"\w+_fd|fid\w*", name)), None)
 
 
 @contextlib.contextmanager

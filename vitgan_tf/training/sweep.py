@@ -17,6 +17,7 @@ from absl import logging
 
 from vitgan_tf.errors import Interrupted
 from vitgan_tf.files import read_json_lines
+from vitgan_tf.training.metrics_lines import training_lines
 
 _POLL_SECONDS = 0.5
 
@@ -55,7 +56,7 @@ class Cell:
 
     def training_metrics(self) -> list[dict]:
         """Those lines that the training itself has written."""
-        return [line for line in self.metrics() if line.get("source", "training") == "training"]
+        return training_lines(self.metrics())
 
     def is_finished(self, total_steps: int) -> bool:
         """Whether the run has reached its last step and exported its generator."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import write_atomically
-from vitgan_tf.training.run_directory import distance_name
+from vitgan_tf.training.metrics_lines import distance_name
 from vitgan_tf.training.summaries import Events, read_events
 from vitgan_tf.training.sweep import Cell, mean_and_deviation, scores_at
 
@@ -81,9 +81,9 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
 
 
 def _check_protocol(path: str, cells: Sequence[Cell], step: int) -> None:
+    lines = [line for cell in cells for line in cell.training_metrics() if line["step"] == step]
     for field in _PROTOCOL:
-        lines = [line for cell in cells for line in cell.training_metrics() if line["step"] == step and field in line]
-        values = dict.fromkeys(str(line[field]) for line in lines)
+        values = dict.fromkeys(str(line[field]) for line in lines if field in line)
         if len(values) > 1:
             raise UserError(
                 f"the runs of {path!r} were evaluated in different ways ({field}: {', '.join(values)}): make them "

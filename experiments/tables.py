@@ -121,6 +121,9 @@ def main(_):
                 _check_same_run(cell, wanted)
             if config.data.dataset == "digits":
                 _share_classifier(config, list(configs), folder)
+            else:
+                # A run goes on without its scores; a table would have nothing to say after weeks.
+                _check_extractor(config)
             failed = sweep.run_cells(list(configs), config.total_steps, FLAGS.jobs)
             texts = [
                 _write(table, [(name, rows[table, name]) for name, _ in TABLES[table]], config, folder)
@@ -203,6 +206,12 @@ def _share_classifier(config: ExperimentConfig, cells: list[sweep.Cell], folder:
 
         load_or_train_classifier(*load_digits(config.data.image_size), path)
     sweep.share_file(path, cells)
+
+
+def _check_extractor(config: ExperimentConfig) -> None:
+    from vitgan_tf.evaluation.build import load_extractor
+
+    load_extractor(config.eval.extractor, config.data, command_line.data_location_from_flags())
 
 
 def _write(table: str, rows: list[tuple[str, list[sweep.Cell]]], config: ExperimentConfig, folder: str) -> str:

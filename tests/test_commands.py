@@ -244,6 +244,14 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     assert len(lines) == 1 and "--seed is what the tables set" in lines[0]
 
 
+def test_tables_without_the_network_behind_their_scores_are_refused(tmp_path, monkeypatch):
+    """Before anything is trained: a run would go on without scores."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub"))
+    lines = _error("experiments/tables.py", "--dataset=cifar10", f"--output_dir={tmp_path / 'tables'}")
+    assert len(lines) == 1 and "the Inception module of published FIDs is not on this machine" in lines[0]
+    assert not list((tmp_path / "tables").iterdir())
+
+
 # Imported in a process of its own: flags are defined once in a process.
 LIST_CELLS = """
 import json, sys

@@ -49,10 +49,8 @@ def build_evaluator(
     Raises:
       UserError: something of this is not there, or does not go together.
     """
-    if extractor_name == "auto":
-        extractor_name = "digits" if data.dataset == "digits" else "tfgan_inception"
     # First: what is missing is said before images are decoded for minutes.
-    extractor = _extractor(extractor_name, data, location, classifier_path)
+    extractor = load_extractor(extractor_name, data, location, classifier_path)
     if images is None:
         images = load_images(data, location, split)
     num_split = len(images)
@@ -86,7 +84,17 @@ def build_evaluator(
     return (DigitsEvaluator if extractor.name == "digits" else Evaluator)(protocol, extractor, real)
 
 
-def _extractor(name: str, data: DataConfig, location: DataLocation, classifier_path: str | None) -> FeatureExtractor:
+def load_extractor(
+    name: str, data: DataConfig, location: DataLocation, classifier_path: str | None = None
+) -> FeatureExtractor:
+    """The network whose features are compared; arguments as in `build_evaluator`.
+
+    Raises:
+      ExtractorNotFoundError: TF-GAN's Inception module is not there, and may not be fetched.
+      UserError: it does not go with the data, or cannot be read or kept.
+    """
+    if name == "auto":
+        name = "digits" if data.dataset == "digits" else "tfgan_inception"
     if name == "tfgan_inception":
         return tfgan_inception(location)
     if name == "keras_inception":

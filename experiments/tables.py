@@ -195,6 +195,13 @@ def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:
             f"{cell.model_dir!r} holds a run of another configuration ({'; '.join(changed)}): "
             "choose another --output_dir"
         )
+    # It would not be trained, and its row would never be finished.
+    steps = max((line["step"] for line in cell.training_metrics()), default=0)
+    if steps > wanted.total_steps and not cell.is_finished(wanted.total_steps):
+        raise UserError(
+            f"{cell.model_dir!r} holds a run of {steps} steps, without scores at step {wanted.total_steps}, the last "
+            f"of --total_kimg={wanted.train.total_kimg:g}: say a larger one, or choose another --output_dir"
+        )
 
 
 def _share_classifier(config: ExperimentConfig, cells: list[sweep.Cell], folder: str) -> None:

@@ -241,6 +241,9 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     # The same run is in other tables, but not one of other fields.
     lines = _error("experiments/tables.py", *flags, "--batch_size=4", f"--output_dir={tmp_path}")
     assert len(lines) == 1 and "another configuration (train.batch_size: 8 -> 4)" in lines[0]
+    # Nor a longer one, which would not be trained, and has no scores there.
+    lines = _error("experiments/tables.py", *flags[:3], "--train.total_kimg=0.008", f"--output_dir={tmp_path}")
+    assert len(lines) == 1 and "2 steps, without scores at step 1, the last of --total_kimg=0.008" in lines[0]
     lines = _error("experiments/tables.py", "--seed=3", f"--output_dir={tmp_path}")
     assert len(lines) == 1 and "--seed is what the tables set" in lines[0]
 

@@ -1,7 +1,8 @@
 """The paper's tables and its figure of stability: python experiments/tables.py --table=main
 
 Trains every row with every seed, skipping what is finished, and writes each table as Markdown, CSV and a picture.
-Tables share the runs that they have in common. On the digits, a run is 24 kimg long unless --total_kimg says otherwise.
+Tables share the runs that they have in common. On the digits, a run is 24 kimg long unless --total_kimg says
+otherwise.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from vitgan_tf import command_line
 from vitgan_tf.config import ConfigError, ExperimentConfig, differences, override, unused_sections
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one
-from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS, preset
+from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS
 from vitgan_tf.training import sweep
 
 _PUBLISHED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "published.csv")
@@ -120,11 +120,7 @@ def main(_):
         with only_one(folder):
             for cell, wanted in configs.items():
                 _check_same_run(cell, wanted)
-            if config.data.dataset == "digits":
-                _share_classifier(config, list(configs), folder)
-            else:
-                # A run goes on without its scores; a table would have nothing to say after weeks.
-                _check_extractor(config)
+            _prepare_extractor(config, list(configs), folder)
             failed = sweep.run_cells(list(configs), config.total_steps, FLAGS.jobs)
             texts = [
                 _write(table, [(name, rows[table, name]) for name, _ in TABLES[table]], config, folder)
@@ -152,10 +148,10 @@ def _import_tensorflow() -> None:
     command_line.import_tensorflow(hide)
 
 
-def _preset(image_size: int | None, networks: dict[str, str]) -> ExperimentConfig | None:
+def _preset(fields: dict[str, object], networks: dict[str, str]) -> ExperimentConfig | None:
     """The preset with these networks; None where they cannot draw its images."""
     try:
-        return preset(FLAGS.dataset, image_size=image_size, **networks)
+        return command_line.preset_from_flags(fields, networks)
     except ConfigError:
         return None
 
@@ -164,10 +160,9 @@ def _cell(
     networks: dict[str, str], seed: int, fields: dict[str, object], folder: str
 ) -> tuple[sweep.Cell, ExperimentConfig]:
     """A run, and its configuration."""
-    image_size = fields.get("data.image_size") if FLAGS.dataset == "folder" else None
-    changed = preset(FLAGS.dataset, image_size=image_size, **networks)
+    changed = command_line.preset_from_flags(fields, networks)
     # Rows of several tables that are the same have one run: that of the first variant that is like it.
-    same = (name for name in VARIANTS if _preset(image_size, {"variant": name}) == changed)
+    same = (name for name in VARIANTS if _preset(fields, {"variant": name}) == changed)
     default = command_line.DEFAULT_VARIANT
     name = next(same, f"g_{networks.get('generator', default)}-d_{networks.get('discriminator', default)}")
     model_dir = os.path.join(folder, name, f"seed_{seed}")
@@ -205,21 +200,15 @@ def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:
         )
 
 
-def _share_classifier(config: ExperimentConfig, cells: list[sweep.Cell], folder: str) -> None:
-    """One classifier for all runs: only then are their scores comparable."""
-    path = os.path.join(folder, "digits_classifier.h5")
-    if not os.path.exists(path):
-        from vitgan_tf.data.digits import load_digits
-        from vitgan_tf.evaluation.digits import load_or_train_classifier
-
-        load_or_train_classifier(*load_digits(config.data.image_size), path)
-    sweep.share_file(path, cells)
-
-
-def _check_extractor(config: ExperimentConfig) -> None:
+def _prepare_extractor(config: ExperimentConfig, cells: list[sweep.Cell], folder: str) -> None:
+    """What judges all runs is there before the first: without it, a run would go on, and its row be empty."""
     from vitgan_tf.evaluation.build import load_extractor
 
-    load_extractor(config.eval.extractor, config.data, command_line.data_location_from_flags())
+    classifier = os.path.join(folder, "digits_classifier.h5")
+    location = command_line.data_location_from_flags()
+    if load_extractor(config.eval.extractor, config.data, location, classifier).name == "digits":
+        # One for all runs: only then are their scores comparable.
+        sweep.share_file(classifier, cells)
 
 
 def _write(table: str, rows: list[tuple[str, list[sweep.Cell]]], config: ExperimentConfig, folder: str) -> str:

@@ -93,8 +93,7 @@ def define_config_flags() -> None:
             network,
             DEFAULT_VARIANT,
             f"The {network}, with its regulariser, loss and learning rate: vitgan, the method; vit, without it; or a "
-            "baseline. "
-            f"There are: {', '.join(names)}.",
+            f"baseline. There are: {', '.join(names)}.",
         )
     define_field_flags()
     flags.DEFINE_alias("resolution", "data.image_size")
@@ -211,9 +210,18 @@ def config_from_flags() -> config_lib.ExperimentConfig:
     """
     fields = fields_from_flags()
     given = flags.FLAGS
-    image_size = fields.get("data.image_size") if given.dataset == "folder" else None
-    config = preset(given.dataset, given.variant, image_size, given.generator, given.discriminator)
-    return config_lib.override(config, fields)
+    networks = {"variant": given.variant, "generator": given.generator, "discriminator": given.discriminator}
+    return config_lib.override(preset_from_flags(fields, networks), fields)
+
+
+def preset_from_flags(fields: dict[str, Any], networks: dict[str, str]) -> config_lib.ExperimentConfig:
+    """The preset that --dataset names, with these networks, arguments of `preset`; a folder's has the fields' size.
+
+    Raises:
+      ConfigError: see `preset`.
+    """
+    image_size = fields.get("data.image_size") if flags.FLAGS.dataset == "folder" else None
+    return preset(flags.FLAGS.dataset, image_size=image_size, **networks)
 
 
 def run_name_from_flags() -> str:

@@ -9,10 +9,12 @@ import os
 import re
 import statistics
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.files import write_atomically
 from vitgan_tf.training.metrics_lines import distance_name
 from vitgan_tf.training.summaries import Events, read_events
@@ -21,8 +23,8 @@ from vitgan_tf.training.sweep import Cell, mean_and_deviation, scores_at
 GRADIENT_NORM = "d_gradient_norm"
 # Of the run, in which gradients are large in any network.
 _WARM_UP = 0.1
-# What evaluations must have in common to be compared.
-_PROTOCOL = ("real_fingerprint", "num_real", "num_generated", "extractor_sha256")
+# What evaluations must have in common to be compared: all but the seed of the latents, that of the run.
+_PROTOCOL = tuple(field.name for field in dataclasses.fields(Protocol) if field.name != "seed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +67,7 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     """
     lines = [line for row in rows for cell in row.cells for line in cell.training_metrics()]
     distance = distance_name(lines) or "distance"
-    _check_protocol(path, [cell for row in rows for cell in row.cells], total_steps)
+    _check_protocol(path, [line for line in lines if line["step"] == total_steps])
     # Without their pictures, which would fill the memory.
     events = {
         cell: dataclasses.replace(read_events(cell.model_dir), pictures={})
@@ -80,8 +82,7 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     return markdown
 
 
-def _check_protocol(path: str, cells: Sequence[Cell], step: int) -> None:
-    lines = [line for cell in cells for line in cell.training_metrics() if line["step"] == step]
+def _check_protocol(path: str, lines: Sequence[dict[str, Any]]) -> None:
     for field in _PROTOCOL:
         values = dict.fromkeys(str(line[field]) for line in lines if field in line)
         if len(values) > 1:

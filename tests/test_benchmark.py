@@ -6,10 +6,10 @@ import sys
 import time
 import types
 
-import commands
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import commands
 
 from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 
-import commands
 import numpy as np
 import pytest
 import tensorflow as tf
-from events import events
 from PIL import Image
+from support import commands
+from support.events import events
 
 RUN = "experiments/run.py"
 STEPS = 40
@@ -98,7 +98,8 @@ def test_verbosity_is_absls(finished):
     model_dir, _ = finished
     env = {name: value for name, value in commands.OFFLINE.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     quiet, loud = (
-        commands.run(RUN, *TINY, f"--model_dir={model_dir}", f"--verbosity={level}", env=env) for level in (-1, 1)
+        commands.run_anew(RUN, *TINY, f"--model_dir={model_dir}", f"--verbosity={level}", env=env)
+        for level in (-1, 1)
     )
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     assert loud.returncode == 0 and "run complete" in loud.stderr and "tensorflow/core/" in loud.stderr
@@ -120,27 +121,22 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
     assert norms <= tags
 
 
-def _stopped(model_dir, at_step, stop_signal, log_path):
+def _stopped(model_dir, at_step, stop_signal):
     """Exit code and log of a run that gets a signal when it has saved a checkpoint of this step or a later one."""
-    command = commands.command(RUN, *TINY, f"--model_dir={model_dir}")
-    # A background job of a shell ignores SIGINT, and what it starts inherits that.
-    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    # Output to a file: a full pipe would stop the process.
-    with open(log_path, "w") as log, subprocess.Popen(command, stdout=log, stderr=log, **options) as process:
-        deadline = time.monotonic() + 240
-        saved = model_dir / "checkpoints" / "checkpoint"  # names the whole checkpoints, and is written last
-        started = time.time()
+    saved = model_dir / "checkpoints" / "checkpoint"  # names the whole checkpoints, and is written last
+    started = time.time()
 
-        def has_saved():
-            if not saved.exists() or saved.stat().st_mtime < started:
-                return False
-            return max(map(int, re.findall(r"ckpt-(\d+)", saved.read_text())), default=-1) >= at_step
+    def has_saved():
+        if not saved.exists() or saved.stat().st_mtime < started:
+            return False
+        return max(map(int, re.findall(r"ckpt-(\d+)", saved.read_text())), default=-1) >= at_step
 
-        while not has_saved() and time.monotonic() < deadline:
-            assert process.poll() is None, log_path.read_text()
-            time.sleep(0.01)
-        process.send_signal(stop_signal)
-    return process.returncode, log_path.read_text()
+    process = commands.start(RUN, *TINY, f"--model_dir={model_dir}", seconds=240)
+    while not has_saved():
+        assert process.poll() is None, process.printed("stderr")
+        time.sleep(0.01)
+    process.send_signal(stop_signal)
+    return process.wait(), process.printed("stderr")
 
 
 def test_stopped_run_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
@@ -148,18 +144,17 @@ def test_stopped_run_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
     unbroken, _ = finished
     model_dir = tmp_path / "run"
     for at_step, stop_signal, expected_code in ((5, signal.SIGINT, 130), (15, signal.SIGTERM, 143)):
-        code, log = _stopped(model_dir, at_step, stop_signal, tmp_path / "log")
+        code, log = _stopped(model_dir, at_step, stop_signal)
         assert code == expected_code and "Traceback" not in log
         name, step = re.fullmatch(
             r"run.py: stopped by (\w+) after step (\d+): the same command goes on from there", log.splitlines()[-1]
         ).groups()
         assert name == stop_signal.name and at_step <= int(step) < STEPS
         assert tf.train.latest_checkpoint(str(model_dir / "checkpoints")).endswith(f"ckpt-{step}")
-    code, log = _stopped(model_dir, 20, signal.SIGKILL, tmp_path / "log")
+    code, log = _stopped(model_dir, 20, signal.SIGKILL)
     assert code == -signal.SIGKILL and "steps from step" in log and "from step 0" not in log
     assert not (model_dir / "saved_model").exists()
-    command = commands.command(RUN, *TINY, f"--model_dir={model_dir}")
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = commands.run(RUN, *TINY, f"--model_dir={model_dir}")
     assert result.returncode == 0, result.stderr
     first_step = int(result.stderr.split("steps from step ")[1].split()[0])
     assert 20 <= first_step < STEPS

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import time
 
-import commands
 import numpy as np
-import official
 import pytest
 import tensorflow as tf
 from PIL import Image
+from support import commands, official
 
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data.loading import load_images

@@ -4,14 +4,12 @@ import json
 import shutil
 import subprocess
 
-import commands
 import numpy as np
-import official
 import pytest
 import reference.scores as reference
-import stand_in
 import tensorflow as tf
-from events import events
+from support import commands, official, stand_in
+from support.events import events
 
 from vitgan_tf.evaluation.scores import kernel_blocks
 

@@ -17,9 +17,9 @@ import tarfile
 import traceback
 
 import numpy as np
-import official
 import pytest
 import tensorflow as tf
+from support import official
 
 from vitgan_tf import config as config_lib
 from vitgan_tf import sampling

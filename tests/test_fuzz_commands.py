@@ -9,12 +9,10 @@ import random
 import re
 import shutil
 
-import forks
 import numpy as np
-import official
 import pytest
-import stand_in
 import tensorflow as tf
+from support import commands, official, stand_in
 from test_fuzz import with_damage
 
 from vitgan_tf import config as config_lib
@@ -78,11 +76,11 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def command(place):
     """Runs a command there, checks how it ends, and returns its exit code, its error and its output."""
-    processes = forks.Forks(place)
 
-    def run(script, *arguments, **options):
-        options["env"] = {"HOME": str(place / "home"), **options.get("env", {})}
-        result = processes.run(script, *arguments, **options)
+    def run(script, *arguments, env=None, seconds=30, gigabytes=12):
+        env = {**commands.OFFLINE, "PYTHONHASHSEED": "0", "HOME": str(place / "home"), **(env or {})}
+        limits = {"seconds": seconds, "gigabytes": gigabytes, "is_powerless": True}
+        result = commands.run(script, *arguments, env=env, folder=place, **limits)
         told = (script, arguments, result)
         assert "Traceback" not in result.stderr, told
         lines = [line for line in result.stderr.splitlines() if line.startswith((os.path.basename(script), "FATAL"))]
@@ -90,8 +88,7 @@ def command(place):
         # absl breaks its own line where a value has a line's end.
         return result.returncode, result.stderr if lines else "", result.stdout
 
-    yield run
-    processes.close()
+    return run
 
 
 ODD_TEXTS = [

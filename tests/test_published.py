@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 
-import commands
 import pytest
+from support import commands
 
 from vitgan_tf.config import override
 from vitgan_tf.evaluation.protocol import Protocol

@@ -6,12 +6,11 @@ import shutil
 import signal
 import subprocess
 
-import commands
-import killed_run
 import numpy as np
 import pytest
 import tensorflow as tf
-from killed_run import after, seconds, writing
+from support import commands, killed_run
+from support.killed_run import after, seconds, writing
 
 from vitgan_tf.training.run_directory import held_run
 

@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from official import encoded, photos
 from PIL import Image
 from reference import preprocessing as reference
+from support.official import encoded, photos
 
 from vitgan_tf.config import DataConfig
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all, encode_png

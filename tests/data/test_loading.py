@@ -16,12 +16,12 @@ import zipfile
 
 import lmdb
 import numpy as np
-import official
 import psutil
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
+from support import official
 
 from vitgan_tf import network
 from vitgan_tf.config import DataConfig, DataLocation

@@ -7,9 +7,9 @@ import sys
 import textwrap
 
 import numpy as np
-import official
 import pytest
 import tensorflow_datasets as tfds
+from support import official
 
 from vitgan_tf.config import DataConfig
 from vitgan_tf.data import preparation

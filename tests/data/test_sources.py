@@ -9,8 +9,8 @@ import tarfile
 import zipfile
 
 import numpy as np
-import official
 import pytest
+from support import official
 
 from vitgan_tf.data import sources
 from vitgan_tf.data.decoding import BadImageError

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import reference.scores as reference
 import scipy.ndimage
-import stand_in
+from support import stand_in
 
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data.digits import load_digits

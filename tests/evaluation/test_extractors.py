@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 import reference.scores as reference
-import stand_in
 import tensorflow as tf
+from support import stand_in
 
 from vitgan_tf.config import DataLocation
 from vitgan_tf.errors import UserError

@@ -1,22 +1,46 @@
-"""The commands as a user runs them: in processes of their own, without a network."""
+"""The commands as a user runs them, in processes of their own, without a network."""
 
+import atexit
+import functools
 import os
 import pathlib
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support.forks import Forks
+
+ROOT = pathlib.Path(__file__).parents[2]
 # Nobody answers at port 9.
 OFFLINE = {**os.environ, "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 for _name in ("TFDS_DATA_DIR", "TFHUB_CACHE_DIR"):
     OFFLINE.pop(_name, None)
 
 
+@functools.lru_cache(maxsize=1)
+def forks():
+    """Processes that have imported what the commands need."""
+    modules = ["tensorflow_datasets", "tensorflow_gan", "vitgan_tf.data.preparation", "vitgan_tf.training.benchmark"]
+    processes = Forks([*modules, "vitgan_tf.training.evaluation", "vitgan_tf.training.experiment"])
+    atexit.register(processes.close)
+    return processes
+
+
+def start(script, *arguments, env=OFFLINE, **options):
+    """Starts a command in a process that has imported TensorFlow already; options are those of `Forks.start`."""
+    return forks().start(ROOT / script, *arguments, env=env, **options)
+
+
+def run(script, *arguments, **options):
+    """A command's result: see `start`."""
+    return start(script, *arguments, **options).result()
+
+
 def command(script, *arguments):
     return [sys.executable, str(ROOT / script), *map(str, arguments)]
 
 
-def run(script, *arguments, env=OFFLINE):
+def run_anew(script, *arguments, env=OFFLINE):
+    """A command's result, from an interpreter that has imported nothing."""
     return subprocess.run(command(script, *arguments), capture_output=True, text=True, timeout=600, env=env)
 
 

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from events import events as written_events
+from support.events import events as written_events
 
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.generation import ImageSampler

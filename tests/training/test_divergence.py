@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from events import events
+from support.events import events
 
 from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset

@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 
-import commands
 import pytest
+from support import commands
 
 from vitgan_tf.errors import Interrupted
 from vitgan_tf.training import interruption

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-import replicas
 import tensorflow as tf
+from support import replicas
 
 from vitgan_tf.config import override
 from vitgan_tf.layers import kernels

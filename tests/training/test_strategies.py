@@ -6,14 +6,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-import replicas
 import tensorflow as tf
-from commands import OFFLINE, ROOT, command, error_line, run
+from support import replicas
+from support.commands import OFFLINE, command, error_line, run
 
 from vitgan_tf.config import ConfigError, override
 from vitgan_tf.errors import UserError
@@ -68,10 +67,7 @@ def _single(config, steps=5):
 
 def _replicated(config, num_replicas, path, steps=5):
     """State of each replica, and metrics, in a process of its own: logical devices are made once in a process."""
-    code = [sys.executable, str(ROOT / "tests" / "replicas.py"), str(path), str(num_replicas), str(steps)]
-    result = subprocess.run(
-        [*code, json.dumps(dataclasses.asdict(config))], capture_output=True, text=True, timeout=600, env=OFFLINE
-    )
+    result = run("tests/support/replicas.py", path, num_replicas, steps, json.dumps(dataclasses.asdict(config)))
     assert result.returncode == 0, result.stderr[-3000:]
     with np.load(path) as content:
         values = {name: content[name] for name in content.files}

@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from events import events
+from support.events import events
 
 from vitgan_tf.training.summaries import Summaries, read_events
 

@@ -112,6 +112,12 @@ class Fork:
     def send_signal(self, number):
         os.kill(self.pid, number)
 
+    def kill(self):
+        """Ends it in any case."""
+        if self.poll() is None:
+            self.send_signal(signal.SIGKILL)
+            self.wait()
+
     def printed(self, stream):
         """What it has printed so far to "stdout" or "stderr"."""
         return (self._output / stream).read_text(encoding="utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Trains on logical CPUs, for test_strategies: python replicas.py OUTPUT NUM_REPLICAS STEPS CONFIG_JSON
+"""Trains on logical CPUs, for test_strategies: python tests/support/replicas.py OUTPUT NUM_REPLICAS STEPS CONFIG_JSON
 
 Writes every variable of every replica to OUTPUT, an .npz file: "number/replica".
 """
@@ -23,9 +23,10 @@ def state(gan):
     return [*networks, *optimizers, *averages]
 
 
-def train(config, strategy, steps):
+def train(config, strategy, steps, run_eagerly=False):
     with strategy.scope():
         gan = build_gan(config)
+    gan.run_eagerly = run_eagerly
     images = load_images(config.data)
     batch_size, seed, flip = config.train.batch_size, config.train.seed, config.data.flip
 

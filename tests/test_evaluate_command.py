@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference.scores as reference
 import tensorflow as tf
-from support import commands, official, stand_in
+from support import classifier, commands, official, stand_in
 from support.events import events
 
 from vitgan_tf.evaluation.scores import kernel_blocks
@@ -19,6 +19,7 @@ SMALL = [
     *("--batch_size=8", "--total_kimg=0.032", "--mapping_layers=2", "--generator.latent_dim=16"),
     *(f"--{net}.{field}" for net in ("generator", "discriminator") for field in ("embed_dim=24", "mlp_dim=32")),
     *(f"--{net}.num_blocks=1" for net in ("generator", "discriminator")),
+    "--diagnostics_every_kimg=0",
     *("--eval_every_kimg=0.016", "--checkpoint_every_kimg=0.008", "--eval_samples=24", "--eval_real_images=30"),
 ]
 NUM_REAL, NUM_GENERATED = 50, 44
@@ -175,7 +176,7 @@ def test_raw_weights_and_other_checkpoints(setting, tmp_path):
 
 
 def test_scores_of_the_digits_need_nothing_else(tmp_path):
-    tiny = ["--dataset=tiny", "--total_kimg=0.016", f"--model_dir={tmp_path / 'run'}"]
+    tiny = ["--dataset=tiny", "--total_kimg=0.016", f"--model_dir={classifier.give(tmp_path / 'run')}"]
     assert commands.run(TRAIN, *tiny).returncode == 0
     table, result, _ = _succeeds(f"--model={tmp_path / 'run'}", "--num_generated=200")
     last = _metrics(tmp_path / "run" / "metrics.jsonl")[-2]

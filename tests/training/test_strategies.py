@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import replicas
+from support import classifier, replicas
 from support.commands import OFFLINE, error_line, run, start
 
 from vitgan_tf.config import ConfigError, override
@@ -269,7 +269,8 @@ def test_names_of_the_flag_are_those_of_the_strategies():
 
 
 def _train(*arguments, env=OFFLINE):
-    return run("experiments/run.py", "--dataset=tiny", *arguments, env=env)
+    small = ["--mapping_layers=2", "--generator.num_blocks=1", "--discriminator.num_blocks=1"]
+    return run("experiments/run.py", "--dataset=tiny", *small, "--diagnostics_every_kimg=0", *arguments, env=env)
 
 
 def test_users_mistakes_end_in_a_line(tmp_path):
@@ -304,14 +305,14 @@ EPSILON = "--adam_epsilon=1e-3"
 
 @pytest.fixture(scope="module")
 def single_run(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("single")
+    directory = classifier.give(tmp_path_factory.mktemp("single"))
     assert _train(EPSILON, f"--model_dir={directory}").returncode == 0
     return directory
 
 
 def test_the_whole_command_on_two_logical_cpus_is_that_on_one(tmp_path, single_run):
     """Trained halfway, resumed, evaluated, exported: the same weights, samples and files."""
-    arguments = [EPSILON, f"--model_dir={tmp_path}", "--strategy=mirrored", "--logical_cpus=2"]
+    arguments = [EPSILON, f"--model_dir={classifier.give(tmp_path)}", "--strategy=mirrored", "--logical_cpus=2"]
     first = _train(*arguments, "--total_kimg=0.08")
     assert first.returncode == 0, first.stderr
     second = _train(*arguments)
@@ -351,9 +352,10 @@ def _start_workers(*arguments):
 
 def test_two_processes_train_the_digits_and_go_on_after_one_is_killed(tmp_path):
     """With the weights of one process that was never stopped, and one set of files."""
-    run_dir, single = tmp_path / "run", tmp_path / "single"
+    run_dir, single = (classifier.give(tmp_path / name, image_size=16) for name in ("run", "single"))
     arguments = ["--dataset=digits", "--batch_size=8", "--total_kimg=0.24", EPSILON, "--eval_samples=100"]
     arguments += ["--checkpoint_every_kimg=0.08", "--samples_every_kimg=0.08", "--diagnostics_every_kimg=0"]
+    arguments += ["--mapping_layers=2", "--generator.num_blocks=1", "--discriminator.num_blocks=1"]
     processes = _start_workers(*arguments, f"--model_dir={run_dir}")
     try:
         deadline = time.time() + 240

@@ -21,6 +21,7 @@ from vitgan_tf.training.optimizer import FusedAdam
 from vitgan_tf.training.summaries import Summaries
 
 RUN = {
+    **{"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2, "train.xla": "off"},
     "train.total_kimg": 0.16,  # 20 steps, a checkpoint every 5
     "log.samples_every_kimg": 0.16,
     "log.eval_every_kimg": 0.16,

@@ -14,7 +14,8 @@ from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import build_gan
 
 # A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
-CONFIG = override(preset("tiny"), {"train.xla": "off", "train.adam_epsilon": 1e-3})
+SMALL = {"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2}
+CONFIG = override(preset("tiny"), {**SMALL, "train.xla": "off", "train.adam_epsilon": 1e-3})
 
 
 def _batches(config, first_step=0):
@@ -22,7 +23,9 @@ def _batches(config, first_step=0):
     return training_dataset(images, config.train.batch_size, config.train.seed, first_step)
 
 
-def _fit(gan, steps, first_step=0):
+def _fit(gan, steps, first_step=0, run_eagerly=True):
+    """Without tracing, which takes longer than such steps, where nothing else is asked for."""
+    gan.run_eagerly = run_eagerly
     return gan.fit(_batches(gan.config, first_step), steps_per_epoch=steps, verbose=0).history
 
 
@@ -85,18 +88,22 @@ def _naive_step(gan, real_images):
     }
 
 
-@pytest.mark.parametrize("xla", ["off", "kernels", "full"])
+@pytest.mark.slow
+def test_a_step_that_xla_compiles_whole_is_finite():
+    """XLA draws other random numbers than TensorFlow's own kernels."""
+    gan = build_gan(override(CONFIG, {"train.xla": "full"}))
+    history = _fit(gan, 2, run_eagerly=False)
+    assert all(np.isfinite(value[0]) for value in history.values())
+    assert int(gan.step.numpy()) == 2
+
+
+@pytest.mark.parametrize("xla", ["eager", pytest.param("off", marks=pytest.mark.slow), "kernels"])
 def test_steps_equal_naive_steps(xla):
+    xla, is_eager = ("off", True) if xla == "eager" else (xla, False)
     gan, naive = build_gan(override(CONFIG, {"train.xla": xla})), build_gan(CONFIG)
     batches = list(_batches(CONFIG).take(3))
-    if xla == "full":
-        # XLA draws other random numbers than TensorFlow's own kernels: only its own sanity is checked.
-        history = _fit(gan, 3)
-        assert all(np.isfinite(value[0]) for value in history.values())
-        assert int(gan.step.numpy()) == 3
-        return
     expected = [_naive_step(naive, batch) for batch in batches]
-    history = _fit(gan, 3)
+    history = _fit(gan, 3, run_eagerly=is_eager)
     for name, values in history.items():
         summary = np.max if name.endswith("_max") else np.mean
         value = summary([step[name.replace("_max", "")] for step in expected])
@@ -108,22 +115,15 @@ def test_steps_equal_naive_steps(xla):
     assert int(gan.step.numpy()) == int(naive.step.numpy()) == 3
 
 
-@pytest.mark.parametrize(
-    "variant, fields",
-    [
-        ("vanilla_vit", {"loss.r1_every_steps": 2}),
-        ("g_prepend_conv", {"loss.lecam_lambda": 1.0, "loss.adversarial": "hinge", "generator.normalization": "isn"}),
-    ],
-)
-def test_compiled_steps_equal_eager_ones_in_variants(variant, fields):
-    """Where R1 is inside a condition, noise is drawn, and the generator has power iterations too."""
-    fields = {**fields, "train.adam_epsilon": 1e-3, "generator.num_blocks": 1, "discriminator.num_blocks": 1}
-    config = override(preset("tiny", variant), fields)
+@pytest.mark.slow
+def test_compiled_steps_equal_eager_ones_where_r1_is_inside_a_condition():
+    """Other variants are compared so in microbatches: test_strategies.py."""
+    fields = {**SMALL, "loss.r1_every_steps": 2, "train.adam_epsilon": 1e-3}
+    config = override(preset("tiny", "vanilla_vit"), fields)
     compiled = build_gan(override(config, {"train.xla": "kernels"}))
     eager = build_gan(override(config, {"train.xla": "off"}))
-    eager.run_eagerly = True
-    expected, history = _fit(eager, 3), _fit(compiled, 3)
-    assert set(history) == set(expected) and ("r1" in history) == (variant == "vanilla_vit")
+    expected, history = _fit(eager, 3), _fit(compiled, 3, run_eagerly=False)
+    assert set(history) == set(expected) and "r1" in history
     for name, values in history.items():
         np.testing.assert_allclose(values, expected[name], rtol=1e-3, atol=1e-5, err_msg=name)
     for network in ("generator", "discriminator", "ema_generator"):
@@ -308,7 +308,7 @@ def test_noise_of_the_conv_decoder_is_new_in_every_step_and_the_same_in_a_repeat
 def test_power_iterations_of_the_generator_move_once_per_step(normalization):
     gan = build_gan(override(CONFIG, {"generator.normalization": normalization}))
     layers = [layer for layer in gan.generator.submodules if isinstance(layer, ISNDense)]
-    assert len(layers) == 2 * 6
+    assert len(layers) == 6
     _fit(gan, 2)
     expected = [layer.power_iteration()[1].numpy() for layer in layers]
     _fit(gan, 1, first_step=2)
@@ -333,7 +333,7 @@ def test_seed_decides_initial_weights_latents_and_augmentation():
 
 def test_resumed_run_equals_unbroken_run(tmp_path):
     """Bit by bit: networks, spectral-norm vectors, moving average, both optimisers."""
-    config = override(preset("tiny"), {"train.xla": "kernels"})
+    config = override(CONFIG, {"train.xla": "kernels"})
     first = build_gan(config)
     _fit(first, 3)
     path = first.checkpoint().save(str(tmp_path / "checkpoint"))

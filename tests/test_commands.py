@@ -17,6 +17,8 @@ from PIL import Image
 from support import commands
 from support.events import events
 
+pytestmark = pytest.mark.slow
+
 RUN = "experiments/run.py"
 STEPS = 40
 # Long enough for a kill in the middle; a checkpoint every 5 steps, two evaluations and grids.

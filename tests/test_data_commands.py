@@ -18,6 +18,8 @@ from vitgan_tf.data.loading import load_images
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
 
+pytestmark = pytest.mark.slow
+
 # Networks of a few thousand weights, for three steps.
 SMALL = [
     *("--batch_size=8", "--total_kimg=0.024", "--mapping_layers=2", "--generator.latent_dim=16"),

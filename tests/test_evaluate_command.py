@@ -13,6 +13,8 @@ from support.events import events
 
 from vitgan_tf.evaluation.scores import kernel_blocks
 
+pytestmark = pytest.mark.slow
+
 EVALUATE, TRAIN = "tools/evaluate.py", "experiments/run.py"
 # Networks of a few thousand weights, for four steps with an evaluation at 0, 2 and 4.
 SMALL = [

@@ -35,6 +35,8 @@ from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import PRESETS, VARIANTS, preset
 from vitgan_tf.training.run_directory import CONFIG, read_run
 
+pytestmark = pytest.mark.fuzz
+
 CASES = {
     "configurations": 400,
     "networks of configurations": 20,

@@ -25,6 +25,8 @@ from vitgan_tf.export import export_generator
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
+pytestmark = pytest.mark.fuzz
+
 RUN, EVALUATE, GENERATE, PREPARE = (
     "experiments/run.py",
     "tools/evaluate.py",

@@ -14,6 +14,8 @@ from support.killed_run import after, seconds, writing
 
 from vitgan_tf.training.run_directory import held_run
 
+pytestmark = pytest.mark.slow
+
 STEPS = 200
 FIELDS = {
     # Most of the time of these short runs is tracing.

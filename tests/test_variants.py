@@ -15,6 +15,8 @@ from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS, preset
 from vitgan_tf.training.experiment import build_gan
 
+pytestmark = pytest.mark.slow
+
 
 def _cases():
     """Each configuration once: some rows of the two tables are the same."""

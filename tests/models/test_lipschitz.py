@@ -15,6 +15,8 @@ from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention
 from vitgan_tf.models.build import build_discriminator
 from vitgan_tf.presets import preset
 
+pytestmark = pytest.mark.slow
+
 TOKENS, DIM, HEADS = 5, 16, 2  # the attention of the tiny preset's discriminator
 
 

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from vitgan_tf.config import override
 from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import run_experiment
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_digits_preset_learns_to_draw_digits(tmp_path):

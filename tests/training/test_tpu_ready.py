@@ -17,6 +17,8 @@ from vitgan_tf.evaluation.generation import ImageSampler
 from vitgan_tf.presets import PRESETS, preset
 from vitgan_tf.training.experiment import build_gan
 
+pytestmark = pytest.mark.slow
+
 # What stateless random numbers compute with 64 bits are their keys and counters, of four numbers at most.
 _MAX_WIDE_ELEMENTS = 32
 _WIDE_TENSOR = re.compile(r"\b([suf]64)\[(\d[\d,]*)\]")

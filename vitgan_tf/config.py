@@ -56,7 +56,7 @@ _SATISFIES = {"at least": operator.ge, "above": operator.gt, "at most": operator
 class _Section:
     """Checks every field's type and range. Raises ConfigError with the field, what it got and what it wants."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         types = typing.get_type_hints(type(self))
         section = type(self).__name__[: -len("Config")].lower()
         for field in dataclasses.fields(self):
@@ -150,7 +150,7 @@ class GeneratorConfig(_Section):
     mapping_layers: int = _field("layers of the mapping network", default=8, minimum=1)
     mapping_lr_multiplier: float = _field("learning rate of the mapping network, relative", default=0.01, above=0.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _check_heads("generator", self.embed_dim, self.num_heads)
         if self.decoder == "conv" and self.patch_size & (self.patch_size - 1):
@@ -193,7 +193,7 @@ class DiscriminatorConfig(_Section):
     patch_overlap: int = _field("pixels o by which a patch is extended on every side", default=2, minimum=0)
     activation: str = _field("activation of the blocks' MLP", default="gelu", choices=ACTIVATIONS)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         _check_heads("discriminator", self.embed_dim, self.num_heads)
 
@@ -437,7 +437,7 @@ class ExperimentConfig:
     transgan: TransGANConfig = TransGANConfig()
     biggan: BigGANConfig = BigGANConfig()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.train.precision == "mixed_float16" and max(self.loss.r1_gamma, self.loss.path_length_weight) > 0:
             raise ConfigError(
                 "train.precision=mixed_float16 is too narrow for the second derivatives of R1 (loss.r1_gamma) and of "
@@ -532,7 +532,7 @@ class DataLocation:
     cache_dir: str = "~/.cache/vitgan_tf"
     inception: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # A shell does not expand the ~ of --data_dir=~/images.
         for name in ("data_dir", "cache_dir", "inception"):
             if getattr(self, name) is not None:

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import zlib
 from collections.abc import Iterator
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 from absl import logging
@@ -149,7 +149,7 @@ def command_options(config: DataConfig, data_dir: str) -> list[str]:
     return options
 
 
-def _prepared(builder, config: DataConfig, split: str) -> _Reading:
+def _prepared(builder: Any, config: DataConfig, split: str) -> _Reading:
     name = tfds_sets.PREPARED_SPLITS[split]
     if name not in builder.info.splits:
         raise UserError(f"the prepared set in {os.fspath(builder.data_path)!r} has no {split} images")
@@ -166,7 +166,7 @@ def _prepared(builder, config: DataConfig, split: str) -> _Reading:
     return _reading(builder, name, unchanged)
 
 
-def _reading(builder, split: str, preprocessing: Preprocessing) -> _Reading:
+def _reading(builder: Any, split: str, preprocessing: Preprocessing) -> _Reading:
     def identity() -> str:
         info = builder.data_path / "dataset_info.json"
         return repr((split, info.read_text(), info.stat().mtime))

@@ -11,6 +11,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -184,7 +185,7 @@ def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bo
         _write_shard(shard, ((name, result) for _, name, result in group), features)
 
 
-def _features(preprocessing: Preprocessing):
+def _features(preprocessing: Preprocessing) -> Any:
     import tensorflow_datasets as tfds
 
     return tfds.features.FeaturesDict(
@@ -192,7 +193,7 @@ def _features(preprocessing: Preprocessing):
     )
 
 
-def _write_shard(shard: _Shard, results: Iterable[tuple[str, object]], features) -> None:
+def _write_shard(shard: _Shard, results: Iterable[tuple[str, object]], features: Any) -> None:
     if os.path.exists(shard.path):  # made again: its record and its images have to belong together
         os.remove(shard.path)
     partial_path = shard.path + ".partial"

@@ -15,7 +15,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -60,7 +60,7 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.names)
 
-    def items(self, start: int = 0, stop: int | None = None):
+    def items(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, Callable[[], RawImage]]]:
         """Name and reader of the images from start to stop, as `decoding.decode_all` takes them."""
         for index in range(len(self))[start:stop]:
             yield self.names[index], functools.partial(self.read, index)

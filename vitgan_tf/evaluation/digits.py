@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Any
 
 import h5py
 import numpy as np
@@ -119,7 +120,7 @@ class DigitsEvaluator(Evaluator):
         super().__init__(protocol, extractor, real)
         self.half_split_distance = half_split_distance(real.features)
 
-    def further_scores(self, logits):
+    def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """See `Evaluator.further_scores`.
 
         Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -19,7 +20,7 @@ _ROWS = 1024
 _WORKING_MEMORY_MIB = 256
 
 
-def tfgan_eval():
+def tfgan_eval() -> Any:
     """tensorflow-gan's `tfgan.eval`, imported where it is used: it takes a second, and warns of its dependencies."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, message="pkg_resources is deprecated")
@@ -64,7 +65,7 @@ class Gaussian:
 class GaussianAccumulator:
     """Mean and covariance of features that come in batches, in float64 and in memory of feature_dim squared."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._count = 0
         self._sum = self._products = self._origin = None
         self._waiting = []

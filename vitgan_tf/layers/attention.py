@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Callable
 
 import tensorflow as tf
 
@@ -71,11 +72,11 @@ def _softmax(logits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _products_of_pairs(keys):
+def _products_of_pairs(keys: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
     """k_i.k_j and |k_j|^2. From their gradients G and n, that of K is (G + G^T + 2 diag(n)) K, a single product."""
     products = tf.matmul(keys, keys, transpose_b=True)
 
-    def gradient(upstream, upstream_norms):
+    def gradient(upstream: tf.Tensor, upstream_norms: tf.Tensor) -> tf.Tensor:
         symmetric = upstream + tf.linalg.matrix_transpose(upstream)
         diagonal = tf.linalg.diag_part(symmetric) + 2.0 * upstream_norms
         return tf.matmul(tf.linalg.set_diag(symmetric, diagonal), keys)
@@ -86,19 +87,19 @@ def _products_of_pairs(keys):
 class _SelfAttention(tf.keras.layers.Layer):
     """What both attentions share: everything but queries and keys."""
 
-    def __init__(self, num_heads: int, normalization: str = "none", **kwargs):
+    def __init__(self, num_heads: int, normalization: str = "none", **kwargs: Any):
         super().__init__(**kwargs)
         if num_heads < 1:
             raise ValueError(f"num_heads must be at least 1, got {num_heads}")
         self.num_heads = num_heads
         self.normalization = normalization
 
-    def _add_projection(self, name: str, input_shape, use_bias: bool) -> ISNDense:
+    def _add_projection(self, name: str, input_shape: Any, use_bias: bool) -> ISNDense:
         layer = ISNDense(input_shape[-1], use_bias=use_bias, normalization=self.normalization, name=name)
         layer.build(input_shape)
         return layer
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if input_shape[-1] % self.num_heads:
             raise ValueError(f"embed_dim {input_shape[-1]} is not a multiple of num_heads {self.num_heads}")
         self.value = self._add_projection("value", input_shape, use_bias=False)
@@ -133,7 +134,7 @@ class _SelfAttention(tf.keras.layers.Layer):
         outputs = self.output_projection(attended, training=training, add_bias=False)
         return add_bias(outputs, self.output_projection.bias, residual)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,
@@ -160,12 +161,14 @@ class MultiHeadAttention(_SelfAttention):
       ValueError: num_heads below 1, or embed_dim not a multiple of it.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.query = self._add_projection("query", input_shape, use_bias=True)
         self.key = self._add_projection("key", input_shape, use_bias=False)
         super().build(input_shape)
 
-    def attention_weights(self, tokens, training=False, num_queries=None):
+    def attention_weights(
+        self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None
+    ) -> tf.Tensor:
         # The factor of the logits costs nothing in the kernel.
         gain = 1.0 / math.sqrt(tokens.shape[-1] // self.num_heads)
         queries = self.query(first_tokens(tokens, num_queries), training=training, gain=gain)
@@ -197,13 +200,13 @@ class RelativeMultiHeadAttention(MultiHeadAttention):
       ValueError: num_heads or grid_size below 1, embed_dim not a multiple of num_heads, or another number of tokens.
     """
 
-    def __init__(self, num_heads: int, grid_size: int, normalization: str = "none", **kwargs):
+    def __init__(self, num_heads: int, grid_size: int, normalization: str = "none", **kwargs: Any):
         super().__init__(num_heads, normalization, **kwargs)
         if grid_size < 1:
             raise ValueError(f"grid_size must be at least 1, got {grid_size}")
         self.grid_size = grid_size
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if input_shape[1] != self.grid_size**2:
             raise ValueError(f"expected {self.grid_size**2} tokens, got {input_shape[1]}")
         displacements = 2 * self.grid_size - 1
@@ -215,7 +218,7 @@ class RelativeMultiHeadAttention(MultiHeadAttention):
         )
         super().build(input_shape)
 
-    def _logit_bias(self, num_queries):
+    def _logit_bias(self, num_queries: int | None) -> tf.Tensor:
         size = self.grid_size
         places = tf.range(size)
         along_axis = tf.one_hot(places[:, None] - places + size - 1, 2 * size - 1, dtype=self.table.dtype)
@@ -223,7 +226,7 @@ class RelativeMultiHeadAttention(MultiHeadAttention):
         bias = tf.reshape(tf.einsum("xzb,ywbh->hyxwz", along_axis, rows), [self.num_heads, size**2, size**2])
         return bias if num_queries is None else bias[:, :num_queries]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "grid_size": self.grid_size}
 
 
@@ -247,11 +250,13 @@ class L2MultiHeadAttention(_SelfAttention):
       ValueError: num_heads below 1, or embed_dim not a multiple of it.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.query_key = self._add_projection("query_key", input_shape, use_bias=False)
         super().build(input_shape)
 
-    def attention_weights(self, tokens, training=False, num_queries=None):
+    def attention_weights(
+        self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None
+    ) -> tf.Tensor:
         gain = math.sqrt(2.0) * (tokens.shape[-1] // self.num_heads) ** -0.25
         keys = split_heads(self.query_key(tokens, training=training, gain=gain), self.num_heads)
         return l2_attention_weights(keys, num_queries)

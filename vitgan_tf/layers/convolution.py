@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -115,7 +116,7 @@ class EqualizedConv2D(tf.keras.layers.Layer):
         downsample: bool = False,
         use_bias: bool = True,
         activation: str = "leaky_relu",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if units < 1:
@@ -130,7 +131,7 @@ class EqualizedConv2D(tf.keras.layers.Layer):
         self.use_bias = use_bias
         self.activation = activation
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(self.kernel_size, self.kernel_size, input_shape[-1], self.units),
@@ -155,7 +156,7 @@ class EqualizedConv2D(tf.keras.layers.Layer):
             outputs += tf.cast(self.bias, outputs.dtype)
         return activated(outputs) if self.activation == "leaky_relu" else outputs
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,
@@ -193,7 +194,7 @@ class ModulatedConv2D(tf.keras.layers.Layer):
       ValueError: units below 1, or a kernel_size that is not a positive odd number.
     """
 
-    def __init__(self, units: int, kernel_size: int = 3, demodulate: bool = True, **kwargs):
+    def __init__(self, units: int, kernel_size: int = 3, demodulate: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
         if units < 1:
             raise ValueError(f"units must be at least 1, got {units}")
@@ -203,7 +204,7 @@ class ModulatedConv2D(tf.keras.layers.Layer):
         self.kernel_size = kernel_size
         self.demodulate = demodulate
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         features_shape, style_shape = input_shape
         fan_in = features_shape[-1]
         self.kernel = self.add_weight(
@@ -228,7 +229,7 @@ class ModulatedConv2D(tf.keras.layers.Layer):
         demodulation = tf.math.rsqrt(tf.matmul(tf.square(widened(scale)), energy) + 1e-8)  # (batch, units)
         return tf.cast(widened(outputs) * demodulation[:, None, None, :], outputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,
@@ -262,14 +263,14 @@ class StyledConv2D(tf.keras.layers.Layer):
       ValueError: units below 1.
     """
 
-    def __init__(self, units: int, upsample: bool = False, **kwargs):
+    def __init__(self, units: int, upsample: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         if units < 1:
             raise ValueError(f"units must be at least 1, got {units}")
         self.units = units
         self.upsample = upsample
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         (batch_size, height, width, fan_in), style_shape = input_shape
         factor = 2 if self.upsample else 1
         height, width = factor * height, factor * width
@@ -310,7 +311,7 @@ class StyledConv2D(tf.keras.layers.Layer):
         wide = widened(outputs) + noise * self.noise_strength + self.bias
         return tf.cast(activated(wide), outputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "upsample": self.upsample}
 
 
@@ -328,13 +329,13 @@ class ToImage(tf.keras.layers.Layer):
       ValueError: num_channels below 1.
     """
 
-    def __init__(self, num_channels: int, **kwargs):
+    def __init__(self, num_channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         if num_channels < 1:
             raise ValueError(f"num_channels must be at least 1, got {num_channels}")
         self.num_channels = num_channels
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.convolution = ModulatedConv2D(
             self.num_channels, kernel_size=1, demodulate=False, name="convolution", dtype=self.dtype_policy
         )
@@ -345,7 +346,7 @@ class ToImage(tf.keras.layers.Layer):
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         return self.convolution(inputs) + self.bias
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_channels": self.num_channels}
 
 
@@ -368,7 +369,7 @@ class StyledSynthesis(tf.keras.layers.Layer):
       ValueError: no resolution, or an argument below 1.
     """
 
-    def __init__(self, units: Sequence[int], num_channels: int, **kwargs):
+    def __init__(self, units: Sequence[int], num_channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         if not units or min(*units, num_channels) < 1:
             raise ValueError(f"units and num_channels must be at least 1, got {units}, {num_channels}")
@@ -376,7 +377,7 @@ class StyledSynthesis(tf.keras.layers.Layer):
         self.num_channels = num_channels
         self.num_styles = 2 * len(self.units)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         (batch_size, size, _, features), styles_shape = input_shape
         style_shape = (batch_size, styles_shape[-1])
         self.convolutions, self.to_images = [], []
@@ -417,5 +418,5 @@ class StyledSynthesis(tf.keras.layers.Layer):
             images = details if images is None else upsample(images) + details
         return images
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "num_channels": self.num_channels}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -50,13 +51,13 @@ def patch_pixels(grid_size: int, image_size: int | tf.Tensor) -> tuple[tf.Tensor
 class _Embedding(tf.keras.layers.Layer):
     """What both embeddings share: their width."""
 
-    def __init__(self, embed_dim: int, **kwargs):
+    def __init__(self, embed_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         if embed_dim < 1:
             raise ValueError(f"embed_dim must be at least 1, got {embed_dim}")
         self.embed_dim = embed_dim
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "embed_dim": self.embed_dim}
 
 
@@ -69,7 +70,7 @@ class LearnedEmbedding(_Embedding):
       ValueError: embed_dim below 1.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.table = self.add_weight(
             name="table",
             shape=(input_shape[0], self.embed_dim),
@@ -95,7 +96,7 @@ class FourierEmbedding(_Embedding):
       ValueError: embed_dim below 1.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.frequencies = self.add_weight(
             name="frequencies",
             shape=(input_shape[-1], self.embed_dim),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -36,7 +37,7 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
       ValueError: an argument below 1.
     """
 
-    def __init__(self, patch_size: int, num_channels: int, hidden_dim: int, **kwargs):
+    def __init__(self, patch_size: int, num_channels: int, hidden_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         if min(patch_size, num_channels, hidden_dim) < 1:
             raise ValueError(
@@ -47,7 +48,7 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
         self.num_channels = num_channels
         self.hidden_dim = hidden_dim
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         style_shape = (None, input_shape[-1])
         self.embedding = FourierEmbedding(self.hidden_dim, name="embedding", dtype=self.variable_dtype)
         self.embedding.build((None, 2))
@@ -75,7 +76,7 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
         pixels = self.to_pixels((hidden, y))  # (batch * num_tokens, points, num_channels)
         return tf.reshape(pixels, [-1, num_tokens, rows, columns, self.num_channels])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "patch_size": self.patch_size,
@@ -97,14 +98,14 @@ class LinearPatchDecoder(tf.keras.layers.Layer):
       ValueError: an argument below 1.
     """
 
-    def __init__(self, patch_size: int, num_channels: int, **kwargs):
+    def __init__(self, patch_size: int, num_channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         if min(patch_size, num_channels) < 1:
             raise ValueError(f"patch_size and num_channels must be at least 1, got {patch_size}, {num_channels}")
         self.patch_size = patch_size
         self.num_channels = num_channels
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.to_pixels = EqualizedDense(self.patch_size**2 * self.num_channels, name="to_pixels")
         self.to_pixels.build(input_shape)
         super().build(input_shape)
@@ -113,7 +114,7 @@ class LinearPatchDecoder(tf.keras.layers.Layer):
         shape = [-1, tokens.shape[1], self.patch_size, self.patch_size, self.num_channels]
         return tf.reshape(self.to_pixels(tokens), shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "patch_size": self.patch_size, "num_channels": self.num_channels}
 
 
@@ -137,7 +138,7 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
 
     MIN_FEATURES = 16
 
-    def __init__(self, patch_size: int, num_channels: int, **kwargs):
+    def __init__(self, patch_size: int, num_channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         if min(patch_size, num_channels) < 1:
             raise ValueError(f"patch_size and num_channels must be at least 1, got {patch_size}, {num_channels}")
@@ -146,7 +147,7 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
         self.patch_size = patch_size
         self.num_channels = num_channels
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         (batch_size, num_tokens, embed_dim), (_, style_dim) = input_shape
         self.grid_size = math.isqrt(num_tokens)
         if self.grid_size**2 != num_tokens:
@@ -170,5 +171,5 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
         styles = tf.stack([style] * self.synthesis.num_styles, axis=1)
         return self.synthesis((features, styles), noise_seed=noise_seed, places=places)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "patch_size": self.patch_size, "num_channels": self.num_channels}

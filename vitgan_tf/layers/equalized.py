@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -70,7 +71,7 @@ class EqualizedDense(tf.keras.layers.Layer):
         use_bias: bool = True,
         bias_initial_value: float = 0.0,
         lr_multiplier: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if units < 1:
@@ -82,7 +83,7 @@ class EqualizedDense(tf.keras.layers.Layer):
         self.bias_initial_value = bias_initial_value
         self.lr_multiplier = lr_multiplier
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(input_shape[-1], self.units),
@@ -101,7 +102,7 @@ class EqualizedDense(tf.keras.layers.Layer):
         scale = self.lr_multiplier / math.sqrt(self.kernel.shape[0])
         return linear(inputs, self.kernel, self.bias * self.lr_multiplier if self.use_bias else None, scale)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

@@ -15,7 +15,7 @@ import functools
 import math
 import threading
 from collections.abc import Iterator
-from typing import Callable
+from typing import Callable, NoReturn
 
 import tensorflow as tf
 
@@ -80,22 +80,22 @@ def dense(
 
 
 @tf.custom_gradient
-def _product(inputs, kernel):
-    def gradient(upstream):
+def _product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         return tf.matmul(upstream, kernel, transpose_b=True), _sum_of_outer_products(inputs, upstream)
 
     return tf.matmul(inputs, kernel), gradient
 
 
 @tf.custom_gradient
-def _transposed_product(inputs, kernel):
-    def gradient(upstream):
+def _transposed_product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         return tf.matmul(upstream, kernel), _sum_of_outer_products(upstream, inputs)
 
     return tf.matmul(inputs, kernel, transpose_b=True), gradient
 
 
-def _sum_of_outer_products(left, right):
+def _sum_of_outer_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """left^T right, the sum over their rows, which are many.
 
     As a batch of one: oneDNN has another code for batches, which is faster at this in float32.
@@ -123,15 +123,15 @@ def add_bias(x: tf.Tensor, bias: tf.Tensor, residual: tf.Tensor | None = None) -
 
 
 @tf.custom_gradient
-def _compiled_add_bias(x, bias, *residual):
-    def gradient(upstream):
+def _compiled_add_bias(x: tf.Tensor, bias: tf.Tensor, *residual: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         return (upstream, _sum_like(upstream, bias), *(upstream for _ in residual))
 
     return _add_bias(x, bias, *residual), gradient
 
 
 @_kernel
-def _add_bias(*terms):
+def _add_bias(*terms: tf.Tensor) -> tf.Tensor:
     return tf.cast(functools.reduce(tf.add, map(widened, terms)), terms[0].dtype)
 
 
@@ -150,8 +150,8 @@ def gelu(x: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _compiled_gelu(x, *bias):
-    def gradient(upstream):
+def _compiled_gelu(x: tf.Tensor, *bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         dx = _gelu_gradient(x, upstream, *bias)
         return (dx, *(_sum_like(dx, weights) for weights in bias))
 
@@ -159,13 +159,13 @@ def _compiled_gelu(x, *bias):
 
 
 @_kernel
-def _gelu(x, *bias):
+def _gelu(x: tf.Tensor, *bias: tf.Tensor) -> tf.Tensor:
     wide = sum(bias, widened(x))
     return tf.cast(0.5 * wide * (1.0 + tf.math.erf(wide * math.sqrt(0.5))), x.dtype)
 
 
 @_kernel
-def _gelu_gradient(x, upstream, *bias):
+def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor, *bias: tf.Tensor) -> tf.Tensor:
     wide = sum(bias, widened(x))
     cumulative = 0.5 * (1.0 + tf.math.erf(wide * math.sqrt(0.5)))
     density = tf.exp(-0.5 * tf.square(wide)) * (1.0 / math.sqrt(2.0 * math.pi))
@@ -186,8 +186,8 @@ def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Ten
 
 
 @tf.custom_gradient
-def _compiled_scaled_leaky_relu(x, scale, bias):
-    def gradient(upstream):
+def _compiled_scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         dx, x_dx = _scaled_leaky_relu_gradient(x, scale, bias, upstream)
         # dx / scale is the gradient at the sum x * scale + bias, whose row sums suffice here.
         return (
@@ -200,13 +200,15 @@ def _compiled_scaled_leaky_relu(x, scale, bias):
 
 
 @_kernel
-def _scaled_leaky_relu(x, scale, bias):
+def _scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     y = widened(x) * scale[:, None, :] + bias
     return tf.cast(math.sqrt(2.0) * tf.maximum(y, 0.2 * y), x.dtype)
 
 
 @_kernel
-def _scaled_leaky_relu_gradient(x, scale, bias, upstream):
+def _scaled_leaky_relu_gradient(
+    x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     scale, wide = scale[:, None, :], widened(x)
     steep, flat = (tf.constant(slope * math.sqrt(2.0), scale.dtype) for slope in (1.0, 0.2))
     slope = tf.where(wide * scale + bias > 0.0, steep, flat)
@@ -233,10 +235,12 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
 
 
 @tf.custom_gradient
-def _compiled_layer_norm(x, scale, offset, epsilon):
+def _compiled_layer_norm(
+    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: tf.Tensor
+) -> tuple[tf.Tensor, Callable]:
     y, mean, inverse_deviation = _layer_norm(x, scale, offset, epsilon)
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         # Of the three, a layer whose weights are not trained in this pass needs the first alone.
         dx = _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream)
         dscale = _sum_like(_normalized_times(x, mean, inverse_deviation, upstream), scale)
@@ -246,17 +250,19 @@ def _compiled_layer_norm(x, scale, offset, epsilon):
 
 
 @tf.custom_gradient
-def _differentiable_once(first_gradient):
+def _differentiable_once(first_gradient: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Refuses to be differentiated: mean and deviation would count as constants, and the result be wrong."""
 
-    def gradient(*_):
+    def gradient(*_: tf.Tensor) -> NoReturn:
         raise NotImplementedError("second derivatives of layer_norm need its plain formula: compiled_kernels(False)")
 
     return tf.identity(first_gradient), gradient
 
 
 @_kernel
-def _layer_norm(x, scale, offset, epsilon):
+def _layer_norm(
+    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     wide = widened(x)
     mean = _feature_mean(lambda x: x, wide)
     variance = _feature_mean(lambda x: tf.math.squared_difference(x, mean), wide)
@@ -265,19 +271,21 @@ def _layer_norm(x, scale, offset, epsilon):
 
 
 @_kernel
-def _normalized_times(x, mean, inverse_deviation, upstream):
+def _normalized_times(x: tf.Tensor, mean: tf.Tensor, inverse_deviation: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
     return tf.cast((widened(x) - mean) * inverse_deviation * widened(upstream), x.dtype)
 
 
 @_kernel
-def _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream):
+def _layer_norm_gradient(
+    x: tf.Tensor, mean: tf.Tensor, inverse_deviation: tf.Tensor, scale: tf.Tensor, upstream: tf.Tensor
+) -> tf.Tensor:
     # With n the normalised x and g = upstream * scale: dx = (g - mean(g) - n * mean(g n)) / deviation.
     dtype, x, upstream = x.dtype, widened(x), widened(upstream)
 
-    def g(scale, upstream):
+    def g(scale: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         return upstream * scale
 
-    def gn(x, scale, upstream):
+    def gn(x: tf.Tensor, scale: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         return upstream * scale * ((x - mean) * inverse_deviation)
 
     mean_g = _feature_mean(g, scale, upstream)
@@ -301,7 +309,7 @@ def _feature_mean(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf
     return tf.reduce_sum(parts[0], axis=-1, keepdims=True) / features
 
 
-def _sum_like(x, weights):
+def _sum_like(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Sum of x over the axes along which weights, (features,) or (batch, 1, features), is broadcast to it."""
     if weights.shape.rank == 1:
         total = _sum_of_rows(tf.reshape(x, [-1, x.shape[-1]]))
@@ -310,6 +318,6 @@ def _sum_like(x, weights):
     return tf.cast(total, weights.dtype)
 
 
-def _sum_of_rows(x):
+def _sum_of_rows(x: tf.Tensor) -> tf.Tensor:
     """(rows, features) -> (features,): a product with ones, which TensorFlow runs at the speed of memory."""
     return tf.squeeze(tf.matmul(tf.ones([1, x.shape[0]], x.dtype), x), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -28,7 +29,7 @@ class MinibatchStandardDeviation(tf.keras.layers.Layer):
       ValueError: group_size below 1.
     """
 
-    def __init__(self, group_size: int = 4, **kwargs):
+    def __init__(self, group_size: int = 4, **kwargs: Any):
         super().__init__(**kwargs)
         if group_size < 1:
             raise ValueError(f"group_size must be at least 1, got {group_size}")
@@ -43,5 +44,5 @@ class MinibatchStandardDeviation(tf.keras.layers.Layer):
         maps = tf.tile(tf.repeat(means, group_size)[:, None, None, None], [1, height, width, 1])
         return tf.concat([features, tf.cast(maps, features.dtype)], axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "group_size": self.group_size}

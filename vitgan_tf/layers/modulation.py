@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -21,11 +22,11 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
     Call: (tokens (batch, num_tokens, embed_dim), style (batch, style_dim)) -> shape of tokens.
     """
 
-    def __init__(self, epsilon: float = 1e-3, **kwargs):
+    def __init__(self, epsilon: float = 1e-3, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         tokens_shape, style_shape = input_shape
         self.gamma = EqualizedDense(tokens_shape[-1], bias_initial_value=1.0, name="gamma")
         self.gamma.build(style_shape)
@@ -38,7 +39,7 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
         gamma, beta = (widened(affine(style))[:, None] for affine in (self.gamma, self.beta))
         return layer_norm(tokens, gamma, beta, self.epsilon)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
@@ -67,7 +68,7 @@ class ModulatedDense(tf.keras.layers.Layer):
       ValueError: units below 1, an unknown activation, or leaky_relu without demodulation.
     """
 
-    def __init__(self, units: int, demodulate: bool = True, activation: str = "linear", **kwargs):
+    def __init__(self, units: int, demodulate: bool = True, activation: str = "linear", **kwargs: Any):
         super().__init__(**kwargs)
         if units < 1:
             raise ValueError(f"units must be at least 1, got {units}")
@@ -79,7 +80,7 @@ class ModulatedDense(tf.keras.layers.Layer):
         self.demodulate = demodulate
         self.activation = activation
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         points_shape, style_shape = input_shape
         fan_in = points_shape[-1]
         self.kernel = self.add_weight(
@@ -122,7 +123,7 @@ class ModulatedDense(tf.keras.layers.Layer):
             return tf.matmul(points, kernels, transpose_b=True)
         return linear(points * style[:, None, :], self.kernel, scale=scale)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from vitgan_tf.layers.kernels import layer_norm, widened
@@ -22,11 +24,11 @@ class LayerNorm(tf.keras.layers.Layer):
     Call: (batch, num_tokens, features) -> the same.
     """
 
-    def __init__(self, epsilon: float = 1e-5, **kwargs):
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.gamma, self.beta = (
             self.add_weight(name=name, shape=input_shape[-1:], initializer=value, experimental_autocast=False)
             for name, value in (("gamma", "ones"), ("beta", "zeros"))
@@ -36,7 +38,7 @@ class LayerNorm(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return layer_norm(inputs, self.gamma, self.beta, self.epsilon)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
@@ -58,14 +60,14 @@ class BatchNorm(tf.keras.layers.Layer):
       has_affine: learned gain, 1 at the start, and offset, 0.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, has_affine: bool = False, **kwargs):
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, has_affine: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
         self.has_affine = has_affine
 
-    def build(self, input_shape):
-        def add(name: str, value: str, **kwargs) -> tf.Variable:
+    def build(self, input_shape: Any) -> None:
+        def add(name: str, value: str, **kwargs: Any) -> tf.Variable:
             return self.add_weight(
                 name=name, shape=input_shape[-1:], initializer=value, experimental_autocast=False, **kwargs
             )
@@ -91,7 +93,7 @@ class BatchNorm(tf.keras.layers.Layer):
         x = (x - mean) * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast(x * self.gamma + self.beta if self.has_affine else x, inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "momentum": self.momentum,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -59,7 +60,7 @@ class ISNDense(tf.keras.layers.Layer):
       ValueError: units below 1 or an unknown normalization.
     """
 
-    def __init__(self, units: int, use_bias: bool = True, normalization: str = "isn", **kwargs):
+    def __init__(self, units: int, use_bias: bool = True, normalization: str = "isn", **kwargs: Any):
         super().__init__(**kwargs)
         if units < 1:
             raise ValueError(f"units must be at least 1, got {units}")
@@ -69,7 +70,7 @@ class ISNDense(tf.keras.layers.Layer):
         self.use_bias = use_bias
         self.normalization = normalization
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         fan_in = input_shape[-1]
         # Drawn here, not by add_weight, because u and initial_sigma are functions of the draw.
         kernel = equalized_kernel_initializer()((fan_in, self.units)).numpy()
@@ -132,7 +133,7 @@ class ISNDense(tf.keras.layers.Layer):
             bias = bias * gain
         return linear(inputs, self.kernel, bias, self._kernel_factor(training) * gain)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "units": self.units,
@@ -159,13 +160,15 @@ class ISNConv2D(ISNDense):
       ValueError: units or kernel_size below 1, or an unknown normalization.
     """
 
-    def __init__(self, units: int, kernel_size: int = 3, use_bias: bool = True, normalization: str = "isn", **kwargs):
+    def __init__(
+        self, units: int, kernel_size: int = 3, use_bias: bool = True, normalization: str = "isn", **kwargs: Any
+    ):
         super().__init__(units, use_bias, normalization, **kwargs)
         if kernel_size < 1:
             raise ValueError(f"kernel_size must be at least 1, got {kernel_size}")
         self.kernel_size = kernel_size
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         super().build((None, self.kernel_size**2 * input_shape[-1]))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -174,7 +177,7 @@ class ISNConv2D(ISNDense):
         outputs = tf.nn.conv2d(inputs, tf.cast(kernel, inputs.dtype), strides=1, padding="SAME")
         return outputs if self.bias is None else outputs + tf.cast(self.bias, outputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kernel_size": self.kernel_size}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention, first_tokens
@@ -33,7 +35,7 @@ class FeedForward(tf.keras.layers.Layer):
       ValueError: an unknown activation.
     """
 
-    def __init__(self, mlp_dim: int, activation: str = "gelu", normalization: str = "none", **kwargs):
+    def __init__(self, mlp_dim: int, activation: str = "gelu", normalization: str = "none", **kwargs: Any):
         super().__init__(**kwargs)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
@@ -41,7 +43,7 @@ class FeedForward(tf.keras.layers.Layer):
         self.activation = activation
         self.normalization = normalization
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.expand = ISNDense(self.mlp_dim, normalization=self.normalization, name="expand")
         self.expand.build(input_shape)
         self.contract = ISNDense(input_shape[-1], normalization=self.normalization, name="contract")
@@ -53,7 +55,7 @@ class FeedForward(tf.keras.layers.Layer):
         hidden = ACTIVATIONS[self.activation](hidden, self.expand.bias)
         return add_bias(self.contract(hidden, training=training, add_bias=False), self.contract.bias, residual)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "mlp_dim": self.mlp_dim,
@@ -92,7 +94,7 @@ class TransformerBlock(tf.keras.layers.Layer):
         activation: str = "gelu",
         normalization: str = "none",
         modulated: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if attention not in ATTENTIONS:
@@ -104,7 +106,7 @@ class TransformerBlock(tf.keras.layers.Layer):
         self.normalization = normalization
         self.modulated = modulated
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         tokens_shape = input_shape[0] if self.modulated else input_shape
         norm = SelfModulatedLayerNorm if self.modulated else LayerNorm
         self.attention_norm = norm(name="attention_norm")
@@ -146,7 +148,7 @@ class TransformerBlock(tf.keras.layers.Layer):
     def _norm(self, norm: tf.keras.layers.Layer, tokens: tf.Tensor, style: tf.Tensor | None) -> tf.Tensor:
         return norm((tokens, style)) if self.modulated else norm(tokens)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_heads": self.num_heads,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from vitgan_tf.layers.convolution import repeat_pixels
@@ -24,11 +26,11 @@ class ConditionalBatchNorm(tf.keras.layers.Layer):
     Call: (features (batch, height, width, units), z (batch, chunk_dim)) -> shape of features.
     """
 
-    def __init__(self, epsilon: float = 1e-5, **kwargs):
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         features_shape, latents_shape = input_shape
         self.norm = BatchNorm(epsilon=self.epsilon, name="norm")
         self.norm.build(features_shape)
@@ -45,7 +47,7 @@ class ConditionalBatchNorm(tf.keras.layers.Layer):
         gain, offset = (layer(latents, training=False)[:, None, None] for layer in (self.gain, self.offset))
         return self.norm(features, training=training) * (1.0 + gain) + offset
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
@@ -61,11 +63,11 @@ class UpsamplingBlock(tf.keras.layers.Layer):
       width: number of output features.
     """
 
-    def __init__(self, width: int, **kwargs):
+    def __init__(self, width: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.width = width
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         features_shape, latents_shape = input_shape
         middle_shape = (*features_shape[:-1], self.width)
         self.first_norm = ConditionalBatchNorm(name="first_norm")
@@ -89,7 +91,7 @@ class UpsamplingBlock(tf.keras.layers.Layer):
         # A 1 x 1 convolution of repeated pixels is a quarter of the work before they are repeated.
         return details + repeat_pixels(self.skip(features, training=False), 2)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
 
@@ -118,7 +120,7 @@ class BigGANGenerator(StyleGenerator):
     renders_at_any_scale = False
     uses_batch_statistics = True
 
-    def __init__(self, image_size: int, num_channels: int, width: int = 256, chunk_dim: int = 32, **kwargs):
+    def __init__(self, image_size: int, num_channels: int, width: int = 256, chunk_dim: int = 32, **kwargs: Any):
         super().__init__(**kwargs)
         if image_size < 2 * LOWEST_RESOLUTION or image_size & (image_size - 1):
             raise ValueError(f"image_size must be a power of 2 of at least {2 * LOWEST_RESOLUTION}, got {image_size}")
@@ -135,7 +137,7 @@ class BigGANGenerator(StyleGenerator):
         self.norm = BatchNorm(has_affine=True, name="norm")
         self.to_image = ISNConv2D(num_channels, normalization="sn", name="to_image")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         size, latents_shape = LOWEST_RESOLUTION, (None, self.chunk_dim)
         self.mapping.build(input_shape)
         self.from_latents.build(latents_shape)
@@ -165,7 +167,7 @@ class BigGANGenerator(StyleGenerator):
         images = self.to_image(features, training=False)
         return tf.tanh(tf.cast(images, self.variable_dtype))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,

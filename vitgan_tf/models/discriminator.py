@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid
@@ -60,7 +62,7 @@ class ViTDiscriminator(tf.keras.Model):
         normalization: str = "isn",
         pooling: str = "class_token",
         positions: str = "fourier",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if image_size % patch_size:
@@ -93,7 +95,7 @@ class ViTDiscriminator(tf.keras.Model):
         self.norm = LayerNorm(name="norm")
         self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)  # logits are float32
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         num_patches = self.grid_size**2
         window = self.patch_size + 2 * self.patch_overlap
         self.class_token = None
@@ -156,7 +158,7 @@ class ViTDiscriminator(tf.keras.Model):
         class_token = tf.cast(self.class_token, tokens.dtype)
         return tf.concat([tf.tile(class_token, [batch_size, 1, 1]), tokens], axis=1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,

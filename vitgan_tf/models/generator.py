@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from vitgan_tf.config import DECODERS, STYLE_INJECTIONS
@@ -68,7 +70,7 @@ class ViTGenerator(StyleGenerator):
         attention: str = "dot_product",
         normalization: str = "none",
         positions: str = "fourier",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if image_size % patch_size:
@@ -125,7 +127,7 @@ class ViTGenerator(StyleGenerator):
         """Whether `synthesize` takes a render_scale: the pixels are a function of continuous coordinates."""
         return isinstance(self.decoder, FourierPatchDecoder)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         num_patches = self.grid_size**2
         tokens_shape = (None, num_patches, self.embed_dim)
         style_shape = (None, self.embed_dim)
@@ -234,7 +236,7 @@ class ViTGenerator(StyleGenerator):
         tokens = tf.tile(positions[None], [batch_size, 1, 1])
         return tf.concat([style[:, None], tokens], axis=1) if self.style_injection == "prepend" else tokens
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -27,7 +28,7 @@ class MappingNetwork(tf.keras.Model):
       ValueError: num_layers below 1.
     """
 
-    def __init__(self, style_dim: int, num_layers: int = 8, lr_multiplier: float = 0.01, **kwargs):
+    def __init__(self, style_dim: int, num_layers: int = 8, lr_multiplier: float = 0.01, **kwargs: Any):
         super().__init__(**kwargs)
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {num_layers}")
@@ -39,7 +40,7 @@ class MappingNetwork(tf.keras.Model):
             for i in range(num_layers)
         ]
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         for layer in self.dense_layers:
             layer.build(input_shape)
             input_shape = (input_shape[0], self.style_dim)
@@ -51,7 +52,7 @@ class MappingNetwork(tf.keras.Model):
             w = tf.nn.leaky_relu(layer(w), 0.2) * math.sqrt(2.0)
         return w
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "style_dim": self.style_dim,

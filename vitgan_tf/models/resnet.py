@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from vitgan_tf.layers.spectral import ISNConv2D, ISNDense
@@ -26,14 +28,16 @@ class ResNetBlock(tf.keras.layers.Layer):
       spectral_norm: see `ISNConv2D`.
     """
 
-    def __init__(self, width: int, downsample: bool, is_first: bool = False, spectral_norm: str = "sn", **kwargs):
+    def __init__(
+        self, width: int, downsample: bool, is_first: bool = False, spectral_norm: str = "sn", **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.width = width
         self.downsample = downsample
         self.is_first = is_first
         self.spectral_norm = spectral_norm
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         features = input_shape[-1]
         self.first = ISNConv2D(self.width, normalization=self.spectral_norm, name="first")
         self.first.build(input_shape)
@@ -53,7 +57,7 @@ class ResNetBlock(tf.keras.layers.Layer):
             inputs, features = (tf.nn.avg_pool2d(part, 2, 2, "VALID") for part in (inputs, features))
         return features + (inputs if self.skip is None else self.skip(inputs, training=training))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "width": self.width,
@@ -82,7 +86,9 @@ class ResNetDiscriminator(tf.keras.Model):
       ValueError: an image_size that is no power of 2 or below 8.
     """
 
-    def __init__(self, image_size: int, num_channels: int, width: int = 128, spectral_norm: str = "sn", **kwargs):
+    def __init__(
+        self, image_size: int, num_channels: int, width: int = 128, spectral_norm: str = "sn", **kwargs: Any
+    ):
         super().__init__(**kwargs)
         if image_size < LOWEST_RESOLUTION or image_size & (image_size - 1):
             raise ValueError(f"image_size must be a power of 2 of at least {LOWEST_RESOLUTION}, got {image_size}")
@@ -98,7 +104,7 @@ class ResNetDiscriminator(tf.keras.Model):
         # Logits are float32, and so is what they are summed up from.
         self.head = ISNDense(1, normalization=spectral_norm, name="head", dtype=self.variable_dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         size, features = self.image_size, self.num_channels
         for block in self.blocks:
             block.build((None, size, size, features))
@@ -113,7 +119,7 @@ class ResNetDiscriminator(tf.keras.Model):
         pixels = tf.cast(tf.nn.relu(features), self.variable_dtype)
         return self.head(tf.reduce_sum(pixels, axis=[1, 2]), training=training)[:, 0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,

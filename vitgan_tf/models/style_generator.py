@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 from vitgan_tf.randomness import Places
@@ -20,7 +22,7 @@ class StyleGenerator(tf.keras.Model):
 
     uses_batch_statistics = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
 
     def call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -61,7 +62,7 @@ class StyleGAN2Generator(StyleGenerator):
         channel_max: int = 512,
         mapping_layers: int = 8,
         mapping_lr_multiplier: float = 0.01,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.image_size = image_size
@@ -85,7 +86,7 @@ class StyleGAN2Generator(StyleGenerator):
 
     renders_at_any_scale = False
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         size, units = LOWEST_RESOLUTION, self.synthesis.units[0]
         self.mapping.build(input_shape)
         self.constant = self.add_weight(
@@ -111,7 +112,7 @@ class StyleGAN2Generator(StyleGenerator):
         images = self.synthesis((features, styles), noise_seed=noise_seed, places=places)
         return tf.cast(images, self.variable_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,
@@ -137,11 +138,11 @@ class ResidualBlock(tf.keras.layers.Layer):
       units: number of output features.
     """
 
-    def __init__(self, units: int, **kwargs):
+    def __init__(self, units: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.units = units
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.convolution = EqualizedConv2D(input_shape[-1], name="convolution")
         self.downsampling = EqualizedConv2D(self.units, downsample=True, name="downsampling")
         self.skip = EqualizedConv2D(
@@ -155,7 +156,7 @@ class ResidualBlock(tf.keras.layers.Layer):
         details = self.downsampling(self.convolution(features))
         return (details + self.skip(features)) * math.sqrt(0.5)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
 
 
@@ -186,7 +187,7 @@ class StyleGAN2Discriminator(tf.keras.Model):
         channel_base: int = 32_768,
         channel_max: int = 512,
         group_size: int = 4,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         features = _features(image_size, channel_base, channel_max)
@@ -206,7 +207,7 @@ class StyleGAN2Discriminator(tf.keras.Model):
         self.hidden = EqualizedDense(features[LOWEST_RESOLUTION], name="hidden", dtype=self.variable_dtype)
         self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         size = self.image_size
         self.from_image.build((None, size, size, self.num_channels))
         features = self.from_image.units
@@ -226,7 +227,7 @@ class StyleGAN2Discriminator(tf.keras.Model):
         features = tf.reshape(features, [-1, math.prod(features.shape[1:])])
         return self.head(activated(self.hidden(features)))[:, 0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -34,12 +35,12 @@ class TransGANBlock(tf.keras.layers.Layer):
       ValueError: embed_dim not a multiple of num_heads, or another number of tokens than grid_size^2.
     """
 
-    def __init__(self, num_heads: int, grid_size: int = 0, **kwargs):
+    def __init__(self, num_heads: int, grid_size: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.grid_size = grid_size
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         if self.grid_size:
             self.self_attention = RelativeMultiHeadAttention(self.num_heads, self.grid_size, name="self_attention")
         else:
@@ -54,7 +55,7 @@ class TransGANBlock(tf.keras.layers.Layer):
         tokens = self.self_attention(pixel_norm(tokens), num_queries=num_queries, residual=residual)
         return self.mlp(pixel_norm(tokens), residual=tokens)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_heads": self.num_heads, "grid_size": self.grid_size}
 
 
@@ -105,7 +106,7 @@ class TransGANGenerator(StyleGenerator):
         num_heads: int = 4,
         num_blocks: Sequence[int] = (5, 4, 2),
         lowest_resolution: int = 8,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         num_stages = (image_size // lowest_resolution).bit_length()
@@ -143,7 +144,7 @@ class TransGANGenerator(StyleGenerator):
     def _width(self, resolution: int) -> int:
         return self.embed_dim * self.lowest_resolution**2 // resolution**2
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.mapping.build(input_shape)
         self.from_latents.build(input_shape)
         stages = zip(self.resolutions, self.positions, self.blocks, self.to_image)
@@ -180,7 +181,7 @@ class TransGANGenerator(StyleGenerator):
             images = colours if images is None else images + colours
         return tf.cast(images, self.variable_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,
@@ -224,7 +225,7 @@ class TransGANDiscriminator(tf.keras.Model):
         embed_dim: int = 384,
         num_heads: int = 4,
         num_blocks: int = 3,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if image_size % (2 * patch_size):
@@ -251,7 +252,7 @@ class TransGANDiscriminator(tf.keras.Model):
         self.last_block = TransGANBlock(num_heads, name="last_block")
         self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)  # logits are float32
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         for scale, grid_size in enumerate(self.grid_sizes):
             num_patches, edge = grid_size**2, self.patch_size * 2**scale
             self.projections[scale].build((None, num_patches, edge**2 * self.num_channels))
@@ -288,7 +289,7 @@ class TransGANDiscriminator(tf.keras.Model):
             tokens = block(tokens)
         return tokens
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "name": self.name,
             "image_size": self.image_size,

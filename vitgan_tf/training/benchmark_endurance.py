@@ -32,10 +32,10 @@ class _Recorder(tf.keras.callbacks.Callback):
         self._seconds = []
         self._start = 0.0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._start = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._seconds.append(time.perf_counter() - self._start)
         if (batch + 1) % self._period:
             return

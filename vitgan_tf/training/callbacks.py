@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import time
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +48,7 @@ class StepCallback(tf.keras.callbacks.Callback):
         self.period = period
         self.step = first_step  # finished ones
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         if self.first_step == 0:
             is_due = self.acts_before_training
         else:
@@ -60,7 +60,7 @@ class StepCallback(tf.keras.callbacks.Callback):
         """Whether what `at_step` leaves behind of a step, which needs no metrics, is not there."""
         return False
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         before, self.step = self.step, self.first_step + batch + 1
         if self.step // self.period > before // self.period or self.step == self.total_steps:
             self.at_step(self.step, logs)
@@ -77,11 +77,11 @@ class StopOnDivergence(StepCallback):
       report: step, metrics -> the end of the error line: where more is written about it.
     """
 
-    def __init__(self, report: Callable[[int, dict[str, float]], str] = lambda step, logs: "", **schedule):
+    def __init__(self, report: Callable[[int, dict[str, float]], str] = lambda step, logs: "", **schedule: int):
         super().__init__(**schedule)
         self._report = report
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(
@@ -98,11 +98,11 @@ class SkipWatch(StopOnDivergence):
 
     MAX_SKIPPED = 100
 
-    def __init__(self, **arguments):
+    def __init__(self, **arguments: Any):
         super().__init__(**arguments)
         self._is_told = False
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         count = int(self.model.skipped_in_a_row.numpy())
         if count >= self.MAX_SKIPPED:
             raise DivergedError(
@@ -132,14 +132,14 @@ class CollapseWatch(StepCallback):
     MIN_DEVIATION = 1.0
     NUM_IMAGES = 64
 
-    def __init__(self, summaries: Summaries, sampler: ImageSampler, seed: int, **schedule):
+    def __init__(self, summaries: Summaries, sampler: ImageSampler, seed: int, **schedule: int):
         super().__init__(**schedule)
         self._summaries = summaries
         self._sampler = sampler
         self._seed = seed
         self._periods = {"generator": 0, "discriminator": 0}  # bad ones in a row
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         images = self._sampler.images(self.NUM_IMAGES, self._seed).astype(np.float64)
         deviation = float(images.std(axis=0).mean())
         self._summaries.scalars(step, {"samples_deviation": deviation})
@@ -169,7 +169,7 @@ class CollapseWatch(StepCallback):
 class MetricsReset(StepCallback):
     """Begins the means of the metrics anew. Every process of a run must do so at the same steps."""
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         self.model.reset_metrics()
 
 
@@ -179,7 +179,7 @@ class ScalarWriter(MetricsReset):
     Where there is a maximum too, also its ratio to the mean, `_spike`: near 1 where the training is stable.
     """
 
-    def __init__(self, summaries: Summaries, batch_size: int, **schedule):
+    def __init__(self, summaries: Summaries, batch_size: int, **schedule: int):
         super().__init__(**schedule)
         self._summaries = summaries
         self._batch_size = batch_size
@@ -187,17 +187,17 @@ class ScalarWriter(MetricsReset):
         self._steps = 0
         self._started = 0.0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._started = time.perf_counter()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # The first time, most of it is tracing.
         if self.step > self.first_step:
             self._seconds += time.perf_counter() - self._started
             self._steps += self.first_step + batch + 1 - self.step
         super().on_train_batch_end(batch, logs)
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         scalars = dict(logs)
         for name, value in logs.items():
             if f"{name}_max" in logs and value > 0:
@@ -222,7 +222,7 @@ class SampleWriter(StepCallback):
         summaries: Summaries,
         sampler: ImageSampler,
         seed: int,
-        **schedule,
+        **schedule: int,
     ):
         super().__init__(**schedule)
         self._directory = directory
@@ -233,10 +233,10 @@ class SampleWriter(StepCallback):
     def _path(self, step: int) -> str:
         return os.path.join(self._directory.samples, f"step_{step:08d}.png")
 
-    def is_missing(self, step):
+    def is_missing(self, step: int) -> bool:
         return not os.path.exists(self._path(step))
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         grid = image_grid(self._sampler.images(self.COLUMNS**2, self._seed), self.COLUMNS, self.MIN_WIDTH)
         with written_if_possible(self._path(step)):
             write_png(self._path(step), grid)
@@ -263,7 +263,7 @@ class MetricsWriter(StepCallback):
         evaluator: Evaluator,
         best: BestCheckpoint,
         batch_size: int,
-        **schedule,
+        **schedule: int,
     ):
         super().__init__(**schedule)
         self._directory = directory
@@ -273,10 +273,10 @@ class MetricsWriter(StepCallback):
         self._best = best
         self._batch_size = batch_size
 
-    def is_missing(self, step):
+    def is_missing(self, step: int) -> bool:
         return not self._directory.has_metrics_of(step)
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         protocol = self._evaluator.protocol
         scores = self._evaluator.evaluate(self._sampler.batches(protocol.num_generated, protocol.seed))
         kimg = step * self._batch_size / 1000
@@ -294,11 +294,11 @@ class MetricsWriter(StepCallback):
 class CheckpointWriter(StepCallback):
     """Saves the whole state of the run. Where that fails, the training goes on, but for its last step."""
 
-    def __init__(self, checkpoints: RunCheckpoints, **schedule):
+    def __init__(self, checkpoints: RunCheckpoints, **schedule: int):
         super().__init__(**schedule)
         self._checkpoints = checkpoints
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         try:
             self._checkpoints.save(step)
         except UserError as error:
@@ -321,7 +321,7 @@ class ProgressBar(StepCallback):
         self._has_begun = False
         self._last_line = -math.inf
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         self._bar = tqdm.tqdm(
             total=self.total_steps,
             initial=self.first_step,
@@ -330,7 +330,7 @@ class ProgressBar(StepCallback):
             disable=not sys.stderr.isatty(),
         )
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         if not self._has_begun:
             self._has_begun = True
             # The time left is estimated without the first steps of a process, which are mostly tracing.
@@ -356,7 +356,7 @@ class ProgressBar(StepCallback):
             )
             logging.info("%s", line)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         self.close()
 
     def close(self) -> None:

@@ -218,13 +218,13 @@ class DiagnosticsWriter(StepCallback):
     acts_before_training = True
     NUM_IMAGES = 8  # of a run
 
-    def __init__(self, summaries: Summaries, images: tf.Tensor, seed: int, **schedule):
+    def __init__(self, summaries: Summaries, images: tf.Tensor, seed: int, **schedule: int):
         super().__init__(**schedule)
         self._summaries = summaries
         self._images = images
         self._seed = seed
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         self._summaries.scalars(step, self._spectral_norms())
         self._summaries.images(step, self._attention())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Any, Callable
 
 import tensorflow as tf
 
@@ -93,7 +93,7 @@ class GAN(tf.keras.Model):
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
-    def compile(self, xla: str = "off", microbatch: int = 0, **kwargs):
+    def compile(self, xla: str = "off", microbatch: int = 0, **kwargs: Any) -> None:
         """Makes the optimisers.
 
         Args:
@@ -274,7 +274,7 @@ class GAN(tf.keras.Model):
             gradients, values = part(tf.constant(0))
         else:
 
-            def add_part(index, gradients, values):
+            def add_part(index: tf.Tensor, gradients: list[tf.Tensor], values: list[tf.Tensor]) -> tuple:
                 added = tf.nest.map_structure(tf.add, (gradients, values), part(index))
                 return index + 1, *added
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 from absl import logging
 
@@ -65,11 +66,11 @@ class StopRequest(StepCallback):
         if self._received is not None:
             raise Interrupted(self._received)
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         # The first step is traced and compiled, which may take minutes, and there is nothing of it to save.
         self._is_computing = batch > 0
 
-    def at_step(self, step, logs):
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
         self._is_computing = False
         self.check()
 

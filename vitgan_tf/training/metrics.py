@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -11,7 +13,7 @@ class Maximum(tf.keras.metrics.Metric):
     All replicas give the same value, that of the gradients that they have summed up.
     """
 
-    def __init__(self, name: str, **kwargs):
+    def __init__(self, name: str, **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.largest = self.add_weight(
             name="largest",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,11 +26,13 @@ class FusedAdam(tf.keras.optimizers.Adam):
       **kwargs: of `tf.keras.optimizers.Adam`.
     """
 
-    def __init__(self, *args, skips_non_finite: bool = False, **kwargs):
+    def __init__(self, *args: Any, skips_non_finite: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.skips_non_finite = skips_non_finite
 
-    def apply_gradients(self, grads_and_vars, *args, **kwargs) -> tf.Variable:
+    def apply_gradients(
+        self, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]], *args: Any, **kwargs: Any
+    ) -> tf.Variable:
         is_finite = None
         if self.skips_non_finite:
             grads_and_vars = list(grads_and_vars)

@@ -47,7 +47,7 @@ class _PathParser(flags.ArgumentParser):
 
 
 class _FiniteParser(flags.FloatParser):
-    def parse(self, argument: str) -> float:
+    def parse(self, argument: str | float) -> float:
         value = super().parse(argument)
         if not math.isfinite(value):
             raise ValueError("must be a finite number")
@@ -124,7 +124,7 @@ def _define_integers(name: str, default: None, help_text: str) -> None:
     flags.DEFINE(_IntegersParser(), name, default, help_text, serializer=flags.CsvListSerializer(","))
 
 
-_DEFINE = {
+_DEFINE: dict[Any, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     bool: flags.DEFINE_bool,

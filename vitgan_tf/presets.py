@@ -199,7 +199,7 @@ _NO_AUGMENTATION = {"augment.policy": (), "loss.bcr_lambda_real": 0.0, "loss.bcr
 
 def _discriminator_ablation() -> dict[str, dict[str, Any]]:
     """Regulariser x augmentation x overlap, the paper's discriminator ablation."""
-    regularizers = {
+    regularizers: dict[str, dict[str, Any]] = {
         "isn": {"discriminator.normalization": "isn"},
         "sn": {"discriminator.normalization": "sn"},
         "r1": _R1,

@@ -76,7 +76,7 @@ def _hub_module(location: DataLocation) -> str:
     folder = os.path.join(cache_dir, hashlib.sha1(address.encode()).hexdigest())  # as TensorFlow Hub names it
     if os.path.isdir(folder) and os.listdir(folder):
         return folder
-    reason = "with --download, it would be fetched"
+    reason: str | None = "with --download, it would be fetched"
     if location.download:
         reason = unreachable(address)
         if reason is None:

@@ -380,7 +380,8 @@ class StyledSynthesis(tf.keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         (batch_size, size, _, features), styles_shape = input_shape
         style_shape = (batch_size, styles_shape[-1])
-        self.convolutions, self.to_images = [], []
+        self.convolutions: list[StyledConv2D] = []
+        self.to_images: list[ToImage] = []
         for resolution, units in enumerate(self.units):
             if resolution > 0:
                 self._add_convolution(units, (batch_size, size, size, features), style_shape, upsample=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.config import ExperimentConfig
+from vitgan_tf.config import DiscriminatorConfig, ExperimentConfig, GeneratorConfig
 from vitgan_tf.models.biggan import BigGANGenerator
 from vitgan_tf.models.discriminator import ViTDiscriminator
 from vitgan_tf.models.generator import ViTGenerator
@@ -24,7 +25,7 @@ def build_generator(config: ExperimentConfig) -> tf.keras.Model:
         "transgan": TransGANGenerator,
         "biggan": BigGANGenerator,
     }
-    arguments = {
+    arguments: dict[str, dict[str, Any]] = {
         "vit": _vit_arguments(own),
         "stylegan2": {
             "latent_dim": stylegan2.style_dim,
@@ -60,7 +61,7 @@ def build_discriminator(config: ExperimentConfig) -> tf.keras.Model:
         # BigGAN's for CIFAR-10, without classes, is that of spectrally normalised GANs, twice as wide.
         "biggan": ResNetDiscriminator,
     }
-    arguments = {
+    arguments: dict[str, dict[str, Any]] = {
         "vit": _vit_arguments(own),
         "stylegan2": {
             "channel_base": stylegan2.channel_base,
@@ -82,6 +83,6 @@ def build_discriminator(config: ExperimentConfig) -> tf.keras.Model:
     return discriminator
 
 
-def _vit_arguments(section: object) -> dict[str, object]:
+def _vit_arguments(section: GeneratorConfig | DiscriminatorConfig) -> dict[str, Any]:
     """The other fields of a section have the names of the ViT's arguments."""
     return {name: value for name, value in dataclasses.asdict(section).items() if name != "architecture"}

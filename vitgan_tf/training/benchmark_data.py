@@ -77,7 +77,7 @@ def measure_data(config: ExperimentConfig, num_images: int, num_steps: int) -> d
         ),
     }
     images = np.tile(decoded, (-(-num_images // _NUM_FILES), 1, 1, 1))[:num_images]
-    options = {"batch_size": batch_size, "seed": config.train.seed, "flip": data.flip}
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": config.train.seed, "flip": data.flip}
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "images.uint8")
         images.tofile(path)

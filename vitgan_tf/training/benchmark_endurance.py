@@ -25,11 +25,11 @@ class _Recorder(tf.keras.callbacks.Callback):
 
     def __init__(self, directory: str, period: int):
         super().__init__()
-        self.rows = []
+        self.rows: list[dict[str, Any]] = []
         self._directory = directory
         self._period = period
         self._process = psutil.Process()
-        self._seconds = []
+        self._seconds: list[float] = []
         self._start = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:

@@ -46,7 +46,8 @@ def measure_products(config: ExperimentConfig, repeats: int, min_flops: int = MI
     name = "fraction_of_matmul_peak" if peak == "float32" else f"fraction_of_{peak}_matmul_peak"
     operations = used_products(traced_training_step(config, xla="kernels"))
     total = sum(map(product_flops, operations))
-    like, counts = {}, collections.Counter()
+    like = {}
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
     for operation in operations:
         key = (_text(operation), operation.outputs[0].dtype.name)
         like[key] = operation

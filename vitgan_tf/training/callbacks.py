@@ -317,7 +317,7 @@ class ProgressBar(StepCallback):
 
     def __init__(self, first_step: int, total_steps: int):
         super().__init__(first_step, total_steps)
-        self._bar = None
+        self._bar: Any = None  # a tqdm.tqdm during the training
         self._has_begun = False
         self._last_line = -math.inf
 

@@ -159,7 +159,7 @@ _MAX_ROLLBACKS = 3
 
 def _train(gan: GAN, checkpoints: RunCheckpoints, fit: Callable[[int], None], first_step: int) -> None:
     """From first_step to the end, and from the newest checkpoint again where it diverges and that is wanted."""
-    rollbacks = []
+    rollbacks: list[int] = []
     while True:
         try:
             fit(first_step)

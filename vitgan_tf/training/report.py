@@ -201,7 +201,7 @@ def _curves(
     config: ExperimentConfig, scalars: Mapping[str, Mapping[int, float]], lines: Sequence[Mapping[str, Any]]
 ) -> str:
     kimg_per_step = config.train.batch_size / 1000
-    charts = []
+    charts: list[tuple[str, Mapping[str, Mapping[int, float]], bool]] = []
     distance = distance_name(lines)
     if distance:
         curve = {line["step"]: line[distance] for line in training_lines(lines) if distance in line}

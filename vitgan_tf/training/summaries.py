@@ -31,7 +31,8 @@ class Summaries:
 
     def __init__(self, directory: str):
         self._writer = tf.summary.create_file_writer(directory)
-        self._functions = {}  # by the names of the scalars
+        # By the names of the scalars.
+        self._functions: dict[tuple[str, ...], tf.types.experimental.GenericFunction] = {}
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes scalars by their names, as float32."""
@@ -89,7 +90,9 @@ class Events:
 
 def read_events(directory: str) -> Events:
     """The events of a run. Of what a run that went on wrote again, the later counts; a broken end is left out."""
-    scalars, pictures, texts, seconds = {}, {}, {}, 0.0
+    scalars: dict[str, dict[int, float]] = {}
+    pictures: dict[str, dict[int, bytes]] = {}
+    texts, seconds = {}, 0.0
     for name in sorted(os.listdir(directory)):
         if not name.startswith("events."):
             continue

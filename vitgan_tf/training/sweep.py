@@ -91,7 +91,8 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
         "TF_NUM_INTRAOP_THREADS": threads,
         "TF_NUM_INTEROP_THREADS": threads,
     }
-    failed, running = [], {}
+    failed: list[Cell] = []
+    running: dict[Cell, subprocess.Popen] = {}
     done, started = 0, time.time()
     stopped: list[int] = []  # raised in the handler, it could come between the start of a run and its note
     before = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))

@@ -160,12 +160,13 @@ def cutout(images: tf.Tensor, row: tf.Tensor, column: tf.Tensor, size: tuple[int
 
 
 def _random_cutout(images: tf.Tensor, draws: _Draws) -> tf.Tensor:
-    sizes = tuple(int(size * CUTOUT_RATIO + 0.5) for size in images.shape[1:3])
+    height, width = (int(size * CUTOUT_RATIO + 0.5) for size in images.shape[1:3])
     # The centre is uniform over the image, its far border included; neutral is a rectangle outside.
-    corners = [
-        draws.whole(0, size - edge % 2, neutral=-edge) - edge // 2 for size, edge in zip(images.shape[1:3], sizes)
-    ]
-    return cutout(images, *corners, size=sizes)
+    row, column = (
+        draws.whole(0, size - edge % 2, neutral=-edge) - edge // 2
+        for size, edge in zip(images.shape[1:3], (height, width))
+    )
+    return cutout(images, row, column, (height, width))
 
 
 OPERATIONS = {

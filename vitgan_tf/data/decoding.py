@@ -10,7 +10,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Callable, Union
+from typing import Callable, TypeVar, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -28,6 +28,8 @@ _CHANNEL_MODES = {1: "L", 3: "RGB"}
 
 RawImage = Union[bytes, np.ndarray]
 """An encoded file, or uint8 pixels: (height, width) or (height, width, channels)."""
+
+Decoded = TypeVar("Decoded")
 
 
 class BadImageError(Exception):
@@ -72,7 +74,7 @@ class Preprocessing:
         except BadImageError:
             raise
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise BadImageError(f"more than {Image.MAX_IMAGE_PIXELS // 10**6} million pixels") from error
+            raise BadImageError(f"more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels") from error
         except Image.UnidentifiedImageError as error:
             raise BadImageError("not an image that can be read") from error
         except Exception as error:  # Pillow's decoders raise errors of many types on damaged files
@@ -80,9 +82,9 @@ class Preprocessing:
         if min(image.size) < MIN_EDGE:
             raise BadImageError(f"only {image.width} x {image.height} pixels, less than {MIN_EDGE} x {MIN_EDGE}")
         if self.pad_to is not None:
-            wanted = [max(self.pad_to, edge) for edge in image.size]
-            padded = Image.new(image.mode, tuple(wanted))
-            padded.paste(image, tuple((new - old) // 2 for new, old in zip(wanted, image.size)))
+            width, height = (max(self.pad_to, edge) for edge in image.size)
+            padded = Image.new(image.mode, (width, height))
+            padded.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
             image = padded
         edge = min(image.size) if self.center_crop is None else self.center_crop
         if edge > min(image.size):
@@ -117,9 +119,9 @@ def _to_8_bits(image: Image.Image, mode: str) -> Image.Image:
 
 def decode_all(
     items: Iterable[tuple[str, Callable[[], RawImage]]],
-    decode: Callable[[RawImage], object],
+    decode: Callable[[RawImage], Decoded],
     num_threads: int | None = None,
-) -> Iterator[tuple[str, object]]:
+) -> Iterator[tuple[str, Decoded | BadImageError]]:
     """Reads and decodes images in parallel, and gives them in their order.
 
     Threads are enough: Pillow decodes and resizes outside Python's interpreter lock. In memory are, per thread, a few
@@ -135,7 +137,7 @@ def decode_all(
     """
     num_threads = num_threads or os.cpu_count() or 1
     items = iter(items)
-    waiting = collections.deque()
+    waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
         try:
             # In handfuls: handing a small image to a thread takes longer than decoding it.
@@ -151,9 +153,9 @@ def decode_all(
 
 
 def _decode_in_turn(
-    items: list[tuple[str, Callable[[], RawImage]]], decode: Callable[[RawImage], object]
-) -> list[tuple[str, object]]:
-    results = []
+    items: list[tuple[str, Callable[[], RawImage]]], decode: Callable[[RawImage], Decoded]
+) -> list[tuple[str, Decoded | BadImageError]]:
+    results: list[tuple[str, Decoded | BadImageError]] = []
     for name, read in items:
         try:
             results.append((name, decode(read())))

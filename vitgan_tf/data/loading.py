@@ -220,7 +220,8 @@ def _in_memory(reading: _Reading) -> np.ndarray:
     except OSError as error:
         raise UserError(f"there is no memory for {size} of images: lower --memory_gb") from error
     images = np.frombuffer(memory, np.uint8).reshape(-1, *reading.preprocessing.shape)
-    count, bad = 0, []
+    bad: list[tuple[str, str]] = []
+    count = 0
     for image in _decoded(reading, bad):
         images[count] = image
         count += 1
@@ -270,14 +271,16 @@ def _write_cache(reading: _Reading, path: str) -> dict:
             return record
         logging.info("%s: decoding %d images to %s", reading.description, reading.num_images, path)
         partial_path = os.path.join(path + ".partial", "images.uint8")
-        count, crc32, bad = 0, 0, []
+        bad: list[tuple[str, str]] = []
+        count, crc32 = 0, 0
         try:
             with open(partial_path, "wb") as file:
                 if shutil.disk_usage(os.path.dirname(path)).free < reading.num_bytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 for image in _decoded(reading, bad):
-                    file.write(image.tobytes())
-                    crc32 = zlib.crc32(image, crc32)
+                    content = image.tobytes()
+                    file.write(content)
+                    crc32 = zlib.crc32(content, crc32)
                     count += 1
                 file.flush()
                 os.fsync(file.fileno())

@@ -70,9 +70,13 @@ class _Shard:
         """Identity, count of images, and (name, reason) of files left out, if the shard is finished."""
         if not (os.path.isfile(self.path) and os.path.isfile(self.record_path)):
             return None
-        with open(self.record_path, encoding="utf-8") as file:
-            record = json.load(file)
+        record = self.written_record()
         return record if record["identity"] == self.identity else None
+
+    def written_record(self) -> dict:
+        """The record of a shard that is finished."""
+        with open(self.record_path, encoding="utf-8") as file:
+            return json.load(file)
 
 
 def prepare(
@@ -172,7 +176,7 @@ def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bo
     def png(raw: RawImage) -> bytes:
         return encode_png(preprocessing(raw))
 
-    def results() -> Iterator[tuple[_Shard, str, object]]:
+    def results() -> Iterator[tuple[_Shard, str, bytes | BadImageError]]:
         for shard in pending:
             for name, result in decode_all(shard.source.items(shard.start, shard.stop), png, num_threads):
                 if strict and isinstance(result, BadImageError):
@@ -193,7 +197,7 @@ def _features(preprocessing: Preprocessing) -> Any:
     )
 
 
-def _write_shard(shard: _Shard, results: Iterable[tuple[str, object]], features: Any) -> None:
+def _write_shard(shard: _Shard, results: Iterable[tuple[str, bytes | BadImageError]], features: Any) -> None:
     if os.path.exists(shard.path):  # made again: its record and its images have to belong together
         os.remove(shard.path)
     partial_path = shard.path + ".partial"
@@ -222,7 +226,7 @@ def _finish(
     """Adds the metadata, takes away what only the work needed, and gives the folder its name."""
     import tensorflow_datasets as tfds
 
-    records = [shard.record() for shard in shards]
+    records = [shard.written_record() for shard in shards]
     skipped = [*not_images, *(tuple(item) for record in records for item in record["skipped"])]
     num_images = {shard.split: 0 for shard in shards}
     for shard, record in zip(shards, records):

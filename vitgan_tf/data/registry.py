@@ -20,7 +20,7 @@ class DatasetSpec:
       source: folder with the official files, and split -> its images.
       center_crop: see `Preprocessing`.
       pad_to: see `Preprocessing`.
-      tfds_name: of the set in tensorflow-datasets, with its configuration; None if it is not there.
+      tfds_name: of the set in tensorflow-datasets, with its configuration; empty if it is not there.
       tfds_splits: name there of each split.
       files: the official files to fetch.
       url: where they are.
@@ -31,7 +31,7 @@ class DatasetSpec:
     source: Callable[[str, str], sources.ImageSource]
     center_crop: int | None = None
     pad_to: int | None = None
-    tfds_name: str | None = None
+    tfds_name: str = ""
     tfds_splits: tuple[tuple[str, str], ...] = (("training", "train"), ("evaluation", "test"))
     files: tuple[str, ...] = ()
     url: str = ""

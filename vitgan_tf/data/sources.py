@@ -84,7 +84,9 @@ def image_folder(path: str, split: str = "training") -> ImageSource:
         raise MissingFilesError(f"a folder of images has no {split} split")
     if not os.path.isdir(path):
         raise MissingFilesError(f"there is no folder {path!r}")
-    images, others, seen = [], [], set()
+    images: list[str] = []
+    others: list[str] = []
+    seen = set()
 
     def fail(error: OSError) -> None:
         raise UserError(f"cannot read the folder {error.filename!r}: {error.strerror}") from error
@@ -181,10 +183,10 @@ def _cifar10_members(archive: str, split: str) -> list[bytes]:
                 raise UserError(
                     f"{archive!r} is CIFAR-10's Python version, which is pickled: take cifar-10-binary.tar.gz"
                 )
-            if name in _CIFAR10_MEMBERS[split] and member.isfile():
+            if name in _CIFAR10_MEMBERS[split] and member.isfile() and (file := tar.extractfile(member)) is not None:
                 if member.size > MAX_FILE_BYTES:
                     raise UserError(f"{archive!r} is not CIFAR-10: {name} in it has {member.size} bytes")
-                contents[name] = tar.extractfile(member).read()
+                contents[name] = file.read()
         # A checksum of all that was unpacked comes at the end.
         while tar.fileobj.read(2**20):
             pass
@@ -355,7 +357,7 @@ def _lmdb(folder: str) -> ImageSource:
     def read(index: int) -> bytes:
         try:
             with environment.begin() as transaction:
-                return transaction.get(keys[index])
+                return transaction.get(keys[index], b"")
         except lmdb.Error as error:
             raise BadImageError(f"damaged in the LMDB environment: {error}") from error
 

@@ -78,10 +78,11 @@ class Evaluator:
     def _activations(self, batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Of all images: (num_generated, feature_dim) and (num_generated, num_classes) float32."""
         wanted = self.protocol.num_generated
-        arrays, row = None, 0
+        arrays: list[np.ndarray] = []
+        row = 0
         for results in self.extractor.activations(batches):
-            if arrays is None:
-                arrays = tuple(np.empty([wanted, values.shape[1]], np.float32) for values in results)
+            if not arrays:
+                arrays = [np.empty([wanted, values.shape[1]], np.float32) for values in results]
             end = row + len(results[0])
             if end > wanted:
                 raise ValueError(f"more than the {wanted} images of the protocol")
@@ -90,4 +91,5 @@ class Evaluator:
             row = end
         if row < wanted:
             raise ValueError(f"{row} images, not the {wanted} of the protocol")
-        return arrays
+        features, logits = arrays
+        return features, logits

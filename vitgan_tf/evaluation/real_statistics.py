@@ -89,7 +89,7 @@ def _parts(images: np.ndarray, rows: np.ndarray, size: int) -> Iterator[np.ndarr
 def _hash_of_all(images: np.ndarray, rows: np.ndarray) -> str:
     digest = hashlib.sha256(repr(images.shape[1:]).encode())
     for part in _parts(images, rows, 1024):
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 
@@ -107,6 +107,8 @@ def _compute(images: np.ndarray, rows: np.ndarray, extractor: FeatureExtractor) 
         kept = batch[is_kept[first : first + len(batch)]]
         features[row : row + len(kept)] = kept
         first, row = first + len(batch), row + len(kept)
+    if features is None:
+        raise ValueError("no real images")
     features = features[scrambled_order(features)]
     return RealStatistics(accumulator.result(), features, manifold_radii(features))
 

@@ -67,8 +67,10 @@ class GaussianAccumulator:
 
     def __init__(self) -> None:
         self._count = 0
-        self._sum = self._products = self._origin = None
-        self._waiting = []
+        self._origin: np.ndarray | None = None
+        self._sum: np.ndarray  # there when the origin is
+        self._products: np.ndarray  # likewise
+        self._waiting: list[np.ndarray] = []
 
     def add(self, features: np.ndarray) -> None:
         """Takes features (num_images, feature_dim)."""
@@ -99,7 +101,7 @@ class GaussianAccumulator:
         """
         if self._waiting:
             self._take_waiting()
-        if self._count < 2:
+        if self._origin is None or self._count < 2:
             raise ValueError(f"a covariance needs at least two samples, got {self._count}")
         mean = self._sum / self._count
         covariance = (self._products - self._count * np.outer(mean, mean)) / (self._count - 1)

@@ -100,7 +100,7 @@ class EqualizedDense(tf.keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         scale = self.lr_multiplier / math.sqrt(self.kernel.shape[0])
-        return linear(inputs, self.kernel, self.bias * self.lr_multiplier if self.use_bias else None, scale)
+        return linear(inputs, self.kernel, None if self.bias is None else self.bias * self.lr_multiplier, scale)
 
     def get_config(self) -> dict[str, Any]:
         return {

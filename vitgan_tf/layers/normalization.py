@@ -78,7 +78,8 @@ class BatchNorm(tf.keras.layers.Layer):
             add("moving_mean", "zeros", **state),
             add("moving_variance", "ones", **state),
         )
-        self.gamma, self.beta = (add("gamma", "ones"), add("beta", "zeros")) if self.has_affine else (None, None)
+        self.gamma = add("gamma", "ones") if self.has_affine else None
+        self.beta = add("beta", "zeros") if self.has_affine else None
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:

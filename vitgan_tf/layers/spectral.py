@@ -171,7 +171,8 @@ class ISNConv2D(ISNDense):
     def build(self, input_shape: Any) -> None:
         super().build((None, self.kernel_size**2 * input_shape[-1]))
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    # Neither gain nor add_bias: only linear layers are called with them.
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:  # type: ignore[override]
         shape = [self.kernel_size, self.kernel_size, inputs.shape[-1], self.units]
         kernel = tf.reshape(self.applied_kernel(training), shape)
         outputs = tf.nn.conv2d(inputs, tf.cast(kernel, inputs.dtype), strides=1, padding="SAME")

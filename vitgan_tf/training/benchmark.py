@@ -276,7 +276,7 @@ def measure_sampling(
     def draw(latents: tf.Tensor) -> tf.Tensor:
         return generator(latents, training=False)
 
-    def batch_of(sampler: ImageSampler) -> Callable[[], None]:
+    def batch_of(sampler: ImageSampler) -> Callable[[], Any]:
         return lambda: sampler.images(sampler.images_per_step, config.train.seed)
 
     samplers = [ImageSampler(draw, generator.latent_dim, batch_size) for batch_size in batch_sizes]
@@ -336,12 +336,14 @@ def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> di
         images.numpy()
         return images, time.perf_counter() - start
 
-    native, seconds = draw(1.0)[0], {scale: [] for scale in RENDER_SCALES}
+    native = draw(1.0)[0]
+    seconds: dict[float, list[float]] = {scale: [] for scale in RENDER_SCALES}
     differences = {}
     for scale in RENDER_SCALES:
         images, _ = draw(scale)
         small = tf.image.resize(images, native.shape[1:3], method="area") if scale.is_integer() else None
-        differences[scale] = None if small is None else float(tf.reduce_mean(tf.abs(small - native))) * 127.5
+        difference = None if small is None else float(tf.reduce_mean(tf.abs(small - native))) * 127.5
+        differences[scale] = None if difference is None else rounded(difference)
     for _ in range(repeats):
         for scale in RENDER_SCALES:
             seconds[scale].append(draw(scale)[1])
@@ -353,7 +355,7 @@ def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> di
                 "scale": scale,
                 "milliseconds_per_image": rounded(1000 * medians[scale] / num_images),
                 "relative_cost_per_pixel": rounded(medians[scale] / medians[1.0] / scale**2),
-                "difference_from_native": None if differences[scale] is None else rounded(differences[scale]),
+                "difference_from_native": differences[scale],
             }
             for scale in RENDER_SCALES
         ],

@@ -40,7 +40,7 @@ class TrainedGenerator:
 
     network: tf.keras.Model
     config: ExperimentConfig
-    data: dict[str, object]
+    data: dict[str, Any]
     step: int
 
 
@@ -132,7 +132,7 @@ class RunCheckpoints:
         self._checkpoint = checkpoint
         self._directory = directory
         self._keep = keep
-        self._damaged = set()
+        self._damaged: set[int] = set()
 
     def restore_newest(self) -> int | None:
         """Restores the newest state that is whole, and returns its step; None if none was ever saved.
@@ -247,8 +247,8 @@ class RunCheckpoints:
         kept = {f"ckpt-{step}" for step in self._steps()}
         for name in os.listdir(self._directory):
             step_name = re.match(r"ckpt-\d+|checkpoint\.tmp", name)
-            is_whole = re.fullmatch(r"ckpt-\d+\.(index|data-\d+-of-\d+)", name) and step_name[0] in kept
-            if not step_name or is_whole or name.endswith(".damaged"):
+            is_file = re.fullmatch(r"ckpt-\d+\.(index|data-\d+-of-\d+)", name)
+            if not step_name or (is_file and step_name[0] in kept) or name.endswith(".damaged"):
                 continue
             path = os.path.join(self._directory, name)
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)

@@ -81,11 +81,10 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
     """
     model = sampling.load(path)
     step = int(model.step.numpy()) if hasattr(model, "step") else None
-    origin = {"model": path, "step": step, "kimg": None, "weights": "ema"}
-    run_dir, fingerprint = os.path.dirname(os.path.abspath(path)), None
-    if data is not None or not os.path.exists(os.path.join(run_dir, CONFIG)):
-        run_dir = None
-    else:
+    origin: dict[str, Any] = {"model": path, "step": step, "kimg": None, "weights": "ema"}
+    folder, run_dir, fingerprint = os.path.dirname(os.path.abspath(path)), None, None
+    if data is None and os.path.exists(os.path.join(folder, CONFIG)):
+        run_dir = folder
         config, run_data = read_run(run_dir)
         data, eval_config, fingerprint = config.data, config.eval, run_data.get("fingerprint")
         origin["kimg"] = None if step is None else step * config.train.batch_size / 1000

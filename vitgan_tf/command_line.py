@@ -78,7 +78,7 @@ def define_config_flags() -> None:
     A field is set by its path, --train.batch_size=64, or, where no other section has a field of that name, by its
     name alone, --batch_size=64.
     """
-    presets = "; ".join(f"{name}: {function.__doc__.split('.')[0]}" for name, function in PRESETS.items())
+    presets = "; ".join(f"{name}: {(function.__doc__ or '').split('.')[0]}" for name, function in PRESETS.items())
     flags.DEFINE_string("dataset", DEFAULT_PRESET, f"Preset. {presets}.")
     flags.DEFINE_string(
         "variant",

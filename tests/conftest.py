@@ -10,6 +10,9 @@ import psutil
 import pytest
 import tensorflow as tf
 
+# As the commands do: its advice on retracing depends on the tests before.
+tf.get_logger().setLevel("ERROR")
+
 # Graphs are cycles of objects; a process of hundreds of tests would keep gigabytes of them, and the allocator more.
 _GROWTH_BYTES = 300e6
 _after_collection = [psutil.Process().memory_info().rss]

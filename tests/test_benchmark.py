@@ -33,6 +33,8 @@ from vitgan_tf.training.benchmark import (
 )
 from vitgan_tf.training.benchmark_scale import as_flags, in_own_process, measure_scale
 
+pytestmark = pytest.mark.slow
+
 
 def test_products_are_counted_once_and_only_if_used():
     def function(a, b, batch):

@@ -126,6 +126,7 @@ def penalized(request):
     return _Penalized(request.param)
 
 
+@pytest.mark.slow
 def test_r1_and_its_gradient(penalized):
     with tf.GradientTape() as tape:
         value, image_gradient = penalized.penalty()
@@ -134,6 +135,7 @@ def test_r1_and_its_gradient(penalized):
     penalized.check_gradients(_gradients(tape, value, penalized.discriminator), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_r1_and_its_gradient_inside_a_condition(penalized):
     """As in the training step: the penalty in one branch of a tf.cond, in a tf.function."""
 
@@ -150,6 +152,7 @@ def test_r1_and_its_gradient_inside_a_condition(penalized):
     assert value == 0 and all(np.all(gradient == 0) for gradient in gradients.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every_steps", [1, 2])
 def test_r1_of_the_training_step(penalized, every_steps):
     """In float32 with the compiled kernels, as the step takes it: always, or in every second step, doubled."""

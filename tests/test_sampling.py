@@ -12,6 +12,8 @@ from vitgan_tf.images import image_grid, to_uint8
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

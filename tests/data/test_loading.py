@@ -110,6 +110,7 @@ def _patched_downloads(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "tensorflow_io", tensorflow_io)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["celeba64", "cifar10", "mnist", "lsun_bedroom64"])
 def test_a_set_of_tensorflow_datasets_gives_the_same_images_as_a_prepared_one(tmp_path, monkeypatch, name):
     """The set is made by tensorflow-datasets' own code, called as --download calls it."""
@@ -224,6 +225,7 @@ def test_an_interrupted_cache_is_not_taken_for_whole(tmp_path, monkeypatch):
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".uint8"]
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_decode_once(tmp_path):
     photos = _write_folder(tmp_path / "images", 40)
     code = (

@@ -38,6 +38,7 @@ def test_no_two_epochs_are_alike():
     assert not {tuple(epoch) for epoch in others} & {tuple(epoch) for epoch in epochs}
 
 
+@pytest.mark.slow
 def test_pairs_meet_in_a_batch_as_often_as_chance_has_it():
     """Over 2,000 epochs: the mean of the counts, and their variance, as for independent draws."""
     numbers = _numbers(batches=NUM_IMAGES * 2000 // BATCH).reshape(-1, BATCH)

@@ -59,6 +59,7 @@ def _quiet(monkeypatch):
     monkeypatch.setattr("absl.logging.warning", lambda *args: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_every_official_file_becomes_the_preprocessed_image(tmp_path, name):
     raw = WRITE[name](tmp_path / "raw")
@@ -329,6 +330,7 @@ def test_one_process_at_a_time(tmp_path):
     _prepare("mnist", tmp_path / "raw", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_nothing_that_was_finished(tmp_path):
     """Files of the process may not grow beyond some kilobytes: to a program, the same as a disk that is full."""
     official.write_celeba(tmp_path / "raw")

@@ -14,6 +14,8 @@ from vitgan_tf.evaluation.digits import (
 from vitgan_tf.evaluation.scores import frechet_distance, gaussian
 from vitgan_tf.images import to_float
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -16,6 +16,8 @@ from vitgan_tf.evaluation import evaluator as evaluator_module
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 
+pytestmark = pytest.mark.slow
+
 DIGITS = DataConfig(dataset="digits", image_size=16, num_channels=1)
 
 

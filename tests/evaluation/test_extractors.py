@@ -202,6 +202,7 @@ def test_what_is_not_the_module_is_refused(tmp_path):
         tfgan_inception(_location(inception=str(tmp_path / "damaged")))
 
 
+@pytest.mark.slow
 def test_keras_inception_is_the_network_of_keras_applications(tmp_path):
     """Against the same weights run by Keras' own pooling and preprocessing."""
     whole = tf.keras.applications.InceptionV3(weights=None, classifier_activation=None)

@@ -19,6 +19,8 @@ from vitgan_tf.images import to_uint8
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def generator():

@@ -47,6 +47,7 @@ def test_frechet_distance_of_fewer_samples_than_dimensions():
     np.testing.assert_allclose(_distance(a, b), reference.frechet_distance_low_rank(a, b), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_frechet_distance_at_the_size_of_inceptions_features():
     a, b = _features(300, 2048, 0, decay=0.002), _features(200, 2048, 1, 0.02, 0.002)
     expected = reference.frechet_distance_low_rank(a, b)

@@ -124,6 +124,7 @@ def test_build_makes_all_weights_and_again_changes_nothing(case):
     assert (len(layer.trainable_variables) == 0) == (len(before) == 0)
 
 
+@pytest.mark.slow
 def test_graph_equals_eager_with_static_and_unknown_batch(case):
     layer_class, arguments, inputs = case
     layer = layer_class(**arguments)
@@ -137,6 +138,7 @@ def test_graph_equals_eager_with_static_and_unknown_batch(case):
     np.testing.assert_allclose(unknown(inputs).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_xla_compiles_value_and_gradient(case):
     layer_class, arguments, inputs = case
     layer = layer_class(**arguments)
@@ -168,6 +170,7 @@ def test_every_trainable_weight_gets_a_gradient(case):
         assert np.abs(gradient.numpy()).max() > 0, variable.name
 
 
+@pytest.mark.slow
 def test_weights_survive_a_checkpoint(case, tmp_path):
     layer_class, arguments, inputs = case
     layer, other = layer_class(**arguments), layer_class(**arguments)

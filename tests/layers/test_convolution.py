@@ -278,6 +278,7 @@ def test_gradients_equal_finite_differences(double):
         np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-6, atol=1e-7, err_msg=variable.name)
 
 
+@pytest.mark.slow
 def test_gradients_of_a_gradient_penalty_equal_finite_differences_also_compiled(double):
     layer, inputs = double
 

@@ -21,6 +21,8 @@ from reference.comparison import (
 from vitgan_tf.layers.spectral import normalized_layers
 from vitgan_tf.models.biggan import BigGANGenerator
 
+pytestmark = pytest.mark.slow
+
 WIDTH, CHUNK_DIM = 4, 3
 FLOAT64 = 1e-10
 # Keras has the momentum in float32.

@@ -57,6 +57,7 @@ def _counts(data, generator, discriminator):
     return _count(build_generator(config)), _count(build_discriminator(config))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_weight_counts(name):
     config = preset(name)
@@ -73,6 +74,7 @@ VIT_VARIANTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIT_VARIANTS)
 def test_weight_counts_of_the_variants(name):
     """Also from the equations: what a variant adds to or takes from the method."""
@@ -258,6 +260,7 @@ def test_a_new_render_scale_draws_the_same_function():
     assert np.abs(dense[:, ::3, ::3] - images).max() > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, dense", [(10, 30), (7, 21), (3, 9)])
 def test_sizes_that_the_grid_does_not_divide(size, dense):
     """Pixel j of n is centred where pixel 3 j + 1 of 3 n is; a size unknown beforehand is drawn alike."""
@@ -348,6 +351,7 @@ def test_mean_pooling_has_no_class_token_and_counts_every_patch_alike():
     np.testing.assert_allclose(maps.sum(axis=(-2, -1)), 1.0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_networks_may_have_different_grids():
     config = preset("celeba128")
     generator, discriminator = build_generator(config), build_discriminator(config)

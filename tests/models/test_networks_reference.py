@@ -27,6 +27,8 @@ from vitgan_tf.layers.kernels import compiled_kernels
 from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import preset
 
+pytestmark = pytest.mark.slow
+
 
 def _config(network, changes, **data):
     """Of the tiny networks, with some fields of one of them and of the data changed."""

@@ -22,6 +22,8 @@ from reference.layers import spectral_norm_step
 from vitgan_tf.layers.spectral import normalized_layers
 from vitgan_tf.models.resnet import ResNetBlock, ResNetDiscriminator
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 4
 
 

@@ -16,6 +16,8 @@ from reference.losses import finite_difference_gradient
 from vitgan_tf import losses
 from vitgan_tf.models.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
+pytestmark = pytest.mark.slow
+
 LATENT_DIM, STYLE_DIM, LR_MULTIPLIER = 5, 7, 0.01
 # 6 features at 4 and 8 pixels, then 4 and 2.
 CHANNELS = {"channel_base": 64, "channel_max": 6}

@@ -21,6 +21,8 @@ from reference.comparison import (
 from vitgan_tf.layers.attention import MultiHeadAttention, RelativeMultiHeadAttention
 from vitgan_tf.models.transgan import TransGANDiscriminator, TransGANGenerator
 
+pytestmark = pytest.mark.slow
+
 LATENT_DIM = 5
 FLOAT64 = 1e-10
 # TensorFlow has the square root of 2 of GELU in float32.

@@ -142,6 +142,7 @@ def run(tmp_path_factory):
     return str(path), latents, images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["ema", "raw"])
 @pytest.mark.parametrize("checkpoint, step", [("latest", 3), ("best", 2), ("1", 1), ("2", 2)])
 def test_generators_come_out_as_they_went_in(run, checkpoint, step, weights):

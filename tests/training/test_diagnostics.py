@@ -25,6 +25,8 @@ from vitgan_tf.training.experiment import _callbacks, build_gan
 from vitgan_tf.training.run_directory import RunDirectory
 from vitgan_tf.training.summaries import Summaries
 
+pytestmark = pytest.mark.slow
+
 TINY = override(preset("tiny"), {"train.xla": "off"})
 BLOCK_LAYERS = ["self_attention/value", "self_attention/output", "mlp/expand", "mlp/contract"]
 

@@ -76,6 +76,7 @@ def _weights(network):
     return [weight.numpy() for weight in network.trainable_variables]
 
 
+@pytest.mark.slow
 def test_a_step_leaves_out_the_update_that_is_not_finite():
     config = override(preset("tiny"), {"train.on_nan": "skip", "loss.lecam_lambda": 0.1})
     gan = build_gan(config)
@@ -105,6 +106,7 @@ def test_a_step_leaves_out_the_update_that_is_not_finite():
     assert math.isfinite(float(gan.real_logit_average)) and gan.step.numpy() == 4
 
 
+@pytest.mark.slow
 def test_a_step_is_left_out_where_one_of_its_two_updates_is():
     gan = build_gan(override(preset("tiny"), {"train.on_nan": "skip"}))
     names = {metric.name.replace("_max", "") for metric in gan.metrics}
@@ -147,6 +149,7 @@ def _checkpoint(path):
     return int(latest.rsplit("-", 1)[1]), int(attempt)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_ends_and_says_where(tmp_path, monkeypatch):
     _bad_images(monkeypatch, [13])
     config = override(preset("tiny"), RUN)
@@ -239,6 +242,7 @@ def test_updates_left_out_in_one_execution_of_several_steps_are_told_of(caplog):
     assert [record.getMessage().split(":")[0] for record in caplog.records] == ["step 20", "step 50"]
 
 
+@pytest.mark.slow
 def test_a_run_can_leave_such_steps_out(tmp_path, monkeypatch, caplog):
     _bad_images(monkeypatch, [7, 13, 14])
     with caplog.at_level("WARNING", logger="absl"):
@@ -249,6 +253,7 @@ def test_a_run_can_leave_such_steps_out(tmp_path, monkeypatch, caplog):
     assert (tmp_path / "saved_model").exists()
 
 
+@pytest.mark.slow
 def test_after_many_such_steps_in_a_row_the_run_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(SkipWatch, "MAX_SKIPPED", 6)
     _bad_images(monkeypatch, range(8, 100))
@@ -256,6 +261,7 @@ def test_after_many_such_steps_in_a_row_the_run_ends(tmp_path, monkeypatch):
         run_experiment(override(preset("tiny"), {**RUN, "train.on_nan": "skip"}), str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_run_can_go_back_and_on_with_other_random_numbers(tmp_path, monkeypatch, caplog):
     attempts = _bad_images(monkeypatch, [13], times=2)
     config = override(preset("tiny"), {**RUN, "train.on_nan": "rollback"})
@@ -274,6 +280,7 @@ def test_a_run_can_go_back_and_on_with_other_random_numbers(tmp_path, monkeypatc
     assert (readers[0].get_tensor(name) != readers[1].get_tensor(name)).any()
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_back_for_ever(tmp_path, monkeypatch):
     attempts = _bad_images(monkeypatch, [13])
     with pytest.raises(DivergedError, match="not finite at step 13"):
@@ -327,6 +334,7 @@ def test_a_run_goes_back_three_times_from_each_checkpoint_and_never_draws_the_sa
         assert _attempts(on_nan, newest) == ([(2, 0)], newest)
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_there_is_nothing_to_go_back_to(tmp_path, monkeypatch):
     attempts = _bad_images(monkeypatch, [3])
     with pytest.raises(DivergedError, match="not finite at step 3"):

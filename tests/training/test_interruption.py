@@ -107,6 +107,7 @@ with stop.received():
 """
 
 
+@pytest.mark.slow
 def test_the_second_signal_ends_the_process_at_once():
     result = subprocess.run(
         [sys.executable, "-c", SECOND_SIGNAL], capture_output=True, text=True, timeout=60, cwd=commands.ROOT

@@ -11,6 +11,8 @@ from vitgan_tf.presets import preset
 from vitgan_tf.randomness import Places
 from vitgan_tf.training.experiment import build_gan
 
+pytestmark = pytest.mark.slow
+
 
 def _gan(every=1, generator="stylegan2", **fields):
     changes = {"loss.path_length_weight": 3.0, "loss.path_length_every_steps": every, "loss.path_length_decay": 0.1}

@@ -14,6 +14,8 @@ from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import build_gan
 
+pytestmark = pytest.mark.slow
+
 TINY = override(preset("tiny"), {"train.xla": "off"})
 MIXED = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
 # Relative rounding of one number.

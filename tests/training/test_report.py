@@ -19,6 +19,8 @@ from vitgan_tf.training.experiment import run_experiment
 from vitgan_tf.training.run_directory import RunDirectory
 from vitgan_tf.training.summaries import Summaries
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIELDS = {"train.total_kimg": 0.032, "train.xla": "off", "generator.num_blocks": 1, "discriminator.num_blocks": 1}
 # Moves every slider to every place, and tells which pictures are then to be seen, and which are broken.

@@ -97,6 +97,7 @@ def _replicated(config, num_replicas, path):
     return [[values[f"{n}/{replica}"] for n in range(count)] for replica in range(num_replicas)], metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "num_replicas, name",
     [
@@ -118,6 +119,7 @@ def test_replicas_with_a_share_each_do_what_one_does_with_all(tmp_path, num_repl
             np.testing.assert_array_equal(value, first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_of_microbatches_add_up_to_that_of_the_batch(name):
     """Compiled as configured, against the whole batch in eager mode."""
@@ -149,6 +151,7 @@ def test_groups_are_not_divided():
     assert strategies.resolve(small, tf.distribute.get_strategy())["microbatch"] == 120
 
 
+@pytest.mark.slow
 def test_memory_of_a_step_is_that_of_its_microbatch():
     """The largest tensor of the graphs of a step: a quarter with a quarter of the images."""
 
@@ -204,6 +207,7 @@ def test_what_cannot_be_shared_is_refused():
         override(TINY, {"train.precision": "mixed_float16", "loss.r1_gamma": 1.0})
 
 
+@pytest.mark.slow
 def test_steps_in_one_execution_are_the_same_steps():
     """Four steps as 3 + 1: one graph, whose operations TensorFlow fuses otherwise, but for rounding."""
     config = override(TINY, {"train.steps_per_execution": 3})
@@ -273,6 +277,7 @@ def _train(*arguments, env=OFFLINE):
     return run("experiments/run.py", "--dataset=tiny", *small, "--diagnostics_every_kimg=0", *arguments, env=env)
 
 
+@pytest.mark.slow
 def test_users_mistakes_end_in_a_line(tmp_path):
     def error(*arguments, tf_config=None):
         env = OFFLINE if tf_config is None else {**OFFLINE, "TF_CONFIG": tf_config}
@@ -310,6 +315,7 @@ def single_run(tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_the_whole_command_on_two_logical_cpus_is_that_on_one(tmp_path, single_run):
     """Trained halfway, resumed, evaluated, exported: the same weights, samples and files."""
     arguments = [EPSILON, f"--model_dir={classifier.give(tmp_path)}", "--strategy=mirrored", "--logical_cpus=2"]
@@ -350,6 +356,7 @@ def _start_workers(*arguments):
     return [start("experiments/run.py", *arguments, env={**OFFLINE, "TF_CONFIG": json.dumps(task)}) for task in tasks]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_digits_and_go_on_after_one_is_killed(tmp_path):
     """With the weights of one process that was never stopped, and one set of files."""
     run_dir, single = (classifier.give(tmp_path / name, image_size=16) for name in ("run", "single"))

@@ -9,6 +9,8 @@ from vitgan_tf.presets import preset
 from vitgan_tf.randomness import Places
 from vitgan_tf.training.experiment import build_gan
 
+pytestmark = pytest.mark.slow
+
 NUM_IMAGES = 2000
 
 

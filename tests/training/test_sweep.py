@@ -45,6 +45,7 @@ def _began(cell):
         return file.read().split()
 
 
+@pytest.mark.slow
 def test_runs_as_many_at_a_time_as_asked_and_skips_finished_ones(tmp_path):
     cells = _cells(tmp_path, 4, "1.5")
     assert sweep.run_cells(cells[:1], STEPS, jobs=1) == []

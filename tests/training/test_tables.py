@@ -14,6 +14,8 @@ from vitgan_tf.training.summaries import Summaries
 from vitgan_tf.training.sweep import Cell
 from vitgan_tf.training.tables import Row, write_table
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH_SIZE = 100, 8
 
 

@@ -6,24 +6,43 @@ PYTHON ?= $(shell for name in python3.11 python3.10 python3.9 python3 python; do
 	$$name -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null \
 	&& { command -v $$name; break; }; done)
 INSTALLED := $(VENV)/.installed
+DEVELOPED := $(VENV)/.developed
 RUN_DIR ?= runs/digits
 
-.PHONY: run test lint venv clean
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
+.PHONY: run quick test lint types golden golden-record venv clean
 
 # Trains on the embedded digits; leaves samples, metrics and a SavedModel, and a grid made from it.
 run: $(INSTALLED)
 	$(VENV)/bin/python experiments/run.py --dataset=digits --model_dir=$(RUN_DIR)
 	$(VENV)/bin/python tools/generate.py --model=$(RUN_DIR)/saved_model --output=$(RUN_DIR)/digits.png
 
-# Two processes, with whole files each: most of the time is tracing, which takes one core.
-test: $(INSTALLED)
-	$(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# Before each commit, in at most 90 seconds on two cores: lint, types and the unit tier.
+quick: lint types
+	$(PYTEST) -m "not slow and not fuzz"
 
-lint: $(INSTALLED)
+# Everything. Two processes, with whole files each: most of the time is tracing, which takes one core.
+test: lint types
+	$(PYTEST) $(PYTEST_ARGUMENTS)
+
+# The golden run, compared with tests/golden/golden.json; `make golden-record REASON="..."` makes that file anew.
+golden: $(DEVELOPED)
+	$(VENV)/bin/python tests/golden/golden_run.py
+
+golden-record: $(DEVELOPED)
+	$(VENV)/bin/python tests/golden/golden_run.py --record="$(REASON)"
+
+lint: $(DEVELOPED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-venv: $(INSTALLED)
+# On Python 3.11 alone: the stubs that mypy reads are those of its packages.
+types: $(DEVELOPED)
+	@if $(VENV)/bin/python -c 'import mypy' 2> /dev/null; then $(VENV)/bin/python -m mypy; \
+	else echo "types are checked on Python 3.11"; fi
+
+venv: $(DEVELOPED)
 
 $(INSTALLED): requirements.txt setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' || \
@@ -34,6 +53,10 @@ $(INSTALLED): requirements.txt setup.cfg pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(DEVELOPED): $(INSTALLED) requirements-dev.txt
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements-dev.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage* *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

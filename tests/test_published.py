@@ -12,6 +12,8 @@ from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.presets import preset
 from vitgan_tf.training.run_directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "experiments/published.py"
 DOCS = commands.ROOT / "docs"
 

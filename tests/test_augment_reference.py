@@ -1,4 +1,9 @@
-"""The augmentations with given draws against the float64 references in tests/reference; images not square."""
+"""The augmentations with given draws, on images that are not square.
+
+Colour and scaling against the float64 references of tests/reference, the others against tensorflow-addons.
+"""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -9,6 +14,15 @@ from reference.comparison import assert_close
 from vitgan_tf import augment
 
 BATCH = 5
+
+
+@pytest.fixture(scope="module")
+def addons():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of its end
+        import tensorflow_addons
+
+        return tensorflow_addons
 
 
 @pytest.fixture(params=[(8, 12, 3), (7, 4, 1)], ids=str)
@@ -38,12 +52,13 @@ def test_color_that_changes_nothing(images):
     assert_close(augment.adjust_color(images, *map(_per_image, neutral)), images.astype(np.float64))
 
 
-def test_translation(images):
+def test_translation_equals_that_of_tensorflow_addons(images, addons):
     """Pixels are moved, not computed with: equal to the last bit. Some leave the image altogether."""
     for _ in range(4):
         down, right = _whole_draws(-9, 9), _whole_draws(-5, 5)
         moved = augment.translate(images, _per_image(down), _per_image(right))
-        np.testing.assert_array_equal(moved, reference.translate(images, down, right))
+        shifts = np.stack([right, down], axis=1).astype(np.float32)
+        np.testing.assert_array_equal(moved, addons.image.translate(images, shifts, interpolation="nearest"))
 
 
 def test_scaling(images):
@@ -52,9 +67,19 @@ def test_scaling(images):
         assert_close(augment.scale(images, _per_image(factor)), reference.scale(images, factor))
 
 
-@pytest.mark.parametrize("size", [1, 4, 5])
-def test_cutout(images, size):
+@pytest.mark.parametrize("size", [(2, 2), (4, 6)])
+def test_cutout_equals_that_of_tensorflow_addons(images, addons, size):
+    """The centre lies in the image, the rectangle partly outside."""
     for _ in range(4):
-        row, column = _whole_draws(-5, 8), _whole_draws(-5, 12)
-        cut = augment.cutout(images, _per_image(row), _per_image(column), (size, size))
-        np.testing.assert_array_equal(cut, reference.cutout(images, row, column, size))
+        centre = [_whole_draws(0, edge - 1) for edge in images.shape[1:3]]
+        corner = [_per_image(middle - edge // 2) for middle, edge in zip(centre, size)]
+        cut = augment.cutout(images, *corner, size)
+        np.testing.assert_array_equal(
+            cut, addons.image.cutout(images, size, np.stack(centre, axis=1).astype(np.int32))
+        )
+
+
+def test_a_rectangle_outside_cuts_nothing(images):
+    for row, column in ((-3, 0), (0, 12)):
+        cut = augment.cutout(images, *(_per_image([place] * BATCH) for place in (row, column)), (3, 3))
+        np.testing.assert_array_equal(cut, images)

@@ -23,20 +23,6 @@ def adjust_color(images, brightness, saturation, contrast):
 
 
 @in_float64
-def translate(images, down, right):
-    """out[i, j] = x[i - down, j - right], zero from outside; whole pixels."""
-    batch, height, width, _ = images.shape
-    out = np.zeros_like(images)
-    for b in range(batch):
-        for i in range(height):
-            for j in range(width):
-                row, column = i - int(down[b]), j - int(right[b])
-                if 0 <= row < height and 0 <= column < width:
-                    out[b, i, j] = images[b, row, column]
-    return out
-
-
-@in_float64
 def scale(images, factor):
     """Enlarged by the factor around the centre c = (n - 1)/2: pixel i shows s = (i - c)/factor + c.
 
@@ -54,17 +40,4 @@ def scale(images, factor):
                     for m in range(width):
                         weight = max(0.0, 1.0 - abs(row - k)) * max(0.0, 1.0 - abs(column - m))
                         out[b, i, j] += weight * images[b, k, m]
-    return out
-
-
-@in_float64
-def cutout(images, row, column, size):
-    """Zero in a square of the edge `size` whose first pixel is (row, column), which may lie outside."""
-    batch, height, width, _ = images.shape
-    out = images.copy()
-    for b in range(batch):
-        for i in range(height):
-            for j in range(width):
-                if 0 <= i - int(row[b]) < size and 0 <= j - int(column[b]) < size:
-                    out[b, i, j] = 0.0
     return out

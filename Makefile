@@ -9,9 +9,9 @@ INSTALLED := $(VENV)/.installed
 DEVELOPED := $(VENV)/.developed
 RUN_DIR ?= runs/digits
 
-PYTEST = $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
-.PHONY: run quick test lint types golden golden-record venv clean
+.PHONY: run quick test coverage lint types golden golden-record venv clean
 
 # Trains on the embedded digits; leaves samples, metrics and a SavedModel, and a grid made from it.
 run: $(INSTALLED)
@@ -24,7 +24,11 @@ quick: lint types
 
 # Everything. Two processes, with whole files each: most of the time is tracing, which takes one core.
 test: lint types
-	$(PYTEST) $(PYTEST_ARGUMENTS)
+	$(PYTEST)
+
+# Branch coverage of the unit tier.
+coverage: $(DEVELOPED)
+	$(PYTEST) -m "not slow and not fuzz" --cov --cov-report=term
 
 # The golden run, compared with tests/golden/golden.json; `make golden-record REASON="..."` makes that file anew.
 golden: $(DEVELOPED)

@@ -23,7 +23,6 @@ from vitgan_tf.training import (
     benchmark_products,
 )
 from vitgan_tf.training.benchmark import (
-    MATMUL_SIZE,
     Timing,
     matmul_flops,
     measure_sampling,
@@ -34,6 +33,15 @@ from vitgan_tf.training.benchmark import (
 from vitgan_tf.training.benchmark_scale import as_flags, in_own_process, measure_scale
 
 pytestmark = pytest.mark.slow
+TINY = override(
+    preset("tiny"), {"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2}
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_products(monkeypatch):
+    """Those of the commands are as large as they are: seconds each."""
+    monkeypatch.setattr(benchmark, "MATMUL_SIZE", 1024)
 
 
 def test_products_are_counted_once_and_only_if_used():
@@ -103,7 +111,7 @@ def test_counted_operations_follow_the_number_of_tokens(patch_size):
 
 def test_fraction_of_the_peak_takes_out_the_drift():
     """Half of the peak in both calls, though the machine was three times as fast in the second."""
-    product_flops = 2 * MATMUL_SIZE**3
+    product_flops = 2 * benchmark.MATMUL_SIZE**3
     timing = Timing([6.0, 2.0], {"float32": [(2.0, 4.0), (1.0, 1.0)], "bfloat16": [(1.0, 1.0), (1.0, 1.0)]})
     peaks = timing.peaks(product_flops)
     assert peaks["fraction_of_matmul_peak"] == 0.5
@@ -137,7 +145,7 @@ def test_functions_are_timed_by_turns_between_products(monkeypatch):
 
 def test_measures_are_consistent(tmp_path):
     # Of one step, the median is the step itself, and that of the two products around it their mean.
-    result = measure_training(preset("tiny"), num_steps=1, profile=str(tmp_path / "new" / "profile"))
+    result = measure_training(TINY, num_steps=1, profile=str(tmp_path / "new" / "profile"))
     assert result["steps"] == 1 and result["batch_size"] == 8 and result["xla"] == "kernels"
     np.testing.assert_allclose(result["images_per_second"], 8 / result["step_seconds"], rtol=1e-2)
     np.testing.assert_allclose(
@@ -167,7 +175,7 @@ def test_a_profile_that_cannot_be_written_is_said_before_anything_is_built(tmp_p
 
 
 def test_bfloat16_is_compared_with_both_peaks():
-    config = override(preset("tiny"), {"train.precision": "mixed_bfloat16", "train.xla": "off"})
+    config = override(TINY, {"train.precision": "mixed_bfloat16", "train.xla": "off"})
     result = measure_training(config, num_steps=1)
     speed = result["gflops_per_step"] / result["step_seconds"]
     assert result["precision"] == "mixed_bfloat16"
@@ -175,7 +183,7 @@ def test_bfloat16_is_compared_with_both_peaks():
         expected = speed / result[f"{prefix}matmul_peak_gflops"]
         np.testing.assert_allclose(result[f"fraction_of_{prefix}matmul_peak"], expected, rtol=1e-2)
     # As many operations as in float32.
-    np.testing.assert_allclose(result["gflops_per_step"], training_step_flops(preset("tiny")) / 1e9, rtol=0.01)
+    np.testing.assert_allclose(result["gflops_per_step"], training_step_flops(TINY) / 1e9, rtol=0.01)
 
 
 @pytest.mark.parametrize("precision, prefix", [("float32", ""), ("mixed_bfloat16", "bfloat16_")])
@@ -196,7 +204,9 @@ def test_products_of_a_step_are_timed_by_themselves(monkeypatch, precision, pref
     result = benchmark_products.measure_products(config, repeats=3, min_flops=20_000)
     large = sum(count >= 20_000 for count in flops)
     assert 30 < large < len(flops) == sum(row["count"] for row in result["products"]) + len(flops) - large
-    expected = sum(flops) / (sum(count for count in flops if count < 20_000) + large * 1e-8 * 2 * 4096**3)
+    expected = sum(flops) / (
+        sum(count for count in flops if count < 20_000) + large * 1e-8 * 2 * benchmark.MATMUL_SIZE**3
+    )
     np.testing.assert_allclose(result[f"fraction_of_{prefix}matmul_peak"], expected, rtol=1e-3)
     np.testing.assert_allclose(result["gflops_per_step"], sum(flops) / 1e9, rtol=1e-3)
     for row in result["products"]:
@@ -219,8 +229,8 @@ def test_memory_is_that_of_the_steps_without_the_products(monkeypatch):
 
     monkeypatch.setattr(benchmark, "_peak_memory_gb", peak_memory_gb)
     monkeypatch.setattr(benchmark, "time_between_products", products)
-    measure_training(override(preset("tiny"), {"train.xla": "off"}), num_steps=1)
-    measure_sampling(preset("tiny"), num_draws=1, batch_sizes=(16, 32))
+    measure_training(override(TINY, {"train.xla": "off"}), num_steps=1)
+    measure_sampling(TINY, num_draws=1, batch_sizes=(16, 32))
     assert events == ["memory", "products", "memory", "memory", "products"]
 
 

@@ -213,7 +213,7 @@ def test_discriminator_does_not_grow_with_the_scale_of_the_images():
     config = preset("tiny", "d_isn")
     plain = override(config, {"discriminator.attention": "dot_product", "discriminator.normalization": "none"})
     found = {
-        name: largest_ratios(build_discriminator(variant), (8, 8, 1), scales, steps=60)
+        name: largest_ratios(build_discriminator(variant), (8, 8, 1), scales, num_pairs=200, steps=60)
         for name, variant in (("dot product, none", plain), ("L2, ISN", config))
     }
     _print_table("Largest |D(x) - D(y)| / |x - y| found, discriminator of the tiny preset", scales, found)

@@ -421,3 +421,13 @@ def test_every_network_field_reaches_the_network():
     names = [type(build(config)).__name__ for config in others for build in (build_generator, build_discriminator)]
     assert names == ["StyleGAN2Generator", "StyleGAN2Discriminator", "StyleGAN2Generator", "ResNetDiscriminator"]
     assert build_generator(others[0]).get_config()["mapping_layers"] == others[0].generator.mapping_layers == 2
+
+
+def test_every_style_reaches_the_image_and_none_takes_anothers_place():
+    """One for each block and one for the last norm: exchanging two of them, or changing one, changes the images."""
+    generator = build_generator(preset("tiny"))
+    assert generator.num_styles == 3
+    styles = tf.random.normal((2, 3, 16))
+    images = generator.synthesize(styles).numpy()
+    for order in ([1, 0, 2], [0, 2, 1], [0, 1, 1], [0, 0, 2], [1, 1, 2]):
+        assert np.abs(generator.synthesize(tf.gather(styles, order, axis=1)).numpy() - images).max() > 1e-3

@@ -372,6 +372,13 @@ def test_help_lists_every_field_and_imports_no_tensorflow():
     assert result.returncode == 0, result.stderr
 
 
+def test_help_needs_no_docstrings():
+    """python -OO takes them away; the help of --dataset is made of them."""
+    command = [sys.executable, "-OO", str(commands.ROOT / RUN), "--helpshort"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "--dataset" in result.stdout and result.stderr == ""
+
+
 def test_dry_run_prints_the_resolved_configuration():
     result = commands.run(RUN, "--dataset=celeba64", "--dry_run", "--batch_size=16", "--augment.policy=")
     config = json.loads(result.stdout)

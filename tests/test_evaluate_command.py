@@ -178,7 +178,13 @@ def test_raw_weights_and_other_checkpoints(setting, tmp_path):
 
 
 def test_scores_of_the_digits_need_nothing_else(tmp_path):
-    tiny = ["--dataset=tiny", "--total_kimg=0.016", f"--model_dir={classifier.give(tmp_path / 'run')}"]
+    small = [
+        "--mapping_layers=2",
+        "--generator.num_blocks=1",
+        "--discriminator.num_blocks=1",
+        "--diagnostics_every_kimg=0",
+    ]
+    tiny = ["--dataset=tiny", "--total_kimg=0.016", *small, f"--model_dir={classifier.give(tmp_path / 'run')}"]
     assert commands.run(TRAIN, *tiny).returncode == 0
     table, result, _ = _succeeds(f"--model={tmp_path / 'run'}", "--num_generated=200")
     last = _metrics(tmp_path / "run" / "metrics.jsonl")[-2]

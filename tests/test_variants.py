@@ -21,7 +21,9 @@ pytestmark = pytest.mark.slow
 
 def _cases():
     """Each configuration once: some rows of the two tables are the same."""
-    configs = [(name, preset("tiny", name)) for name in VARIANTS]
+    # Augmentation and overlap change with each regulariser as they do with one.
+    names = [name for name in VARIANTS if "_no_" not in name or name.startswith("d_sn_no_")]
+    configs = [(name, preset("tiny", name)) for name in names]
     pairs = itertools.product(GENERATORS, DISCRIMINATORS)
     configs += [(f"{g} with {d}", preset("tiny", generator=g, discriminator=d)) for g, d in pairs]
     configs += choices.configs_of_fields().items()

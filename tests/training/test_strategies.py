@@ -102,7 +102,7 @@ def _replicated(config, num_replicas, path):
     "num_replicas, name",
     [
         (2, "vitgan"),
-        (4, "r1 and no bCR"),
+        (2, "r1 and no bCR"),
         (2, "lecam, noise and norms"),
         (2, "stylegan2"),
         (2, "biggan"),

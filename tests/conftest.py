@@ -18,6 +18,12 @@ _GROWTH_BYTES = 300e6
 _after_collection = [psutil.Process().memory_info().rss]
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that the processes end at nearly the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_collection_finish():
     """What has been imported stays: the collector need not look at it whenever a graph is traced."""
     gc.collect()

@@ -244,11 +244,12 @@ def test_lecam_step_equals_a_naive_one_and_its_averages_are_saved(tmp_path):
     gan, metrics = _one_step_gradient(config, extra_loss)
     for average, name in ((gan.real_logit_average, "real_logits"), (gan.fake_logit_average, "fake_logits")):
         np.testing.assert_allclose(average.numpy(), 0.1 * metrics[name], rtol=1e-5)
-    before = gan.real_logit_average.numpy()
+    before, fake_before = gan.real_logit_average.numpy(), gan.fake_logit_average.numpy()
     path = gan.checkpoint().save(str(tmp_path / "checkpoint"))
     second = build_gan(config)
     second.checkpoint().restore(path).assert_consumed()
     assert second.real_logit_average.numpy() == before != 0
+    assert second.fake_logit_average.numpy() == fake_before != 0
     gan.reset_metrics()
     real = gan.train_step(next(iter(_batches(CONFIG))))["real_logits"].numpy()
     np.testing.assert_allclose(gan.real_logit_average.numpy(), 0.9 * before + 0.1 * real, rtol=1e-5)

@@ -35,6 +35,7 @@ golden: $(DEVELOPED)
 	$(VENV)/bin/python tests/golden/golden_run.py
 
 golden-record: $(DEVELOPED)
+	@test -n "$(REASON)" || { echo "say which change moves the numbers: make golden-record REASON=..." >&2; exit 1; }
 	$(VENV)/bin/python tests/golden/golden_run.py --record="$(REASON)"
 
 lint: $(DEVELOPED)

@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import psutil
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import ops
 
 # As the commands do: its advice on retracing depends on the tests before.
 tf.get_logger().setLevel("ERROR")
@@ -45,3 +46,13 @@ def _memory_is_given_back():
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
         _after_collection[0] = process.memory_info().rss
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _graphs_of_custom_gradients_are_forgotten():
+    """TensorFlow registers every `tf.custom_gradient` of a graph for ever, and each keeps its whole graph alive."""
+    registered = ops.gradient_registry._registry
+    before = set(registered)
+    yield
+    for name in set(registered) - before:
+        del registered[name]

@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import commands
+from support import commands, small
 
 from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset
@@ -33,9 +33,7 @@ from vitgan_tf.training.benchmark import (
 from vitgan_tf.training.benchmark_scale import as_flags, in_own_process, measure_scale
 
 pytestmark = pytest.mark.slow
-TINY = override(
-    preset("tiny"), {"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2}
-)
+TINY = override(preset("tiny"), small.FIELDS)
 
 
 @pytest.fixture(autouse=True)
@@ -343,12 +341,11 @@ def test_rows_are_measured_by_the_training_command():
         with pytest.raises(UserError, match=f"cannot measure --train.batch_size=16: .*{words}$"):
             failing({"train.batch_size": 16})
     training = in_own_process(commands.command("tools/benchmark.py", "train", "--dataset=tiny", "--steps=1"))
-    result = training({"train.batch_size": 4, "generator.patch_size": 2, "discriminator.patch_size": 2})
+    fields = {**small.FIELDS, "train.batch_size": 4, "generator.patch_size": 2, "discriminator.patch_size": 2}
+    result = training(fields)
     assert (result["dataset"], result["batch_size"], result["steps"]) == ("digits", 4, 1)
-    config = override(
-        preset("tiny"), {"train.batch_size": 4, "generator.patch_size": 2, "discriminator.patch_size": 2}
-    )
-    np.testing.assert_allclose(result["gflops_per_step"], training_step_flops(config) / 1e9, rtol=1e-3)
+    flops = training_step_flops(override(preset("tiny"), fields))
+    np.testing.assert_allclose(result["gflops_per_step"], flops / 1e9, rtol=1e-3)
 
 
 def test_the_table_says_what_the_json_line_says():

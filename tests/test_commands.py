@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from support import commands
+from support import commands, small
 from support.events import events
 
 pytestmark = pytest.mark.slow
@@ -22,9 +22,8 @@ pytestmark = pytest.mark.slow
 RUN = "experiments/run.py"
 STEPS = 40
 # Long enough for a kill in the middle; a checkpoint every 5 steps, two evaluations and grids.
-SMALL = ["--mapping_layers=2", "--generator.num_blocks=1", "--discriminator.num_blocks=1"]
 TINY = ["--dataset=tiny", f"--total_kimg={STEPS * 8 / 1000}", "--samples_every_kimg=0.16", "--eval_every_kimg=0.16"]
-TINY += SMALL
+TINY += small.FLAGS
 
 
 def _error(script, *arguments, **options):
@@ -214,7 +213,8 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
         (cell / "metrics.jsonl").write_text(
             json.dumps({"step": 2, "digits_fd": 10.0 + index, "digits_is": 2.0}) + "\n"
         )
-    flags = ("--dataset=tiny", "--table=generator", "--seeds=1", "--train.total_kimg=0.016", "--xla=off", *SMALL)
+    length = "--train.total_kimg=0.016"
+    flags = ("--dataset=tiny", "--table=generator", "--seeds=1", length, "--xla=off", *small.FLAGS)
     for _ in range(2):
         result = commands.run("experiments/tables.py", *flags, f"--output_dir={tmp_path}")
         assert result.returncode == 0, result.stderr
@@ -241,7 +241,7 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     lines = _error("experiments/tables.py", *flags, "--batch_size=4", f"--output_dir={tmp_path}")
     assert len(lines) == 1 and "another configuration (train.batch_size: 8 -> 4)" in lines[0]
     # Nor a longer one, which would not be trained, and has no scores there.
-    shorter = (*flags[:3], *SMALL, "--train.total_kimg=0.008", f"--output_dir={tmp_path}")
+    shorter = (*flags[:3], *small.FLAGS, "--train.total_kimg=0.008", f"--output_dir={tmp_path}")
     lines = _error("experiments/tables.py", *shorter)
     assert len(lines) == 1 and "2 steps, without scores at step 1, the last of --total_kimg=0.008" in lines[0]
     lines = _error("experiments/tables.py", "--seed=3", f"--output_dir={tmp_path}")
@@ -291,7 +291,7 @@ def test_rows_of_several_tables_share_their_runs():
 
 def test_benchmark_ends_with_one_json_line(tmp_path):
     result = commands.run(
-        "tools/benchmark.py", "train", "--dataset=tiny", "--batch_size=4", "--steps=2", "--xla=off", *SMALL
+        "tools/benchmark.py", "train", "--dataset=tiny", "--batch_size=4", "--steps=2", "--xla=off", *small.FLAGS
     )
     assert result.returncode == 0, result.stderr
     values = json.loads(result.stdout.splitlines()[-1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference.scores as reference
 import tensorflow as tf
-from support import classifier, commands, official, stand_in
+from support import classifier, commands, official, small, stand_in
 from support.events import events
 
 from vitgan_tf.evaluation.scores import kernel_blocks
@@ -178,13 +178,8 @@ def test_raw_weights_and_other_checkpoints(setting, tmp_path):
 
 
 def test_scores_of_the_digits_need_nothing_else(tmp_path):
-    small = [
-        "--mapping_layers=2",
-        "--generator.num_blocks=1",
-        "--discriminator.num_blocks=1",
-        "--diagnostics_every_kimg=0",
-    ]
-    tiny = ["--dataset=tiny", "--total_kimg=0.016", *small, f"--model_dir={classifier.give(tmp_path / 'run')}"]
+    tiny = ["--dataset=tiny", "--total_kimg=0.016", *small.FLAGS, "--diagnostics_every_kimg=0"]
+    tiny.append(f"--model_dir={classifier.give(tmp_path / 'run')}")
     assert commands.run(TRAIN, *tiny).returncode == 0
     table, result, _ = _succeeds(f"--model={tmp_path / 'run'}", "--num_generated=200")
     last = _metrics(tmp_path / "run" / "metrics.jsonl")[-2]
@@ -209,8 +204,8 @@ def test_without_inception_the_line_says_what_to_fetch_and_training_goes_on(sett
     line = commands.error_line(EVALUATE, f"--model={path / 'run'}", *_without_inception(setting, "--download"))
     assert "not on this machine (" in line and "with --download" not in line
     # A run that did not ask for them trains without scores, and says so once.
-    small = [*SMALL, "--total_kimg=0.008", f"--model_dir={tmp_path / 'run'}"]
-    result = commands.run(TRAIN, "--dataset=cifar10", *small, *_without_inception(setting))
+    short = [*SMALL, "--total_kimg=0.008", f"--model_dir={tmp_path / 'run'}"]
+    result = commands.run(TRAIN, "--dataset=cifar10", *short, *_without_inception(setting))
     assert result.returncode == 0, result.stderr
     (warning,) = (line for line in result.stderr.splitlines() if line.startswith("W"))
     assert "no scores during training: the Inception module" in warning

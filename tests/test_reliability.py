@@ -9,20 +9,18 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import classifier, commands, killed_run
-from support.killed_run import after, seconds, writing
+from support import classifier, commands, killed_run, small
+from support.killed_run import after, writing
 
 from vitgan_tf.training.run_directory import held_run
 
 pytestmark = pytest.mark.slow
 
-STEPS = 200
+STEPS = 160
 FIELDS = {
     # Most of the time of these short runs is tracing.
-    "generator.mapping_layers": 2,
     "train.xla": "off",
-    "generator.num_blocks": 1,
-    "discriminator.num_blocks": 1,
+    **small.FIELDS,
     "train.total_kimg": STEPS * 8 / 1000,
     "log.checkpoint_every_kimg": 5 * 8 / 1000,
     "log.samples_every_kimg": 10 * 8 / 1000,
@@ -36,12 +34,10 @@ CHECKPOINT, PNG, LINE = 200_000, 30_000, 500
 
 def _kill_points():
     draw = random.Random(7)
-    points = [after("step", draw.randint(1, 9))]
-    points += [writing("checkpoint", draw.randint(1, CHECKPOINT), number) for number in (1, 2)]
-    points += [after("checkpoint"), after("images of an evaluation", 2)]
-    points += [writing("samples", draw.randint(1, PNG)), writing("best checkpoint", draw.randint(1, CHECKPOINT))]
-    points += [writing("metrics", draw.randint(1, LINE)), after("metrics"), after("best checkpoint")]
-    points += [seconds(draw.uniform(2, 8))]
+    points = [after("step", draw.randint(1, 9)), writing("checkpoint", draw.randint(1, CHECKPOINT), 2)]
+    points += [after("images of an evaluation", 2), writing("samples", draw.randint(1, PNG))]
+    points += [writing("metrics", draw.randint(1, LINE)), after("metrics")]
+    points += [writing("best checkpoint", draw.randint(1, CHECKPOINT)), after("best checkpoint")]
     draw.shuffle(points)
     return points
 
@@ -66,10 +62,7 @@ def _assert_same_state(path, expected):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """A run; beside it, in `at_80`, its checkpoints after the 80th step."""
     model_dir = classifier.give(tmp_path_factory.mktemp("unbroken") / "run")
-    assert killed_run.run(model_dir, {**FIELDS, "train.total_kimg": 80 * 8 / 1000}) == 0
-    shutil.copytree(model_dir / "checkpoints", model_dir.parent / "at_80")
     assert killed_run.run(model_dir, FIELDS) == 0
     return model_dir
 
@@ -77,9 +70,8 @@ def unbroken(tmp_path_factory):
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_is_not(unbroken, tmp_path):
     model_dir = classifier.give(tmp_path / "run")
     points = _kill_points()
-    assert len(points) == 11
     for point in [*points, *EXPORT_POINTS]:
-        code = killed_run.run(model_dir, FIELDS, point)
+        code = killed_run.run(model_dir, FIELDS, [point])
         assert code in (-signal.SIGKILL, -signal.SIGXFSZ), (point, (tmp_path / "run.log").read_text()[-2000:])
     assert killed_run.run(model_dir, FIELDS) == 0
     # Networks, spectral-norm vectors, moving average, optimisers and step.
@@ -115,23 +107,6 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(path)], check=True)
 
 
-SHORT = {**FIELDS, "train.total_kimg": 40 * 8 / 1000}
-
-
-def _faulty_runs(model_dir, log_path, fault):
-    """A run of 40 steps through a fault that passes, then to 80 with one that stays: its log, the last fields."""
-    assert killed_run.run(model_dir, SHORT, fault(7, 23), log_path) == 0
-    passed = log_path.read_text()
-    assert "Traceback" not in passed and "cannot write the checkpoint of step 10" in passed
-    assert "goes on, and tries again" in passed and "run complete" in passed
-    log_path.write_text("")
-    longer = {**SHORT, "train.total_kimg": 80 * 8 / 1000}
-    assert killed_run.run(model_dir, longer, fault(7), log_path) == 1
-    ended = log_path.read_text()
-    assert "Traceback" not in ended and "cannot write the checkpoint of step 80" in ended.splitlines()[-1]
-    return passed, longer
-
-
 def _content(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -142,32 +117,42 @@ def _repair(model_dir):
         folder.chmod(0o755)
 
 
-@pytest.mark.parametrize("fault", [killed_run.full_disk, killed_run.forbidden])
-def test_a_disk_that_takes_no_more_ends_no_run_before_its_end(unbroken, request, tmp_path, fault):
-    is_full = fault is killed_run.full_disk
-    model_dir = classifier.give((request.getfixturevalue("small_disk") if is_full else tmp_path) / "run")
-    passed, longer = _faulty_runs(model_dir, tmp_path / "log", fault)
-    assert f"cannot write {model_dir}/samples/step_00000010.png" in passed
-    if is_full:
-        assert "cannot write events for TensorBoard" in passed and "No space left on device" in passed
+def _trains_through(fault, model_dir, unbroken, log_path):
+    """With a fault that passes, and one from step 47 on, which stays until the run has ended; returns the log."""
+    assert killed_run.run(model_dir, FIELDS, [fault(7, 23), fault(47)], log_path) == 1
+    log = log_path.read_text()
+    assert "Traceback" not in log and "cannot write the checkpoint of step 10" in log
+    assert "goes on, and tries again" in log and f"cannot write {model_dir}/samples/step_00000010.png" in log
+    assert f"cannot write the checkpoint of step {STEPS}" in log.splitlines()[-1]
     _repair(model_dir)
-    # What was there before the fault, in step 47, still is, and the same command goes on from there.
+    # What was there before the second fault still is, and the same command goes on from there.
     assert tf.train.latest_checkpoint(str(model_dir / "checkpoints")).endswith("ckpt-45")
-    assert killed_run.run(model_dir, longer, None, tmp_path / "log") == 0
-    _assert_same_state(model_dir / "checkpoints", unbroken.parent / "at_80")
-    assert tf.saved_model.load(str(model_dir / "saved_model")).step.numpy() == 80
+    assert killed_run.run(model_dir, FIELDS, [], log_path) == 0
+    _assert_same_state(model_dir / "checkpoints", unbroken / "checkpoints")
+    assert tf.saved_model.load(str(model_dir / "saved_model")).step.numpy() == STEPS
+    return log
+
+
+def test_folders_that_are_closed_end_no_run_before_its_end(unbroken, tmp_path):
+    _trains_through(killed_run.forbidden, classifier.give(tmp_path / "run"), unbroken, tmp_path / "log")
+
+
+def test_a_disk_that_is_full_ends_no_run_before_its_end(unbroken, small_disk, tmp_path):
+    model_dir = classifier.give(small_disk / "run")
+    log = _trains_through(killed_run.full_disk, model_dir, unbroken, tmp_path / "log")
+    assert "cannot write events for TensorBoard" in log and "No space left on device" in log
     # The whole SavedModel stays where a new one cannot be written.
     before = _content(model_dir / "saved_model")
     (tmp_path / "log").unlink()
-    assert killed_run.run(model_dir, longer, killed_run.at_export(fault), tmp_path / "log") == 1
+    assert killed_run.run(model_dir, FIELDS, [killed_run.full_disk_at_export()], tmp_path / "log") == 1
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log and f"cannot write {model_dir}/saved_model (" in log.splitlines()[-1]
     assert "the training is complete and saved, and the same command exports it" in log.splitlines()[-1]
     _repair(model_dir)
     assert _content(model_dir / "saved_model") == before
     shutil.rmtree(model_dir / "saved_model")
-    assert killed_run.run(model_dir, longer, None, tmp_path / "log") == 0
-    assert tf.saved_model.load(str(model_dir / "saved_model")).step.numpy() == 80
+    assert killed_run.run(model_dir, FIELDS, [], tmp_path / "log") == 0
+    assert tf.saved_model.load(str(model_dir / "saved_model")).step.numpy() == STEPS
 
 
 def test_a_run_directory_has_one_writer(tmp_path):

@@ -11,8 +11,6 @@ import os
 import resource
 import signal
 import sys
-import threading
-import time
 
 import tensorflow_gan  # noqa: F401 - imported here once, and not where a fault forbids to read it
 from absl import logging
@@ -79,11 +77,6 @@ def writing(function_name, size, number=1):
     return ("writing", function_name, number, size)
 
 
-def seconds(number):
-    """Killed so many seconds after the start, wherever that is."""
-    return ("seconds", number)
-
-
 def full_disk(first_step, last_step=10**9):
     """The disk of the run is full after the first of these steps, until after the last one."""
     return ("full disk", first_step, last_step)
@@ -94,9 +87,9 @@ def forbidden(first_step, last_step=10**9):
     return ("forbidden", first_step, last_step)
 
 
-def at_export(fault):
-    """What full_disk or forbidden does, when the SavedModel is written."""
-    return ("at export", fault(0)[0])
+def full_disk_at_export():
+    """The disk of the run is full when the SavedModel is written."""
+    return ("full disk at export",)
 
 
 def _filler(model_dir):
@@ -135,23 +128,20 @@ def _inject(model_dir, kind, *arguments):
         first_step, last_step = arguments
         _around("step", first_step, after=lambda *_: begin(model_dir))
         _around("step", last_step, after=lambda *_: end(model_dir))
-    elif kind == "at export":
-        begin, _ = BEGIN_AND_END[arguments[0]]
-        _around("export", 1, before=lambda *_: begin(model_dir))
+    elif kind == "full disk at export":
+        _around("export", 1, before=lambda *_: _fill(model_dir))
     elif kind == "after":
         _around(*arguments, after=_kill)
-    elif kind == "writing":
+    else:
         function_name, number, size = arguments
         _around(function_name, number, before=functools.partial(_kill_while_writing, size))
-    else:
-        threading.Thread(target=lambda: (time.sleep(*arguments), _kill()), daemon=True).start()
 
 
-def _train(model_dir, log_path, fields, fault):
+def _train(model_dir, log_path, fields, faults):
     with open(log_path, "ab") as log:
         os.dup2(log.fileno(), 2)
     logging.set_verbosity(logging.INFO)
-    if fault is not None:
+    for fault in faults:
         _inject(model_dir, *fault)
     try:
         experiment.run_experiment(override(preset("tiny"), fields), model_dir)
@@ -161,11 +151,11 @@ def _train(model_dir, log_path, fields, fault):
         sys.exit(error.exit_code)
 
 
-def run(model_dir, fields, fault=None, log_path=None):
+def run(model_dir, fields, faults=(), log_path=None):
     """Trains in a process of its own, which logs to MODEL_DIR.log; returns its exit code, as `subprocess` does."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    process = context.Process(target=_train, args=(str(model_dir), log_path or f"{model_dir}.log", fields, fault))
+    process = context.Process(target=_train, args=(str(model_dir), log_path or f"{model_dir}.log", fields, faults))
     process.start()
     process.join()
     return process.exitcode

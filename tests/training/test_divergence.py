@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import small
 from support.events import events
 
 from vitgan_tf.config import override
@@ -21,7 +22,8 @@ from vitgan_tf.training.optimizer import FusedAdam
 from vitgan_tf.training.summaries import Summaries
 
 RUN = {
-    **{"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2, "train.xla": "off"},
+    **small.FIELDS,
+    "train.xla": "off",
     "train.total_kimg": 0.16,  # 20 steps, a checkpoint every 5
     "log.samples_every_kimg": 0.16,
     "log.eval_every_kimg": 0.16,

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support import classifier
+from support import classifier, small
 
 from vitgan_tf.config import override
 from vitgan_tf.presets import preset
@@ -15,9 +15,8 @@ pytestmark = pytest.mark.slow
 def test_a_run_that_begins_anew_has_its_first_evaluation_once(tmp_path):
     """It was stopped after the evaluation at step 0 and before the first checkpoint."""
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "source": "training"}\n{"step": 9, "source": "by hand"}\n')
-    small = {"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2}
-    small.update({"train.total_kimg": 0.016, "log.diagnostics_every_kimg": 0.0})
-    run_experiment(override(preset("tiny"), small), str(classifier.give(tmp_path)))
+    fields = {**small.FIELDS, "train.total_kimg": 0.016, "log.diagnostics_every_kimg": 0.0}
+    run_experiment(override(preset("tiny"), fields), str(classifier.give(tmp_path)))
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["source"]) for line in lines] == [(9, "by hand"), (0, "training"), (2, "training")]
     assert "digits_fd" in lines[1]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from reference.layers import spectral_norm_step
+from support import small
 
 from vitgan_tf.augment import diff_augment
 from vitgan_tf.config import override
@@ -14,8 +15,7 @@ from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import build_gan
 
 # A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
-SMALL = {"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2}
-CONFIG = override(preset("tiny"), {**SMALL, "train.xla": "off", "train.adam_epsilon": 1e-3})
+CONFIG = override(preset("tiny"), {**small.FIELDS, "train.xla": "off", "train.adam_epsilon": 1e-3})
 
 
 def _batches(config, first_step=0):
@@ -118,7 +118,7 @@ def test_steps_equal_naive_steps(xla):
 @pytest.mark.slow
 def test_compiled_steps_equal_eager_ones_where_r1_is_inside_a_condition():
     """Other variants are compared so in microbatches: test_strategies.py."""
-    fields = {**SMALL, "loss.r1_every_steps": 2, "train.adam_epsilon": 1e-3}
+    fields = {**small.FIELDS, "loss.r1_every_steps": 2, "train.adam_epsilon": 1e-3}
     config = override(preset("tiny", "vanilla_vit"), fields)
     compiled = build_gan(override(config, {"train.xla": "kernels"}))
     eager = build_gan(override(config, {"train.xla": "off"}))

@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import classifier, replicas
+from support import classifier, replicas, small
 from support.commands import OFFLINE, error_line, run, start
 
 from vitgan_tf.config import ConfigError, override
@@ -21,15 +22,13 @@ from vitgan_tf.training import strategies
 from vitgan_tf.training.experiment import build_gan
 
 # A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
-TINY = override(preset("tiny"), {"train.adam_epsilon": 1e-3})
-ONE_BLOCK = {"generator.num_blocks": 1, "discriminator.num_blocks": 1}
+TINY = override(preset("tiny"), {**small.FIELDS, "train.adam_epsilon": 1e-3})
 # All that depends on the whole batch, or draws numbers, or has a state of its own.
 CASES = {
     "vitgan": TINY,
     "r1 and no bCR": override(
         TINY,
         {
-            **ONE_BLOCK,
             "loss.r1_gamma": 10.0,
             "loss.r1_every_steps": 2,
             "loss.bcr_lambda_real": 0.0,
@@ -39,7 +38,7 @@ CASES = {
     ),
     "lecam, noise and norms": override(
         TINY,
-        {**ONE_BLOCK, "loss.lecam_lambda": 1.0, "generator.decoder": "conv", "generator.normalization": "isn"},
+        {"loss.lecam_lambda": 1.0, "generator.decoder": "conv", "generator.normalization": "isn"},
     ),
     # Images are compared with their neighbours, most have a second style, and path lengths have an average.
     "stylegan2": override(
@@ -64,26 +63,26 @@ STEPS = 4
 
 @functools.cache
 def _whole(config):
-    """State before and after, and metrics, of steps on one device with the whole batch at once, nothing compiled."""
+    """State and metrics after steps on one device with the whole batch at once, nothing compiled."""
     config = override(config, {"train.xla": "off", "train.microbatch": 0, "train.steps_per_execution": 1})
     before = [variable.numpy() for variable in replicas.state(build_gan(config))]
     gan, metrics = replicas.train(config, tf.distribute.get_strategy(), STEPS, run_eagerly=True)
-    return before, [variable.numpy() for variable in replicas.state(gan)], metrics
+    after = [variable.numpy() for variable in replicas.state(gan)]
+    moved = [np.abs(value - other).max() for value, other in zip(after, before)]
+    for network, first in ((gan.generator, 0), (gan.discriminator, len(gan.generator.variables))):
+        # Far more than the tolerance: both have learned something that may differ.
+        assert max(moved[first : first + len(network.trainable_variables)]) > 1e-3
+    return after, metrics
 
 
 def _assert_as_whole(state, metrics, config):
-    before, expected, expected_metrics = _whole(config)
+    expected, expected_metrics = _whole(config)
     assert len(state) == len(expected)
     for value, other in zip(state, expected):
         np.testing.assert_allclose(value, other, rtol=1e-3, atol=2e-5)
     assert set(metrics) == set(expected_metrics)
     for name, value in metrics.items():
         np.testing.assert_allclose(value, expected_metrics[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    gan = build_gan(config)
-    moved = [np.abs(value - other).max() for value, other in zip(expected, before)]
-    for network, first in ((gan.generator, 0), (gan.discriminator, len(gan.generator.variables))):
-        # Far more than the tolerance: both have learned something that may differ.
-        assert max(moved[first : first + len(network.trainable_variables)]) > 1e-3
 
 
 def _replicated(config, num_replicas, path):
@@ -156,9 +155,7 @@ def test_memory_of_a_step_is_that_of_its_microbatch():
     """The largest tensor of the graphs of a step: a quarter with a quarter of the images."""
 
     def largest(microbatch):
-        gan = build_gan(
-            override(TINY, {**ONE_BLOCK, "train.batch_size": 64, "train.microbatch": microbatch, "train.xla": "off"})
-        )
+        gan = build_gan(override(TINY, {"train.batch_size": 64, "train.microbatch": microbatch, "train.xla": "off"}))
         images = tf.TensorSpec([64, 8, 8, 1])
         definition = (
             tf.function(gan.train_step, autograph=False)
@@ -266,15 +263,25 @@ def test_processes_reach_each_other_past_the_proxy(monkeypatch, environment, exp
     assert (os.environ["no_grpc_proxy"] or None) == expected  # noqa: SIM112
 
 
+@pytest.mark.parametrize("task, number", [(("chief", 0), 0), (("worker", 0), 1), (("worker", 1), 2)])
+def test_processes_are_counted_from_the_chief_on(task, number):
+    cluster = tf.train.ClusterSpec({"chief": ["h0:1"], "worker": ["h1:1", "h2:1"]})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(cluster, task_type=task[0], task_id=task[1])
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, cluster_resolver=resolver)
+    assert (strategies.num_workers(strategy), strategies.worker(strategy)) == (3, number)
+
+
 def test_names_of_the_flag_are_those_of_the_strategies():
     from vitgan_tf import command_line
 
     assert ("auto", *strategies._MAKERS) == command_line.STRATEGIES
 
 
-def _train(*arguments, env=OFFLINE):
-    small = ["--mapping_layers=2", "--generator.num_blocks=1", "--discriminator.num_blocks=1"]
-    return run("experiments/run.py", "--dataset=tiny", *small, "--diagnostics_every_kimg=0", *arguments, env=env)
+TRAIN = ("experiments/run.py", "--dataset=tiny", *small.FLAGS, "--diagnostics_every_kimg=0")
+
+
+def _train(*arguments):
+    return run(*TRAIN, *arguments)
 
 
 @pytest.mark.slow
@@ -305,31 +312,32 @@ def _assert_same_checkpoints(first, second):
         np.testing.assert_allclose(value, second[name], rtol=1e-3, atol=2e-5, err_msg=name)
 
 
-EPSILON = "--adam_epsilon=1e-3"
+LONG = ["--adam_epsilon=1e-3", "--total_kimg=0.24", "--eval_every_kimg=0.24"]
+LONG += ["--checkpoint_every_kimg=0.08", "--samples_every_kimg=0.08"]
 
 
 @pytest.fixture(scope="module")
 def single_run(tmp_path_factory):
     directory = classifier.give(tmp_path_factory.mktemp("single"))
-    assert _train(EPSILON, f"--model_dir={directory}").returncode == 0
+    assert _train(*LONG, f"--model_dir={directory}").returncode == 0
     return directory
 
 
 @pytest.mark.slow
 def test_the_whole_command_on_two_logical_cpus_is_that_on_one(tmp_path, single_run):
     """Trained halfway, resumed, evaluated, exported: the same weights, samples and files."""
-    arguments = [EPSILON, f"--model_dir={classifier.give(tmp_path)}", "--strategy=mirrored", "--logical_cpus=2"]
+    arguments = [*LONG, f"--model_dir={classifier.give(tmp_path)}", "--strategy=mirrored", "--logical_cpus=2"]
     first = _train(*arguments, "--total_kimg=0.08")
     assert first.returncode == 0, first.stderr
     second = _train(*arguments)
     assert second.returncode == 0 and "from step 10" in second.stderr, second.stderr
     assert "strategy: mirrored, 2 replicas on logical CPUs" in second.stderr and "WARNING" not in second.stderr
-    _assert_same_checkpoints(_checkpoint(tmp_path, 20), _checkpoint(single_run, 20))
+    _assert_same_checkpoints(_checkpoint(tmp_path, 30), _checkpoint(single_run, 30))
     assert {file.name for file in tmp_path.iterdir() if "tfevents" not in file.name} == {
         file.name for file in single_run.iterdir() if "tfevents" not in file.name
     }
     assert sorted(file.name for file in (tmp_path / "samples").iterdir()) == [
-        f"step_{step:08d}.png" for step in (0, 10, 20)
+        f"step_{step:08d}.png" for step in (0, 10, 20, 30)
     ]
     latents = tf.random.stateless_normal([4, 16], [0, 0])
     # Held while they are called: a signature does not keep its variables alive.
@@ -337,7 +345,7 @@ def test_the_whole_command_on_two_logical_cpus_is_that_on_one(tmp_path, single_r
     images = [model.synthesize(latents)["images"] for model in models]
     np.testing.assert_allclose(*images, atol=1e-3)
     scores = run("tools/evaluate.py", f"--model={tmp_path}", "--strategy=mirrored", "--logical_cpus=2")
-    assert scores.returncode == 0 and json.loads(scores.stdout.splitlines()[-1])["step"] == 20
+    assert scores.returncode == 0 and json.loads(scores.stdout.splitlines()[-1])["step"] == 30
 
 
 def _free_ports(count):
@@ -353,17 +361,14 @@ def _free_ports(count):
 def _start_workers(*arguments):
     workers = [f"127.0.0.1:{port}" for port in _free_ports(2)]
     tasks = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
-    return [start("experiments/run.py", *arguments, env={**OFFLINE, "TF_CONFIG": json.dumps(task)}) for task in tasks]
+    return [start(*TRAIN, *arguments, env={**OFFLINE, "TF_CONFIG": json.dumps(task)}) for task in tasks]
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_digits_and_go_on_after_one_is_killed(tmp_path):
+def test_two_processes_train_and_go_on_after_one_is_killed(tmp_path, single_run):
     """With the weights of one process that was never stopped, and one set of files."""
-    run_dir, single = (classifier.give(tmp_path / name, image_size=16) for name in ("run", "single"))
-    arguments = ["--dataset=digits", "--batch_size=8", "--total_kimg=0.24", EPSILON, "--eval_samples=100"]
-    arguments += ["--checkpoint_every_kimg=0.08", "--samples_every_kimg=0.08", "--diagnostics_every_kimg=0"]
-    arguments += ["--mapping_layers=2", "--generator.num_blocks=1", "--discriminator.num_blocks=1"]
-    processes = _start_workers(*arguments, f"--model_dir={run_dir}")
+    run_dir = classifier.give(tmp_path / "run")
+    processes = _start_workers(*LONG, f"--model_dir={run_dir}")
     try:
         deadline = time.time() + 240
         while not (run_dir / "checkpoints" / "ckpt-10.index").exists():
@@ -379,14 +384,14 @@ def test_two_processes_train_the_digits_and_go_on_after_one_is_killed(tmp_path):
     assert "another process of this run has ended" in log.splitlines()[-1] and "Traceback" not in log, log
     saved = max(int(file.stem.split("-")[1]) for file in (run_dir / "checkpoints").glob("ckpt-*.index"))
     assert 10 <= saved < 30
-    restarted = _start_workers(*arguments, f"--model_dir={run_dir}")
+    restarted = _start_workers(*LONG, f"--model_dir={run_dir}")
     assert [process.wait() for process in restarted] == [0, 0]
     for index, process in enumerate(restarted):
         log = process.printed("stderr")
         assert f"from step {saved}" in log and f"in 2 processes, this is number {index}" in log, log
-    assert run("experiments/run.py", *arguments, f"--model_dir={single}").returncode == 0
-    _assert_same_checkpoints(_checkpoint(run_dir, 30), _checkpoint(single, 30))
-    names = [{file.name for file in folder.iterdir() if "tfevents" not in file.name} for folder in (run_dir, single)]
+    _assert_same_checkpoints(_checkpoint(run_dir, 30), _checkpoint(single_run, 30))
+    folders = (run_dir, single_run)
+    names = [{file.name for file in folder.iterdir() if "tfevents" not in file.name} for folder in folders]
     assert names[0] == names[1] and "saved_model" in names[0]
     # The killed and the restarted chief: one file each.
     assert len(list(run_dir.glob("events.*"))) == 2

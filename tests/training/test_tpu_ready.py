@@ -10,7 +10,7 @@ import re
 
 import pytest
 import tensorflow as tf
-from support import choices, commands
+from support import choices, commands, small
 from support.tpu import hlo_problems, translate
 
 from vitgan_tf.config import override
@@ -36,8 +36,6 @@ _PRESETS = {name: make() for name, make in PRESETS.items() if name not in ("tiny
 # Other rows of the paper's tables have no operations but those of these.
 _ROWS = ("vitgan", "vanilla_vit", "g_prepend_conv", "g_modulate_linear", "stylegan2", "transgan", "biggan", "d_sn")
 _VARIANTS = {**{name: preset("tiny", name) for name in _ROWS}, **choices.configs_of_fields()}
-# Blocks and layers are all alike.
-_ONE_BLOCK = {"generator.num_blocks": 1, "discriminator.num_blocks": 1, "generator.mapping_layers": 2}
 _NARROW = ("mnist", "celeba64")  # as they are trained on TPUs
 
 
@@ -47,7 +45,7 @@ _NARROW = ("mnist", "celeba64")  # as they are trained on TPUs
 )
 def test_step_and_sampling_of_presets(name):
     precision = "mixed_bfloat16" if name in _NARROW else "float32"
-    config = override(_PRESETS[name], {**_ONE_BLOCK, "train.precision": precision})
+    config = override(_PRESETS[name], {**small.FIELDS, "train.precision": precision})
     found = _found("step", config)
     assert found["problems"] == []
     assert found["narrow"] == (name in _NARROW)
@@ -60,12 +58,12 @@ def test_every_choice_of_a_network_or_loss_is_among_the_variants():
 
 @pytest.mark.parametrize("name", _distinct(_VARIANTS, lambda config: config))
 def test_step_of_variants(name):
-    assert _found("step", override(_VARIANTS[name], _ONE_BLOCK))["problems"] == []
+    assert _found("step", override(_VARIANTS[name], small.FIELDS))["problems"] == []
 
 
 @pytest.mark.parametrize("name", _distinct(_VARIANTS, lambda config: config.generator))
 def test_sampling_of_variants(name):
-    assert _found("sampling", override(_VARIANTS[name], _ONE_BLOCK))["problems"] == []
+    assert _found("sampling", override(_VARIANTS[name], small.FIELDS))["problems"] == []
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,7 @@ def test_sampling_of_variants(name):
 )
 def test_step_in_parts(variant, fields):
     """The gradients of two microbatches are summed up in a loop."""
-    found = _found("step", override(_VARIANTS[variant], {**_ONE_BLOCK, **fields}), num_parts=2)
+    found = _found("step", override(_VARIANTS[variant], {**small.FIELDS, **fields}), num_parts=2)
     assert found["problems"] == [] and found["loop"]
 
 

@@ -18,10 +18,11 @@ from reference.comparison import (
 
 from vitgan_tf import losses
 from vitgan_tf.config import override
-from vitgan_tf.layers.kernels import compiled_kernels
+from vitgan_tf.layers.formulas import fused_ops
 from vitgan_tf.models.build import build_discriminator
 from vitgan_tf.presets import preset
 from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.objectives import DiscriminatorPass, lazy_r1
 
 
 @pytest.fixture(params=[1.0, 20.0], ids=["small", "large"])
@@ -32,7 +33,7 @@ def logits(request):
 
 @pytest.mark.parametrize("name", losses.ADVERSARIAL_LOSSES)
 def test_adversarial_losses(name, logits):
-    discriminator_loss, generator_loss = losses.ADVERSARIAL_LOSSES[name]
+    discriminator_loss, generator_loss, _ = losses.ADVERSARIAL_LOSSES[name]
     assert_close(discriminator_loss(*logits), getattr(reference, f"{name}_discriminator")(*logits))
     assert_close(generator_loss(logits[1]), getattr(reference, f"{name}_generator")(logits[1]))
 
@@ -97,7 +98,7 @@ class _Penalized:
         images = tf.constant(self.images)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
-            logits = self.discriminator(images, training=False)
+            logits = self.discriminator(images)
         gradient = tape.gradient(logits, images)
         return losses.r1_penalty(gradient), gradient
 
@@ -162,8 +163,9 @@ def test_r1_of_the_training_step(penalized, every_steps):
 
     @tf.function(autograph=False)
     def step():
-        with compiled_kernels(), tf.GradientTape() as tape:
-            penalty, weight = gan._lazy_r1(tf.constant(penalized.images, tf.float32))
+        with fused_ops(), tf.GradientTape() as tape:
+            views = tf.concat([tf.constant(penalized.images, tf.float32)] * 4, axis=0)  # R1 is that of the first
+            penalty, weight = lazy_r1(DiscriminatorPass(gan.discriminator, views, gan.config.loss, gan.step, None))
         return penalty, weight, _gradients(tape, penalty, gan.discriminator)
 
     for number in (0, 1):

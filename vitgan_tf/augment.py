@@ -12,62 +12,51 @@ import math
 
 import tensorflow as tf
 
-from vitgan_tf.randomness import Places, draw_rows
+from vitgan_tf.randomness import BatchRandom
 
 TRANSLATION_RATIO = 1 / 8
 CUTOUT_RATIO = 1 / 2
 SCALING_RANGE = (0.8, 1.25)
 
 
-def diff_augment(
-    images: tf.Tensor, policy: tuple[str, ...], probability: float, seed: tf.Tensor, places: Places | None = None
-) -> tf.Tensor:
+def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float, random: BatchRandom) -> tf.Tensor:
     """Applies the operations of a policy in its order, each to each image with a probability of its own draw.
 
     Args:
       images: (batch, height, width, channels), in [-1, 1].
       policy: names out of `OPERATIONS`.
       probability: of each operation, per image.
-      seed: (2,) integers; the same seed gives the same augmentation.
-      places: of the images in a larger batch whose random numbers the seed defines, see `randomness.draw_rows`.
+      random: random numbers of these images; the same ones give the same augmentation.
 
     Returns:
       Images of the same shape and dtype; values may leave [-1, 1].
     """
     if not policy:
         return images
-    seeds = tf.random.experimental.stateless_split(seed, len(policy))
-    for name, operation_seed in zip(policy, tf.unstack(seeds)):
-        images = OPERATIONS[name](images, _Draws(images, probability, operation_seed, places))
+    for name, own_random in zip(policy, random.split(len(policy))):
+        images = OPERATIONS[name](images, Draws(probability, own_random, images.dtype))
     return images
 
 
-class _Draws:
+class Draws:
     """The random numbers of one operation, for the images that it is applied to; the others get neutral ones.
 
     Args:
-      images: (batch, height, width, channels).
       probability: that the operation is applied to an image.
-      seed: (2,) integers.
-      places: of the images in a larger batch.
+      random: random numbers of the images.
+      dtype: of the numbers.
     """
 
-    def __init__(self, images: tf.Tensor, probability: float, seed: tf.Tensor, places: Places | None):
-        self._shape = [tf.shape(images)[0], 1, 1, 1]
-        self._dtype = images.dtype
-        self._seed = seed
-        self._places = places
+    def __init__(self, probability: float, random: BatchRandom, dtype: tf.DType):
+        self._random = random
+        self._dtype = dtype
         self._count = 0
         self._applies = self._uniform(0.0, 1.0) < probability
 
     def _uniform(self, low: float, high: float) -> tf.Tensor:
-        seed = tf.random.experimental.stateless_fold_in(self._seed, self._count)
+        random = self._random.fork(self._count)
         self._count += 1
-
-        def draw(shape: list[int | tf.Tensor]) -> tf.Tensor:
-            return tf.random.stateless_uniform(shape, seed, low, high, self._dtype)
-
-        return draw_rows(draw, self._shape, self._places)
+        return random.uniform(1, 1, 1, low=low, high=high, dtype=self._dtype)
 
     def uniform(self, low: float, high: float, neutral: float) -> tf.Tensor:
         """One number per image in [low, high), or neutral: (batch, 1, 1, 1). Each call draws anew."""
@@ -90,7 +79,7 @@ def adjust_color(images: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor
     return (images - mean) * contrast + mean
 
 
-def _random_color(images: tf.Tensor, draws: _Draws) -> tf.Tensor:
+def _random_color(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     return adjust_color(
         images,
         brightness=draws.uniform(-0.5, 0.5, neutral=0.0),
@@ -104,7 +93,7 @@ def translate(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor
     return _resample(images, tf.ones_like(down), down, right)
 
 
-def _random_translation(images: tf.Tensor, draws: _Draws) -> tf.Tensor:
+def _random_translation(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     limits = [int(size * TRANSLATION_RATIO + 0.5) for size in images.shape[1:3]]
     return translate(images, *(draws.whole(-limit, limit, neutral=0) for limit in limits))
 
@@ -114,7 +103,7 @@ def scale(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return _resample(images, factor, tf.zeros_like(factor), tf.zeros_like(factor))
 
 
-def _random_scaling(images: tf.Tensor, draws: _Draws) -> tf.Tensor:
+def _random_scaling(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     low, high = (math.log(factor) for factor in SCALING_RANGE)
     return scale(images, tf.exp(draws.uniform(low, high, neutral=0.0)))
 
@@ -159,7 +148,7 @@ def cutout(images: tf.Tensor, row: tf.Tensor, column: tf.Tensor, size: tuple[int
     return images * tf.cast(~inside, images.dtype)
 
 
-def _random_cutout(images: tf.Tensor, draws: _Draws) -> tf.Tensor:
+def _random_cutout(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     height, width = (int(size * CUTOUT_RATIO + 0.5) for size in images.shape[1:3])
     # The centre is uniform over the image, its far border included; neutral is a rectangle outside.
     row, column = (

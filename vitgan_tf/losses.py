@@ -5,6 +5,8 @@ Logits are (batch,), before any sigmoid; the results are scalars, means over the
 
 from __future__ import annotations
 
+from typing import Callable, NamedTuple
+
 import tensorflow as tf
 
 
@@ -33,11 +35,25 @@ def negative_logit_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_mean(fake_logits)
 
 
-# (discriminator's loss, generator's loss) by name.
+class AdversarialLoss(NamedTuple):
+    """The losses of both networks.
+
+    Attributes:
+      discriminator: (real logits, fake logits) -> L_D.
+      generator: fake logits -> L_G, or if compares (real logits, fake logits) -> L_G.
+      compares: whether the generator's loss compares generated images with real ones, which then pass through the
+        discriminator in its step too.
+    """
+
+    discriminator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    generator: Callable[..., tf.Tensor]
+    compares: bool = False
+
+
 ADVERSARIAL_LOSSES = {
-    "non_saturating": (non_saturating_discriminator_loss, non_saturating_generator_loss),
-    "hinge": (hinge_discriminator_loss, negative_logit_generator_loss),
-    "wasserstein": (wasserstein_discriminator_loss, negative_logit_generator_loss),
+    "non_saturating": AdversarialLoss(non_saturating_discriminator_loss, non_saturating_generator_loss),
+    "hinge": AdversarialLoss(hinge_discriminator_loss, negative_logit_generator_loss),
+    "wasserstein": AdversarialLoss(wasserstein_discriminator_loss, negative_logit_generator_loss),
 }
 
 

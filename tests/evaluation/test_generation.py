@@ -29,7 +29,7 @@ def generator():
 
 
 def _sampler(generator, **options):
-    return ImageSampler(lambda latents: generator(latents, training=False), generator.latent_dim, **options)
+    return ImageSampler(lambda latents: generator(latents), generator.latent_dim, **options)
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 17, 100, 500])
@@ -100,7 +100,7 @@ def test_replicas_draw_and_extract_what_one_device_does(tmp_path):
         with strategy.scope():
             tf.keras.utils.set_random_seed(0)
             generator = build_generator(preset("tiny"))
-            sampler = ImageSampler(lambda latents: generator(latents, training=False), 16, batch_size=64)
+            sampler = ImageSampler(lambda latents: generator(latents), 16, batch_size=64)
             mixing = tf.Variable(np.random.RandomState(0).normal(size=(64, 9)).astype(np.float32))
             function = lambda images: (tf.reshape(images, [-1, 64]) @ mixing, tf.reshape(images, [-1, 64])[:, :3])
             extractor = FeatureExtractor("linear", function, "", "none", num_channels=1, batch_size=50)
@@ -196,5 +196,5 @@ def test_larger_generators_do_not_depend_on_the_batch_size_either():
     expected = _sampler(generator, batch_size=64).images(64, seed=0)
     np.testing.assert_array_equal(_sampler(generator, batch_size=16).images(64, seed=0), expected)
     # The first sixteen, drawn by hand, operation by operation: a grey level may fall to the other side.
-    by_hand = to_uint8(generator(tf.random.stateless_normal([16, 384], [0, 0]), training=False)).numpy()
+    by_hand = to_uint8(generator(tf.random.stateless_normal([16, 384], [0, 0]))).numpy()
     assert np.abs(by_hand.astype(int) - expected[:16]).max() <= 1

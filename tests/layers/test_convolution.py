@@ -1,5 +1,6 @@
 """The layers of StyleGAN2's synthesis network against float64 references that take them literally."""
 
+import functools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import scipy.signal
 import tensorflow as tf
 
 from vitgan_tf.layers.convolution import ModulatedConv2D, StyledConv2D, ToImage, upsample
+from vitgan_tf.randomness import BatchRandom
 
 
 def _naive_upsample(images):
@@ -168,8 +170,12 @@ def test_upsampling_first_equals_stylegan2s_order_but_for_the_outermost_pixels()
 
 def _noise(layer, seed=None, **function_arguments):
     """The noise of a layer of strength 1 whose features are zero, (5, height, width, units)."""
-    function = tf.function(layer.__call__, autograph=False, **function_arguments)
-    outputs = function((tf.zeros((5, 20, 30, 4)), tf.zeros((5, 6))), noise_seed=seed).numpy() / math.sqrt(2)
+
+    @functools.partial(tf.function, autograph=False, **function_arguments)
+    def function(inputs, seed):
+        return layer(inputs, random=None if seed is None else BatchRandom(seed, 5))
+
+    outputs = function((tf.zeros((5, 20, 30, 4)), tf.zeros((5, 6))), seed).numpy() / math.sqrt(2)
     return np.where(outputs > 0, outputs, outputs / 0.2)
 
 
@@ -205,7 +211,9 @@ def test_a_seed_draws_noise_for_every_image_and_the_same_seed_the_same(compiled)
 def test_noise_starts_with_strength_zero():
     layer = StyledConv2D(5)
     inputs = _as_float32(_inputs())
-    np.testing.assert_array_equal(layer(inputs), layer(inputs, noise_seed=tf.constant([1, 2])))
+    np.testing.assert_array_equal(
+        layer(inputs), layer(inputs, random=BatchRandom(tf.constant([1, 2]), len(inputs[0])))
+    )
 
 
 def test_noise_from_a_seed_for_an_unknown_batch_size():
@@ -214,9 +222,9 @@ def test_noise_from_a_seed_for_an_unknown_batch_size():
     layer(inputs)
     layer.noise_strength.assign(1.0)
     spec = [tf.TensorSpec([None, *x.shape[1:]]) for x in inputs]
-    function = tf.function(lambda x, seed: layer(x, noise_seed=seed))
+    function = tf.function(lambda x, seed: layer(x, random=BatchRandom(seed, tf.shape(x[0])[0])))
     unknown = function.get_concrete_function(tuple(spec), tf.TensorSpec([2], tf.int32))
-    expected = layer(inputs, noise_seed=seed).numpy()
+    expected = layer(inputs, random=BatchRandom(seed, len(inputs[0]))).numpy()
     np.testing.assert_allclose(unknown(*inputs, seed).numpy(), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from vitgan_tf.layers.convolution import upsample
 from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder, LinearPatchDecoder
+from vitgan_tf.randomness import BatchRandom
 
 
 def _modulated(layer, x, y, demodulate):
@@ -118,10 +119,11 @@ def test_conv_decoder_draws_noise_from_the_seed_for_every_image_and_layer():
     tokens, style = tf.repeat(tokens[:1], 2, axis=0), tf.repeat(style[:1], 2, axis=0)
     fixed = decoder((tokens, style)).numpy()
     np.testing.assert_allclose(fixed[0], fixed[1], rtol=1e-5, atol=1e-5)
-    drawn = decoder((tokens, style), noise_seed=tf.constant([1, 2])).numpy()
+    random = BatchRandom(tf.constant([1, 2]), 2)
+    drawn = decoder((tokens, style), random=random).numpy()
     assert np.abs(drawn[0] - drawn[1]).max() > 0.05
-    np.testing.assert_array_equal(decoder((tokens, style), noise_seed=tf.constant([1, 2])).numpy(), drawn)
-    assert np.abs(decoder((tokens, style), noise_seed=tf.constant([1, 3])).numpy() - drawn).max() > 0.05
+    np.testing.assert_array_equal(decoder((tokens, style), random=random).numpy(), drawn)
+    assert np.abs(decoder((tokens, style), random=random.fork(1)).numpy() - drawn).max() > 0.05
 
 
 def test_refuses_senseless_arguments():

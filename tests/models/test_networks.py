@@ -330,7 +330,7 @@ def test_attention_maps_are_those_of_the_forward_pass(attention):
     images = tf.random.uniform((3, 8, 8, 1), -1, 1)
     maps = discriminator.attention_maps(images).numpy()
     assert maps.shape == (3, 2, 2, 2, 2)
-    tokens = discriminator._embed(images, training=False)
+    tokens = discriminator._embed(images)
     for index, block in enumerate(discriminator.blocks):
         weights = block.self_attention.attention_weights(block.attention_norm(tokens)).numpy()
         np.testing.assert_allclose(maps[:, index].reshape(3, 2, 4), weights[:, :, 0, 1:], rtol=1e-4, atol=1e-6)

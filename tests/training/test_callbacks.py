@@ -63,7 +63,7 @@ class _Model:
 
 
 def _sampler(model):
-    return ImageSampler(lambda latents: model.ema_generator(latents, training=False), 16)
+    return ImageSampler(lambda latents: model.ema_generator(latents), 16)
 
 
 class _Recorder(StepCallback):

@@ -136,8 +136,8 @@ def run(tmp_path_factory):
         if step == 2:
             managers[1].save(checkpoint_number=step)
         images[step] = {
-            "raw": gan.generator(latents, training=False).numpy(),
-            "ema": gan.ema_generator(latents, training=False).numpy(),
+            "raw": gan.generator(latents).numpy(),
+            "ema": gan.ema_generator(latents).numpy(),
         }
     return str(path), latents, images
 
@@ -148,7 +148,7 @@ def run(tmp_path_factory):
 def test_generators_come_out_as_they_went_in(run, checkpoint, step, weights):
     path, latents, images = run
     trained = load_generator(path, checkpoint, weights)
-    np.testing.assert_array_equal(trained.network(latents, training=False), images[step][weights])
+    np.testing.assert_array_equal(trained.network(latents), images[step][weights])
     assert trained.step == step and trained.config.train.seed == 3
     assert trained.data == {"num_images": 5, "fingerprint": "abc"}
     others = [images[s][w] for s in images for w in ("ema", "raw") if (s, w) != (step, weights)]
@@ -216,7 +216,7 @@ def test_a_checkpoint_that_a_run_replaces_meanwhile_is_not_missed(run, monkeypat
 
     monkeypatch.setattr(checkpoints, "_checkpoint_path", choose)
     trained = load_generator(path)
-    np.testing.assert_array_equal(trained.network(latents, training=False), images[3]["ema"])
+    np.testing.assert_array_equal(trained.network(latents), images[3]["ema"])
 
 
 def test_an_index_that_is_cut_short_is_named(tmp_path):

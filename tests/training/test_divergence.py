@@ -20,6 +20,7 @@ from vitgan_tf.training.diagnostics import divergence_report, spectral_layers
 from vitgan_tf.training.experiment import build_gan, run_experiment
 from vitgan_tf.training.optimizer import FusedAdam
 from vitgan_tf.training.summaries import Summaries
+from vitgan_tf.training.update import Measure
 
 RUN = {
     **small.FIELDS,
@@ -111,14 +112,16 @@ def test_a_step_leaves_out_the_update_that_is_not_finite():
 @pytest.mark.slow
 def test_a_step_is_left_out_where_one_of_its_two_updates_is():
     gan = build_gan(override(preset("tiny"), {"train.on_nan": "skip"}))
-    names = {metric.name.replace("_max", "") for metric in gan.metrics}
+    names = {metric.name for metric in gan.metrics if not metric.name.endswith("_max")}
     counts = []
     for weights in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0)):
-        given = dict(zip(("d_gradient_norm_weight", "g_gradient_norm_weight"), weights))
-        values = {**dict.fromkeys(names, 2.0), "g_loss": math.inf, **given}
-        result = {name: float(value) for name, value in gan._without_skipped(values).items()}
-        expected = {f"{name}_weight": 1.0 for name in names}
-        assert result == {**dict.fromkeys(names, 2.0), **expected, "g_loss": 0.0, "g_loss_weight": 0.0, **given}
+        given = {name: (2.0, weight) for name, weight in zip(("d_gradient_norm", "g_gradient_norm"), weights)}
+        measures = {**dict.fromkeys(names, (2.0, 1.0)), "g_loss": (math.inf, 1.0), **given}
+        found = gan._without_skipped({name: Measure(*map(tf.constant, pair)) for name, pair in measures.items()})
+        assert {name: (*map(float, measure),) for name, measure in found.items()} == {
+            **measures,
+            "g_loss": (0.0, 0.0),
+        }
         counts.append(int(gan.skipped_in_a_row))
     assert counts == [0, 1, 2, 3, 0, 1]
 
@@ -282,14 +285,6 @@ def test_a_run_can_go_back_and_on_with_other_random_numbers(tmp_path, monkeypatc
     assert (readers[0].get_tensor(name) != readers[1].get_tensor(name)).any()
 
 
-@pytest.mark.slow
-def test_a_run_does_not_go_back_for_ever(tmp_path, monkeypatch):
-    attempts = _bad_images(monkeypatch, [13])
-    with pytest.raises(DivergedError, match="not finite at step 13"):
-        run_experiment(override(preset("tiny"), {**RUN, "train.on_nan": "rollback"}), str(tmp_path))
-    assert attempts == [0, 10, 10, 10]
-
-
 class _Checkpoints:
     """Each time, the next of these (step, attempt it was saved in) is the newest; None for none."""
 
@@ -334,14 +329,6 @@ def test_a_run_goes_back_three_times_from_each_checkpoint_and_never_draws_the_sa
     assert _attempts("rollback", [None]) == ([(2, 0)], [])
     for on_nan in ("stop", "skip"):
         assert _attempts(on_nan, newest) == ([(2, 0)], newest)
-
-
-@pytest.mark.slow
-def test_without_a_checkpoint_there_is_nothing_to_go_back_to(tmp_path, monkeypatch):
-    attempts = _bad_images(monkeypatch, [3])
-    with pytest.raises(DivergedError, match="not finite at step 3"):
-        run_experiment(override(preset("tiny"), {**RUN, "train.on_nan": "rollback"}), str(tmp_path))
-    assert attempts == [0]
 
 
 class _Sampler:

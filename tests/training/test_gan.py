@@ -12,7 +12,9 @@ from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.layers.spectral import ISNDense, normalized_layers
 from vitgan_tf.presets import preset
+from vitgan_tf.randomness import BatchRandom
 from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.objectives import DiscriminatorPass, lazy_r1
 
 # A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
 CONFIG = override(preset("tiny"), {**small.FIELDS, "train.xla": "off", "train.adam_epsilon": 1e-3})
@@ -47,7 +49,8 @@ def _naive_step(gan, real_images):
     powers = [layer.power_iteration()[1] for layer in discriminator.submodules if isinstance(layer, ISNDense)]
 
     def augment(images, seed):
-        return diff_augment(images, config.augment.policy, config.augment.probability, seed)
+        random = BatchRandom(seed, len(images))
+        return diff_augment(images, config.augment.policy, config.augment.probability, random)
 
     fake_images = generator(tf.random.stateless_normal([batch_size, generator.latent_dim], seeds[0]))
     stacked = tf.concat([real_images, fake_images, real_images, fake_images], axis=0)
@@ -158,13 +161,13 @@ def test_each_update_leaves_the_other_network_alone(frozen):
 
 
 def _discriminator_calls(gan):
-    """(number of images, training) of each call of the discriminator in one step."""
+    """Number of images of each call of the discriminator in one step."""
     calls = []
     original = gan.discriminator.call
 
-    def call(images, training=False):
-        calls.append((len(images), training))
-        return original(images, training)
+    def call(images):
+        calls.append(len(images))
+        return original(images)
 
     gan.discriminator.call = call
     metrics = gan.train_step(next(iter(_batches(CONFIG))))
@@ -173,14 +176,14 @@ def _discriminator_calls(gan):
 
 def test_real_fake_and_second_views_pass_in_one_batch():
     calls, metrics = _discriminator_calls(build_gan(CONFIG))
-    assert calls == [(32, False), (8, False)]
+    assert calls == [32, 8]
     assert metrics["bcr_real"] > 0 and metrics["bcr_fake"] > 0
 
 
 def test_without_bcr_the_discriminator_sees_two_views():
     config = override(CONFIG, {"loss.bcr_lambda_real": 0.0, "loss.bcr_lambda_fake": 0.0})
     calls, metrics = _discriminator_calls(build_gan(config))
-    assert calls == [(16, False), (8, False)]
+    assert calls == [16, 8]
     assert "bcr_real" not in metrics and "bcr_fake" not in metrics
 
 
@@ -188,10 +191,10 @@ def _one_step_gradient(config, extra_loss):
     """Metrics and discriminator weights after one step of a GAN, and the weights with an extra loss by hand."""
     gan, plain = build_gan(config), build_gan(CONFIG)
     real_images = next(iter(_batches(CONFIG)))
-    seeds = tf.unstack(plain._step_seeds(4))
+    seeds = plain._seeds_of_step()
     latents = tf.random.stateless_normal([8, 16], seeds[0])
     stacked = tf.concat([real_images, plain.generator(latents)] * 2, axis=0)
-    views = diff_augment(stacked, CONFIG.augment.policy, CONFIG.augment.probability, seeds[1])
+    views = diff_augment(stacked, CONFIG.augment.policy, CONFIG.augment.probability, BatchRandom(seeds[1], 32))
     variables = plain.discriminator.trainable_variables
     with tf.GradientTape() as tape:
         real, fake, real_again, fake_again = tf.split(plain.discriminator(views), 4)
@@ -229,8 +232,8 @@ def test_r1_step_equals_a_naive_one(every, xla):
     if every > 1:
         # The next steps have no penalty: the mean over the steps that had one stays.
         assert gan.train_step(next(iter(_batches(CONFIG))))["r1"].numpy() == metrics["r1"]
-        value, weight = gan._lazy_r1(tf.ones((2, 8, 8, 1)))
-        assert value.numpy() == weight.numpy() == 0.0
+        images = DiscriminatorPass(gan.discriminator, tf.ones((8, 8, 8, 1)), config.loss, gan.step, lecam=None)
+        assert [number.numpy() for number in lazy_r1(images)] == [0.0, 0.0]
 
 
 def test_lecam_step_equals_a_naive_one_and_its_averages_are_saved(tmp_path):
@@ -262,12 +265,12 @@ def test_the_configured_loss_is_the_one_that_is_trained(name):
     for optimizer in (gan.generator_optimizer, gan.discriminator_optimizer):
         optimizer.learning_rate.assign(0.0)
     real_images = next(iter(_batches(CONFIG)))
-    seeds = tf.unstack(gan._step_seeds(4))
+    seeds = gan._seeds_of_step()
     metrics = gan.train_step(real_images)
 
     def logits(images, seed):
         policy, probability = CONFIG.augment.policy, CONFIG.augment.probability
-        return gan.discriminator(diff_augment(images, policy, probability, seed)).numpy()
+        return gan.discriminator(diff_augment(images, policy, probability, BatchRandom(seed, len(images)))).numpy()
 
     fake_images = [gan.generator(tf.random.stateless_normal([8, 16], seed)) for seed in (seeds[0], seeds[2])]
     real, fake = np.split(logits(tf.concat([real_images, fake_images[0]] * 2, axis=0), seeds[1]), 4)[:2]
@@ -287,7 +290,7 @@ def test_noise_of_the_conv_decoder_is_new_in_every_step_and_the_same_in_a_repeat
 
     def image(step):
         gan.step.assign(step)
-        seed = tf.unstack(gan._step_seeds(4))[0]
+        seed = gan._seeds_of_step()[0]
         latents = tf.random.stateless_normal([2, 16], [0, 0])
         original = tf.random.stateless_normal
         with pytest.MonkeyPatch.context() as patch:
@@ -299,7 +302,7 @@ def test_noise_of_the_conv_decoder_is_new_in_every_step_and_the_same_in_a_repeat
                     latents if list(shape) == [2, 16] else original(shape, *args, **kwargs)
                 ),
             )
-            return gan._fake_images(2, seed, num_parts=1).numpy()
+            return gan._generate(BatchRandom(seed, 2)).numpy()
 
     np.testing.assert_array_equal(image(3), image(3))
     assert np.abs(image(3) - image(4)).max() > 0.1
@@ -326,9 +329,9 @@ def test_seed_decides_initial_weights_latents_and_augmentation():
     weights = [_values(gan.generator) + _values(gan.discriminator) for gan in gans]
     assert all(np.array_equal(a, b) for a, b in zip(weights[0], weights[1]))
     assert not any(np.array_equal(a, b) for a, b in zip(weights[0], weights[2]) if a.size > 50)
-    seeds = [gan._step_seeds(4).numpy() for gan in gans]
+    seeds = [np.stack(gan._seeds_of_step()) for gan in gans]
     gans[0].step.assign(1)
-    seeds.append(gans[0]._step_seeds(4).numpy())
+    seeds.append(np.stack(gans[0]._seeds_of_step()))
     np.testing.assert_array_equal(seeds[0], seeds[1])
     assert len({tuple(seed) for seed in np.concatenate([seeds[0], seeds[2], seeds[3]])}) == 12
 

@@ -8,8 +8,9 @@ from vitgan_tf.config import override
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.presets import preset
-from vitgan_tf.randomness import Places
+from vitgan_tf.randomness import BatchRandom
 from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.objectives import GeneratorPass
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +24,12 @@ def _batches(gan):
     return iter(training_dataset(load_images(gan.config.data), gan.config.train.batch_size, gan.config.train.seed))
 
 
+def _path_length(gan, random):
+    """Penalty and mean length of the step, each with its weight."""
+    images = GeneratorPass(gan.generator, None, None, random, gan.path_length_average, gan.config.loss, gan.step)
+    return images.path_length
+
+
 def _naive_lengths(gan, latents, seed, num_images):
     """One image after the other: its Jacobian's product with its own direction, by styles of all places."""
     direction_seed = tf.random.experimental.stateless_fold_in(seed, 5)
@@ -30,11 +37,11 @@ def _naive_lengths(gan, latents, seed, num_images):
     noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
     lengths = []
     for index in range(num_images):
-        places = Places(tf.constant([index]), num_images)
+        noise = BatchRandom(noise_seed, num_images, tf.constant([index]))
         with tf.GradientTape() as tape:
             styles = tf.stack([gan.generator.mapping(latents[index : index + 1])] * gan.generator.num_styles, axis=1)
             tape.watch(styles)
-            image = gan.generator.synthesize(styles, noise_seed=noise_seed, places=places)
+            image = gan.generator.synthesize(styles, random=noise)
             product = tf.reduce_sum(image[0] * directions[index]) / 8.0
         gradients = tape.gradient(product, styles)[0]  # (num_styles, style_dim)
         lengths.append(tf.sqrt(tf.reduce_sum(gradients**2) / gan.generator.num_styles))
@@ -46,15 +53,15 @@ def _naive_lengths(gan, latents, seed, num_images):
 def test_penalty_and_its_gradient_equal_naive_ones(every, generator):
     gan = _gan(every, generator)
     gan.path_length_average.assign(0.7)
-    latents = tf.random.stateless_normal([4, gan.generator.latent_dim], [1, 2])
-    seed, places = tf.constant([5, 6]), Places(tf.range(4), 4)
+    seed = tf.constant([5, 6])
+    latents = tf.random.stateless_normal([4, gan.generator.latent_dim], seed)
     variables = gan.generator.trainable_variables
     with tf.GradientTape() as tape:
         lengths = _naive_lengths(gan, latents, seed, 4)
         expected = tf.reduce_mean((lengths - 0.7) ** 2)
     expected_gradients = tape.gradient(expected, variables, unconnected_gradients="zero")
     with tf.GradientTape() as tape:
-        penalty, length, weight = gan._lazy_path_length(latents, seed, places)
+        (penalty, weight), (length, _) = _path_length(gan, BatchRandom(seed, 4))
     gradients = tape.gradient(penalty, variables, unconnected_gradients="zero")
     assert weight.numpy() == every
     np.testing.assert_allclose(penalty.numpy(), expected.numpy(), rtol=1e-4)
@@ -64,7 +71,7 @@ def test_penalty_and_its_gradient_equal_naive_ones(every, generator):
         np.testing.assert_allclose(gradient.numpy(), other.numpy(), rtol=1e-3, atol=1e-5)
     if every > 1:
         gan.step.assign(3)
-        assert [value.numpy() for value in gan._lazy_path_length(latents, seed, places)] == [0.0, 0.0, 0.0]
+        assert [(*map(float, value),) for value in _path_length(gan, BatchRandom(seed, 4))] == [(0.0, 0.0)] * 2
 
 
 def test_the_average_moves_where_there_was_a_penalty_and_is_saved(tmp_path):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from support import replicas
 
 from vitgan_tf.config import override
-from vitgan_tf.layers import kernels
+from vitgan_tf.layers import formulas
 from vitgan_tf.layers.attention import l2_attention_weights
 from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.presets import preset
@@ -67,18 +67,18 @@ def test_kernels_lose_the_rounding_of_their_results_alone(dtype, compiled):
     scale, offset = (tf.constant(np.random.normal(size=64), tf.float32) for _ in range(2))
     factors = tf.abs(tf.constant(np.random.normal(size=(4, 64)), tf.float32)) + 0.2
     cases = {
-        "gelu": (kernels.gelu, []),
-        "layer_norm": (lambda x, *rest: kernels.layer_norm(x, *rest, 1e-5), [scale, offset]),
-        "scaled_leaky_relu": (kernels.scaled_leaky_relu, [factors, offset]),
+        "layer_norm": (lambda x, *rest: formulas.layer_norm(x, *rest, 1e-5), [scale, offset]),
+        "scaled_leaky_relu": (formulas.scaled_leaky_relu, [factors, offset]),
     }
     if compiled:
         # The plain formulas sum the gradient of a bias in the dtype of its outputs.
-        cases.update({"gelu of a sum": (kernels.gelu, [offset]), "add_bias": (kernels.add_bias, [offset])})
+        cases["gelu"] = (lambda x, bias: formulas.bias_act(x, bias, "gelu"), [offset])
+        cases["bias"] = (formulas.bias_act, [offset])
     for name, (function, rest) in cases.items():
         results = []
         for inputs, compile_it in ((x, compiled), (tf.cast(x, tf.float32), False)):
             operands = [inputs, *rest]
-            with kernels.compiled_kernels(compile_it), tf.GradientTape() as tape:
+            with formulas.fused_ops(compile_it), tf.GradientTape() as tape:
                 tape.watch(operands)
                 value = function(*operands)
             results.append([value, *tape.gradient(value, operands, tf.cast(upstream, value.dtype))])
@@ -118,9 +118,9 @@ def test_gradients_of_biases_are_not_summed_up_in_16_bits(compiled):
 
     @tf.function(autograph=False)
     def gradients():
-        with kernels.compiled_kernels(compiled), tf.GradientTape() as tape:
+        with formulas.fused_ops(compiled), tf.GradientTape() as tape:
             tape.watch([kernel, bias])
-            outputs = kernels.dense(inputs, kernel, 1.0, bias)
+            outputs = formulas.bias_act(formulas.product(inputs, kernel), bias)
         assert outputs.dtype == tf.bfloat16
         return tape.gradient(outputs, [kernel, bias])
 
@@ -150,9 +150,9 @@ def test_dense_equals_its_formula_in_every_order(rows, fan_in, units, compiled):
             tf.constant(scale),
             tf.constant(bias),
         ]
-        with kernels.compiled_kernels(compiled), tf.GradientTape() as tape:
+        with formulas.fused_ops(compiled), tf.GradientTape() as tape:
             tape.watch(tensors)
-            value = kernels.dense(*tensors, kernel_is_transposed=transposed)
+            value = formulas.bias_act(formulas.product(*tensors[:3], kernel_is_transposed=transposed), tensors[3])
         results = [value, *tape.gradient(value, tensors, upstream)]
         results[2] = tf.transpose(results[2]) if transposed else results[2]
         for result, reference in zip(results, expected):

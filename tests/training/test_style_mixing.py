@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from vitgan_tf.config import ConfigError, override
 from vitgan_tf.presets import preset
-from vitgan_tf.randomness import Places
+from vitgan_tf.randomness import BatchRandom
 from vitgan_tf.training.experiment import build_gan
 
 pytestmark = pytest.mark.slow
@@ -17,17 +17,16 @@ NUM_IMAGES = 2000
 def _mixed(generator, share):
     gan = build_gan(override(preset("tiny", generator=generator), {"loss.style_mixing": share, "train.xla": "off"}))
     latents = tf.random.stateless_normal([NUM_IMAGES, gan.generator.latent_dim], [1, 2])
-    seeds = [tf.constant([3, number]) for number in range(3)]
-    places = Places(tf.range(NUM_IMAGES), NUM_IMAGES)
-    return gan, latents, seeds, places, gan._mixed_styles(latents, seeds, places).numpy()
+    random = BatchRandom(tf.constant([3, 0]), NUM_IMAGES)
+    return gan, latents, random, gan.generator.mixed_styles(latents, random, share).numpy()
 
 
 @pytest.mark.parametrize("generator, num_styles", [("vitgan", 3), ("stylegan2", 4)])
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_second_styles_begin_at_every_place_alike(generator, num_styles, share):
-    gan, latents, seeds, _, styles = _mixed(generator, share)
+    gan, latents, random, styles = _mixed(generator, share)
     own = gan.generator.mapping(latents).numpy()
-    others = gan.generator.mapping(tf.random.stateless_normal(latents.shape, seeds[0])).numpy()
+    others = gan.generator.mapping(random.fork(2).normal(latents.shape[1])).numpy()
     is_own = np.all(styles == own[:, None], axis=-1)
     assert styles.shape == (NUM_IMAGES, num_styles, own.shape[-1])
     np.testing.assert_array_equal(np.all(styles == others[:, None], axis=-1), ~is_own)
@@ -43,9 +42,9 @@ def test_second_styles_begin_at_every_place_alike(generator, num_styles, share):
 
 
 def test_styles_of_an_image_do_not_depend_on_who_else_is_drawn():
-    gan, latents, seeds, places, styles = _mixed("stylegan2", 0.7)
+    gan, latents, random, styles = _mixed("stylegan2", 0.7)
     rows = tf.constant([5, 700, 3])
-    part = gan._mixed_styles(tf.gather(latents, rows), seeds, Places(rows, places.total)).numpy()
+    part = gan.generator.mixed_styles(tf.gather(latents, rows), random.rows(rows), 0.7).numpy()
     np.testing.assert_allclose(part, styles[rows.numpy()], rtol=1e-5, atol=1e-6)
 
 
@@ -53,13 +52,11 @@ def test_a_step_draws_with_them():
     """Both networks see images of mixed styles: those of the same latents without mixing are others."""
     configs = [override(preset("tiny"), {"loss.style_mixing": share, "train.xla": "off"}) for share in (0.0, 1.0)]
     plain, mixed = (build_gan(config) for config in configs)
-    seed = tf.unstack(plain._step_seeds(4))[0]
-    places = Places(tf.range(4), 4)
-    latents = plain._latents(4, seed, places)
-    drawn = [gan._fake_images(4, seed, num_parts=1).numpy() for gan in (plain, mixed)]
+    random = BatchRandom(plain._seeds_of_step()[0], 4)
+    latents = random.normal(16)
+    drawn = [gan._generate(random).numpy() for gan in (plain, mixed)]
     np.testing.assert_allclose(drawn[0], plain.generator(latents).numpy(), rtol=1e-4, atol=1e-5)
-    seeds = [tf.random.experimental.stateless_fold_in(seed, index) for index in (2, 3, 4)]
-    expected = mixed.generator.synthesize(mixed._mixed_styles(latents, seeds, places)).numpy()
+    expected = mixed.generator.synthesize(mixed.generator.mixed_styles(latents, random, 1.0)).numpy()
     np.testing.assert_allclose(drawn[1], expected, rtol=1e-4, atol=1e-5)
     assert np.abs(drawn[1] - drawn[0]).max() > 0.1
 

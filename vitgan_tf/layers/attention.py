@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from vitgan_tf.layers.kernels import add_bias, widened
+from vitgan_tf.layers.ops import as_float32
 from vitgan_tf.layers.spectral import ISNDense
 
 
@@ -40,7 +40,7 @@ def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor, bias: tf.
       (..., num_queries, num_tokens) of the dtype of the keys, each row summing to 1.
     """
     logits = tf.matmul(queries, keys, transpose_b=True)
-    return _softmax(logits if bias is None else widened(logits) + bias, keys.dtype)
+    return _softmax(logits if bias is None else as_float32(logits) + bias, keys.dtype)
 
 
 def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
@@ -58,7 +58,7 @@ def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.
     """
     dtype = keys.dtype
     # Large products and norms nearly cancel: 8 bits are too few for their difference.
-    keys = widened(keys)
+    keys = as_float32(keys)
     if num_queries is None:
         products, squared_norms = _products_of_pairs(keys)
     else:
@@ -68,7 +68,7 @@ def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.
 
 
 def _softmax(logits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    return tf.cast(tf.nn.softmax(widened(logits)), dtype)
+    return tf.cast(tf.nn.softmax(as_float32(logits)), dtype)
 
 
 @tf.custom_gradient
@@ -106,14 +106,11 @@ class _SelfAttention(tf.keras.layers.Layer):
         self.output_projection = self._add_projection("output", input_shape, use_bias=True)
         super().build(input_shape)
 
-    def attention_weights(
-        self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None
-    ) -> tf.Tensor:
+    def attention_weights(self, tokens: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
         """How much each token attends to each.
 
         Args:
           tokens: (batch, num_tokens, embed_dim).
-          training: whether power iterations move.
           num_queries: computes the rows of the first tokens only; None for all.
 
         Returns:
@@ -124,22 +121,13 @@ class _SelfAttention(tf.keras.layers.Layer):
     def call(
         self,
         tokens: tf.Tensor,
-        training: bool = False,
         num_queries: int | None = None,
         residual: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        weights = self.attention_weights(tokens, training, num_queries)
-        values = split_heads(self.value(tokens, training=training), self.num_heads)
+        weights = self.attention_weights(tokens, num_queries)
+        values = split_heads(self.value(tokens), self.num_heads)
         attended = merge_heads(tf.matmul(weights, values))
-        outputs = self.output_projection(attended, training=training, add_bias=False)
-        return add_bias(outputs, self.output_projection.bias, residual)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "normalization": self.normalization,
-        }
+        return self.output_projection(attended, residual=residual)
 
 
 class MultiHeadAttention(_SelfAttention):
@@ -166,14 +154,12 @@ class MultiHeadAttention(_SelfAttention):
         self.key = self._add_projection("key", input_shape, use_bias=False)
         super().build(input_shape)
 
-    def attention_weights(
-        self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None
-    ) -> tf.Tensor:
+    def attention_weights(self, tokens: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
         # The factor of the logits costs nothing in the kernel.
         gain = 1.0 / math.sqrt(tokens.shape[-1] // self.num_heads)
-        queries = self.query(first_tokens(tokens, num_queries), training=training, gain=gain)
+        queries = self.query(first_tokens(tokens, num_queries), gain=gain)
         queries = split_heads(queries, self.num_heads)
-        keys = split_heads(self.key(tokens, training=training), self.num_heads)
+        keys = split_heads(self.key(tokens), self.num_heads)
         return dot_product_attention_weights(queries, keys, self._logit_bias(num_queries))
 
     def _logit_bias(self, num_queries: int | None) -> tf.Tensor | None:
@@ -226,9 +212,6 @@ class RelativeMultiHeadAttention(MultiHeadAttention):
         bias = tf.reshape(tf.einsum("xzb,ywbh->hyxwz", along_axis, rows), [self.num_heads, size**2, size**2])
         return bias if num_queries is None else bias[:, :num_queries]
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "grid_size": self.grid_size}
-
 
 class L2MultiHeadAttention(_SelfAttention):
     """Lipschitz multi-head self-attention: logits are minus squared distances, queries tied to keys.
@@ -254,9 +237,7 @@ class L2MultiHeadAttention(_SelfAttention):
         self.query_key = self._add_projection("query_key", input_shape, use_bias=False)
         super().build(input_shape)
 
-    def attention_weights(
-        self, tokens: tf.Tensor, training: bool = False, num_queries: int | None = None
-    ) -> tf.Tensor:
+    def attention_weights(self, tokens: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
         gain = math.sqrt(2.0) * (tokens.shape[-1] // self.num_heads) ** -0.25
-        keys = split_heads(self.query_key(tokens, training=training, gain=gain), self.num_heads)
+        keys = split_heads(self.query_key(tokens, gain=gain), self.num_heads)
         return l2_attention_weights(keys, num_queries)

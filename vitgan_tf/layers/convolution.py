@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import EqualizedDense, equalized_kernel_initializer
-from vitgan_tf.layers.kernels import widened
-from vitgan_tf.randomness import Places, draw_rows
+from vitgan_tf.layers.ops import as_float32
+from vitgan_tf.randomness import BatchRandom
 
 
 def upsample(images: tf.Tensor) -> tf.Tensor:
@@ -156,16 +156,6 @@ class EqualizedConv2D(tf.keras.layers.Layer):
             outputs += tf.cast(self.bias, outputs.dtype)
         return activated(outputs) if self.activation == "leaky_relu" else outputs
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "kernel_size": self.kernel_size,
-            "downsample": self.downsample,
-            "use_bias": self.use_bias,
-            "activation": self.activation,
-        }
-
 
 def activated(features: tf.Tensor) -> tf.Tensor:
     """StyleGAN2's activation: leaky ReLU of slope 0.2, times sqrt(2)."""
@@ -226,16 +216,8 @@ class ModulatedConv2D(tf.keras.layers.Layer):
         if not self.demodulate:
             return outputs
         energy = tf.reduce_sum(tf.square(kernel), axis=[0, 1])  # (in, units)
-        demodulation = tf.math.rsqrt(tf.matmul(tf.square(widened(scale)), energy) + 1e-8)  # (batch, units)
-        return tf.cast(widened(outputs) * demodulation[:, None, None, :], outputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "kernel_size": self.kernel_size,
-            "demodulate": self.demodulate,
-        }
+        demodulation = tf.math.rsqrt(tf.matmul(tf.square(as_float32(scale)), energy) + 1e-8)  # (batch, units)
+        return tf.cast(as_float32(outputs) * demodulation[:, None, None, :], outputs.dtype)
 
 
 class StyledConv2D(tf.keras.layers.Layer):
@@ -250,10 +232,9 @@ class StyledConv2D(tf.keras.layers.Layer):
     for the outermost pixels.
 
     Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, h, w, units), h = height and
-    w = width, or with upsample twice these. The spatial size is fixed when the layer is built. noise_seed: a seed
-    of shape (2,), from which noise is drawn anew for every image; None for the layer's own fixed noise, the same
-    for all images, which is saved with the weights. places: of the images in a larger batch whose noise the seed
-    defines, see `randomness.draw_rows`.
+    w = width, or with upsample twice these. The spatial size is fixed when the layer is built. random: random
+    numbers of the images, from which each image's noise is drawn; None for the layer's own fixed noise, the same
+    for all images, which is saved with the weights.
 
     Args:
       units: number of output features.
@@ -293,26 +274,16 @@ class StyledConv2D(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(
-        self,
-        inputs: tuple[tf.Tensor, tf.Tensor],
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
-    ) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: BatchRandom | None = None) -> tf.Tensor:
         features, style = inputs
         if self.upsample:
             features = upsample(features)
         outputs = self.convolution((features, style))
         noise = self.fixed_noise
-        if noise_seed is not None:
-            shape = [tf.shape(outputs)[0], *noise.shape[1:]]
-            dtype = self.bias.dtype
-            noise = draw_rows(lambda shape: tf.random.stateless_normal(shape, noise_seed, dtype=dtype), shape, places)
-        wide = widened(outputs) + noise * self.noise_strength + self.bias
+        if random is not None:
+            noise = random.normal(*noise.shape[1:], dtype=noise.dtype)
+        wide = as_float32(outputs) + noise * self.noise_strength + self.bias
         return tf.cast(activated(wide), outputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "upsample": self.upsample}
 
 
 class ToImage(tf.keras.layers.Layer):
@@ -346,9 +317,6 @@ class ToImage(tf.keras.layers.Layer):
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         return self.convolution(inputs) + self.bias
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_channels": self.num_channels}
-
 
 class StyledSynthesis(tf.keras.layers.Layer):
     """From a map of features to images, by StyleGAN2's synthesis network      (Karras et al. 2020, figure 7)
@@ -359,7 +327,7 @@ class StyledSynthesis(tf.keras.layers.Layer):
     convolution of the next one; at the last resolution it has one of its own.
 
     Call: (features (batch, size, size, in), styles (batch, num_styles, style_dim)) -> images (batch, image_size,
-    image_size, num_channels), image_size = size * 2^(len(units) - 1). noise_seed, places: as in `StyledConv2D`.
+    image_size, num_channels), image_size = size * 2^(len(units) - 1). random: as in `StyledConv2D`.
 
     Args:
       units: features of the convolutions at each resolution, from the lowest on.
@@ -400,24 +368,16 @@ class StyledSynthesis(tf.keras.layers.Layer):
         layer.build([features_shape, style_shape])
         self.convolutions.append(layer)
 
-    def call(
-        self,
-        inputs: tuple[tf.Tensor, tf.Tensor],
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
-    ) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: BatchRandom | None = None) -> tf.Tensor:
         features, styles = inputs
         styles = tf.unstack(styles, axis=1)
         images = None
         to_images = iter(self.to_images)
         for index, convolution in enumerate(self.convolutions):
-            seed = None if noise_seed is None else tf.random.experimental.stateless_fold_in(noise_seed, index)
-            features = convolution((features, styles[index]), noise_seed=seed, places=places)
+            noise = None if random is None else random.fork(index)
+            features = convolution((features, styles[index]), random=noise)
             if convolution.upsample:
                 continue  # the second convolution of this resolution follows
             details = next(to_images)((features, styles[index + 1]))
             images = details if images is None else upsample(images) + details
         return images
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units, "num_channels": self.num_channels}

@@ -57,9 +57,6 @@ class _Embedding(tf.keras.layers.Layer):
             raise ValueError(f"embed_dim must be at least 1, got {embed_dim}")
         self.embed_dim = embed_dim
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "embed_dim": self.embed_dim}
-
 
 class LearnedEmbedding(_Embedding):
     """A table with a learned row for each position, whatever its coordinates: ViT's embedding.

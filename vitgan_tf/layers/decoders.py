@@ -11,7 +11,7 @@ from vitgan_tf.layers.convolution import StyledSynthesis
 from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.modulation import ModulatedDense
-from vitgan_tf.randomness import Places
+from vitgan_tf.randomness import BatchRandom
 
 
 class FourierPatchDecoder(tf.keras.layers.Layer):
@@ -76,14 +76,6 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
         pixels = self.to_pixels((hidden, y))  # (batch * num_tokens, points, num_channels)
         return tf.reshape(pixels, [-1, num_tokens, rows, columns, self.num_channels])
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "patch_size": self.patch_size,
-            "num_channels": self.num_channels,
-            "hidden_dim": self.hidden_dim,
-        }
-
 
 class LinearPatchDecoder(tf.keras.layers.Layer):
     """Each patch is a linear function of its embedding: x_p = y W + b, the ablation of the Fourier decoder.
@@ -114,9 +106,6 @@ class LinearPatchDecoder(tf.keras.layers.Layer):
         shape = [-1, tokens.shape[1], self.patch_size, self.patch_size, self.num_channels]
         return tf.reshape(self.to_pixels(tokens), shape)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "patch_size": self.patch_size, "num_channels": self.num_channels}
-
 
 class ConvPatchDecoder(tf.keras.layers.Layer):
     """The tokens as a map of features, and StyleGAN2's blocks from there to the image: see `StyledSynthesis`.
@@ -126,7 +115,7 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
 
     Call: (tokens (batch, num_tokens, embed_dim), style (batch, style_dim)) -> images (batch, grid_size * patch_size,
     grid_size * patch_size, num_channels), grid_size^2 = num_tokens; unlike the other decoders, whole images.
-    noise_seed, places: as in `StyledConv2D`.
+    random: as in `StyledConv2D`.
 
     Args:
       patch_size: pixels per token along an axis, a power of 2.
@@ -160,16 +149,8 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
         self.synthesis.build((map_shape, (batch_size, self.synthesis.num_styles, style_dim)))
         super().build(input_shape)
 
-    def call(
-        self,
-        inputs: tuple[tf.Tensor, tf.Tensor],
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
-    ) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: BatchRandom | None = None) -> tf.Tensor:
         tokens, style = inputs
         features = tf.reshape(tokens, [-1, self.grid_size, self.grid_size, tokens.shape[-1]])
         styles = tf.stack([style] * self.synthesis.num_styles, axis=1)
-        return self.synthesis((features, styles), noise_seed=noise_seed, places=places)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "patch_size": self.patch_size, "num_channels": self.num_channels}
+        return self.synthesis((features, styles), random=random)

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.kernels import dense
+from vitgan_tf.layers.formulas import bias_act, product
 
 
 def equalized_kernel_initializer(lr_multiplier: float = 1.0) -> tf.keras.initializers.Initializer:
@@ -35,7 +35,8 @@ def linear(
       kernel_is_transposed: see kernel.
     """
     units = kernel.shape[0 if kernel_is_transposed else 1]
-    outputs = dense(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel, scale, bias, kernel_is_transposed)
+    outputs = product(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel, scale, kernel_is_transposed)
+    outputs = outputs if bias is None else bias_act(outputs, bias)
     if inputs.shape.rank == 2:
         return outputs
     sizes = tf.shape(inputs)
@@ -101,12 +102,3 @@ class EqualizedDense(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         scale = self.lr_multiplier / math.sqrt(self.kernel.shape[0])
         return linear(inputs, self.kernel, None if self.bias is None else self.bias * self.lr_multiplier, scale)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "use_bias": self.use_bias,
-            "bias_initial_value": self.bias_initial_value,
-            "lr_multiplier": self.lr_multiplier,
-        }

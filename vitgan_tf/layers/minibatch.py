@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.kernels import widened
+from vitgan_tf.layers.ops import as_float32
 
 
 class MinibatchStandardDeviation(tf.keras.layers.Layer):
@@ -38,11 +38,8 @@ class MinibatchStandardDeviation(tf.keras.layers.Layer):
     def call(self, features: tf.Tensor) -> tf.Tensor:
         batch_size, height, width, units = features.shape
         group_size = self.group_size if batch_size is None else math.gcd(batch_size, self.group_size)
-        groups = tf.reshape(widened(features), [-1, group_size, height, width, units])
+        groups = tf.reshape(as_float32(features), [-1, group_size, height, width, units])
         deviations = tf.sqrt(tf.math.reduce_variance(groups, axis=1) + 1e-8)  # (groups, height, width, units)
         means = tf.reduce_mean(deviations, axis=[1, 2, 3])  # (groups,)
         maps = tf.tile(tf.repeat(means, group_size)[:, None, None, None], [1, height, width, 1])
         return tf.concat([features, tf.cast(maps, features.dtype)], axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "group_size": self.group_size}

@@ -8,7 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import EqualizedDense, equalized_kernel_initializer, linear
-from vitgan_tf.layers.kernels import layer_norm, scaled_leaky_relu, widened
+from vitgan_tf.layers.formulas import layer_norm, scaled_leaky_relu
+from vitgan_tf.layers.ops import as_float32
 
 
 class SelfModulatedLayerNorm(tf.keras.layers.Layer):
@@ -36,11 +37,8 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         tokens, style = inputs
-        gamma, beta = (widened(affine(style))[:, None] for affine in (self.gamma, self.beta))
+        gamma, beta = (as_float32(affine(style))[:, None] for affine in (self.gamma, self.beta))
         return layer_norm(tokens, gamma, beta, self.epsilon)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 class ModulatedDense(tf.keras.layers.Layer):
@@ -103,18 +101,18 @@ class ModulatedDense(tf.keras.layers.Layer):
         outputs = self._modulated_product(points, style, scale)
         if not self.demodulate:
             return outputs + tf.cast(self.bias, outputs.dtype)
-        energy = tf.matmul(tf.square(widened(style)), tf.square(self.kernel * scale))
+        energy = tf.matmul(tf.square(as_float32(style)), tf.square(self.kernel * scale))
         demodulation = tf.math.rsqrt(energy + 1e-8)  # (num_tokens, units), float32
         if self.activation == "leaky_relu":
             return scaled_leaky_relu(outputs, demodulation, self.bias)
-        return tf.cast(widened(outputs) * demodulation[:, None, :] + self.bias, outputs.dtype)
+        return tf.cast(as_float32(outputs) * demodulation[:, None, :] + self.bias, outputs.dtype)
 
     def _modulated_product(self, points: tf.Tensor, style: tf.Tensor, scale: float) -> tf.Tensor:
         """x diag(s) W * scale, (num_tokens, num_points, units)."""
         fan_in, units = self.kernel.shape
         num_points = points.shape[-2]
         if points.shape.rank == 2:
-            folded = widened(points)[:, None, :] * tf.transpose(self.kernel)  # (num_points, units, fan_in)
+            folded = as_float32(points)[:, None, :] * tf.transpose(self.kernel)  # (num_points, units, fan_in)
             folded = tf.reshape(folded, [num_points * units, fan_in])
             product = linear(style, folded, scale=scale, kernel_is_transposed=True)
             return tf.reshape(product, [-1, num_points, units])
@@ -122,11 +120,3 @@ class ModulatedDense(tf.keras.layers.Layer):
             kernels = style[:, None, :] * tf.cast(tf.transpose(self.kernel) * scale, style.dtype)
             return tf.matmul(points, kernels, transpose_b=True)
         return linear(points * style[:, None, :], self.kernel, scale=scale)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "demodulate": self.demodulate,
-            "activation": self.activation,
-        }

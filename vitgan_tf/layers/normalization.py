@@ -6,12 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.kernels import layer_norm, widened
+from vitgan_tf.layers.formulas import layer_norm
+from vitgan_tf.layers.ops import as_float32
 
 
 def pixel_norm(x: tf.Tensor) -> tf.Tensor:
     """x / sqrt(mean(x^2) + 1e-8), the mean over the last axis, in float32      (Karras et al. 2018, section 4.2)"""
-    wide = widened(x)
+    wide = as_float32(x)
     return tf.cast(wide * tf.math.rsqrt(tf.reduce_mean(tf.square(wide), axis=-1, keepdims=True) + 1e-8), x.dtype)
 
 
@@ -38,16 +39,13 @@ class LayerNorm(tf.keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return layer_norm(inputs, self.gamma, self.beta, self.epsilon)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "epsilon": self.epsilon}
-
 
 class BatchNorm(tf.keras.layers.Layer):
     """(x - mean) / sqrt(variance + epsilon), per feature, optionally with gain and offset      (Ioffe, Szegedy 2015)
 
-    With training=True, mean and variance are those of the batch of all replicas, over all its pixels, and are taken
-    into the moving averages that are used otherwise: average <- momentum * average + (1 - momentum) * statistic, but
-    for statistics that are not finite. They are float32, the variance with divisor n.
+    With use_batch_statistics, mean and variance are those of the batch of all replicas, over all its pixels. They are
+    then taken into the moving averages that are used otherwise: average <- momentum * average + (1 - momentum) *
+    statistic, but for statistics that are not finite. They are float32, the variance with divisor n.
 
     `tf.keras.layers.BatchNormalization` has averages of each replica's own, which one process of several cannot save,
     and variances as differences of squares, which can be negative.
@@ -82,10 +80,10 @@ class BatchNorm(tf.keras.layers.Layer):
         self.beta = add("beta", "zeros") if self.has_affine else None
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = widened(inputs)
+    def call(self, inputs: tf.Tensor, use_batch_statistics: bool = False) -> tf.Tensor:
+        x = as_float32(inputs)
         mean, variance = self.moving_mean, self.moving_variance
-        if training:
+        if use_batch_statistics:
             mean = _mean_over_replicas(tf.reduce_mean(x, axis=[0, 1, 2]))
             variance = _mean_over_replicas(tf.reduce_mean(tf.square(x - mean), axis=[0, 1, 2]))
             for average, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -93,14 +91,6 @@ class BatchNorm(tf.keras.layers.Layer):
                 average.assign(self.momentum * average + (1.0 - self.momentum) * statistic)
         x = (x - mean) * tf.math.rsqrt(variance + self.epsilon)
         return tf.cast(x * self.gamma + self.beta if self.has_affine else x, inputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "has_affine": self.has_affine,
-        }
 
 
 def _mean_over_replicas(x: tf.Tensor) -> tf.Tensor:

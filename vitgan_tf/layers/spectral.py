@@ -11,6 +11,7 @@ import scipy.sparse.linalg
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import equalized_kernel_initializer, linear
+from vitgan_tf.layers.formulas import bias_act
 
 NORMALIZATIONS = ("isn", "sn", "none")
 # From this size on, iterations find the largest eigenvalue faster than a decomposition finds all.
@@ -39,16 +40,16 @@ class ISNDense(tf.keras.layers.Layer):
     W_ISN = sigma(W_init) * W / sigma(W),    y = x W_ISN + b        (paper, "Improved Spectral Normalization")
 
     W is the equalised kernel: `kernel`, drawn from N(0, 1), over sqrt(fan_in). sigma(W), its largest
-    singular value, comes from one power iteration per training call with a vector u that persists between
-    the calls (Miyato et al. 2018, algorithm 1). Gradients flow through sigma(W) but not through u and v.
-    u starts at the leading singular vector of W_init, so that at initialisation W_ISN = W. sigma(W_init)
-    (`initial_sigma`) and u are weights of the layer and saved with it.
+    singular value, comes from one power iteration with a vector u that persists between the training steps and moves
+    once in each: `move_power_iterations` (Miyato et al. 2018, algorithm 1). Gradients flow through sigma(W) but not
+    through u and v. u starts at the leading singular vector of W_init, so that at initialisation W_ISN = W.
+    sigma(W_init) (`initial_sigma`) and u are weights of the layer and saved with it.
 
     The kernel itself is never overwritten, unlike in `tf.keras.layers.SpectralNormalization` and its
     tensorflow-addons twin, through which no gradient of sigma passes.
 
-    Call: (..., fan_in) -> (..., units), the outputs times gain. With training=True u moves; otherwise it stays. With
-    add_bias=False the bias is left to the caller, who adds it in a pass that is made anyway.
+    Call: (..., fan_in) -> (..., units): activation(gain * y + offset) + residual, offset and residual of shapes that
+    are broadcast to the outputs; all of them optional, and without a bias gain alone.
 
     Args:
       units: number of output features.
@@ -114,32 +115,32 @@ class ISNDense(tf.keras.layers.Layer):
         u = tf.stop_gradient(tf.math.l2_normalize(v_kernel))
         return tf.reduce_sum(v_kernel * u), u
 
-    def applied_kernel(self, training: bool = False) -> tf.Tensor:
-        """The matrix that inputs are multiplied with, (fan_in, units): W_ISN. Moves u if training."""
-        return self.kernel * self._kernel_factor(training)
+    def applied_kernel(self) -> tf.Tensor:
+        """The matrix that inputs are multiplied with, (fan_in, units): W_ISN."""
+        return self.kernel * self._kernel_factor()
 
-    def _kernel_factor(self, training: bool) -> tf.Tensor | float:
-        """What `kernel` is multiplied with to give W_ISN, a scalar. Moves u if training."""
+    def _kernel_factor(self) -> tf.Tensor | float:
+        """W_ISN / `kernel`, a scalar."""
         if self.normalization == "none":
             return 1.0 / math.sqrt(self.kernel.shape[0])
-        sigma, u = self.power_iteration()
-        if training:
-            self.u.assign(u)
+        sigma, _ = self.power_iteration()
         return self.initial_sigma / sigma
 
-    def call(self, inputs: tf.Tensor, training: bool = False, gain: float = 1.0, add_bias: bool = True) -> tf.Tensor:
-        bias = self.bias if add_bias else None
+    def call(
+        self,
+        inputs: tf.Tensor,
+        gain: float = 1.0,
+        activation: str = "linear",
+        offset: tf.Tensor | None = None,
+        residual: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        bias, scale = self.bias, self._kernel_factor() * gain
         if bias is not None and gain != 1.0:
             bias = bias * gain
-        return linear(inputs, self.kernel, bias, self._kernel_factor(training) * gain)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "use_bias": self.use_bias,
-            "normalization": self.normalization,
-        }
+        if activation == "linear" and offset is residual is None:
+            return linear(inputs, self.kernel, bias, scale)
+        bias = bias if offset is None else offset + bias
+        return bias_act(linear(inputs, self.kernel, scale=scale), bias, activation, residual)
 
 
 class ISNConv2D(ISNDense):
@@ -171,15 +172,12 @@ class ISNConv2D(ISNDense):
     def build(self, input_shape: Any) -> None:
         super().build((None, self.kernel_size**2 * input_shape[-1]))
 
-    # Neither gain nor add_bias: only linear layers are called with them.
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:  # type: ignore[override]
+    # Only linear layers are called with a gain, an activation, an offset or a residual.
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:  # type: ignore[override]
         shape = [self.kernel_size, self.kernel_size, inputs.shape[-1], self.units]
-        kernel = tf.reshape(self.applied_kernel(training), shape)
+        kernel = tf.reshape(self.applied_kernel(), shape)
         outputs = tf.nn.conv2d(inputs, tf.cast(kernel, inputs.dtype), strides=1, padding="SAME")
         return outputs if self.bias is None else outputs + tf.cast(self.bias, outputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kernel_size": self.kernel_size}
 
 
 def normalized_layers(network: tf.keras.Model) -> list[ISNDense]:
@@ -188,6 +186,6 @@ def normalized_layers(network: tf.keras.Model) -> list[ISNDense]:
 
 
 def move_power_iterations(layers: list[ISNDense]) -> None:
-    """What a training call of each layer does to its u, without the call: once in a step of many passes."""
+    """Advances every power iteration by one; called once per training step."""
     for layer in layers:
         layer.u.assign(layer.power_iteration()[1])

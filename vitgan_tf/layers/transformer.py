@@ -7,17 +7,11 @@ from typing import Any
 import tensorflow as tf
 
 from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention, first_tokens
-from vitgan_tf.layers.kernels import add_bias, gelu
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
+from vitgan_tf.layers.ops import ACTIVATIONS
 from vitgan_tf.layers.spectral import ISNDense
 
-# Of x + bias.
-ACTIVATIONS = {
-    "gelu": gelu,
-    "relu": lambda x, bias: tf.nn.relu(add_bias(x, bias)),
-    "silu": lambda x, bias: tf.nn.silu(add_bias(x, bias)),
-}
 ATTENTIONS = {"l2": L2MultiHeadAttention, "dot_product": MultiHeadAttention}
 
 
@@ -50,18 +44,8 @@ class FeedForward(tf.keras.layers.Layer):
         self.contract.build((*input_shape[:-1], self.mlp_dim))
         super().build(input_shape)
 
-    def call(self, tokens: tf.Tensor, training: bool = False, residual: tf.Tensor | None = None) -> tf.Tensor:
-        hidden = self.expand(tokens, training=training, add_bias=False)
-        hidden = ACTIVATIONS[self.activation](hidden, self.expand.bias)
-        return add_bias(self.contract(hidden, training=training, add_bias=False), self.contract.bias, residual)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "mlp_dim": self.mlp_dim,
-            "activation": self.activation,
-            "normalization": self.normalization,
-        }
+    def call(self, tokens: tf.Tensor, residual: tf.Tensor | None = None) -> tf.Tensor:
+        return self.contract(self.expand(tokens, activation=self.activation), residual=residual)
 
 
 class TransformerBlock(tf.keras.layers.Layer):
@@ -124,18 +108,16 @@ class TransformerBlock(tf.keras.layers.Layer):
     def call(
         self,
         inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor],
-        training: bool = False,
         num_queries: int | None = None,
     ) -> tf.Tensor:
         tokens, style = inputs if self.modulated else (inputs, None)
         normalized = self._norm(self.attention_norm, tokens, style)
         tokens = self.self_attention(
             normalized,
-            training=training,
             num_queries=num_queries,
             residual=first_tokens(tokens, num_queries),
         )
-        return self.mlp(self._norm(self.mlp_norm, tokens, style), training=training, residual=tokens)
+        return self.mlp(self._norm(self.mlp_norm, tokens, style), residual=tokens)
 
     def attention_weights(
         self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor], num_queries: int | None = None
@@ -147,14 +129,3 @@ class TransformerBlock(tf.keras.layers.Layer):
 
     def _norm(self, norm: tf.keras.layers.Layer, tokens: tf.Tensor, style: tf.Tensor | None) -> tf.Tensor:
         return norm((tokens, style)) if self.modulated else norm(tokens)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "mlp_dim": self.mlp_dim,
-            "attention": self.attention,
-            "activation": self.activation,
-            "normalization": self.normalization,
-            "modulated": self.modulated,
-        }

@@ -10,7 +10,7 @@ from vitgan_tf.layers.convolution import repeat_pixels
 from vitgan_tf.layers.normalization import BatchNorm
 from vitgan_tf.layers.spectral import ISNConv2D, ISNDense
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import Places
+from vitgan_tf.randomness import BatchRandom
 
 LOWEST_RESOLUTION = 4
 
@@ -20,8 +20,8 @@ class ConditionalBatchNorm(tf.keras.layers.Layer):
 
     out = (1 + z W_g) (x - mean) / sqrt(variance + epsilon) + z W_b
 
-    mean and variance are those of `BatchNorm`: of the batch with training=True, else moving averages. W_g and W_b
-    have spectral norm 1.
+    mean and variance are those of `BatchNorm`: of the batch with use_batch_statistics, else moving averages. W_g and
+    W_b have spectral norm 1.
 
     Call: (features (batch, height, width, units), z (batch, chunk_dim)) -> shape of features.
     """
@@ -41,14 +41,10 @@ class ConditionalBatchNorm(tf.keras.layers.Layer):
         self.offset.build(latents_shape)
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], use_batch_statistics: bool = False) -> tf.Tensor:
         features, latents = inputs
-        # Said, as Keras would pass on to a layer the training that it was called with itself: u is moved elsewhere.
-        gain, offset = (layer(latents, training=False)[:, None, None] for layer in (self.gain, self.offset))
-        return self.norm(features, training=training) * (1.0 + gain) + offset
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "epsilon": self.epsilon}
+        gain, offset = (layer(latents)[:, None, None] for layer in (self.gain, self.offset))
+        return self.norm(features, use_batch_statistics=use_batch_statistics) * (1.0 + gain) + offset
 
 
 class UpsamplingBlock(tf.keras.layers.Layer):
@@ -57,7 +53,7 @@ class UpsamplingBlock(tf.keras.layers.Layer):
     out = conv(relu(bn(conv(up(relu(bn(x))))))) + skip(up(x)); up repeats each pixel in 2 x 2, the skip is 1 x 1.
 
     Call: (features (batch, height, width, in), z (batch, chunk_dim)) -> (batch, 2 height, 2 width, width). With
-    training=True batch statistics are used and averaged; power iterations stay.
+    use_batch_statistics these are used and averaged.
 
     Args:
       width: number of output features.
@@ -82,17 +78,14 @@ class UpsamplingBlock(tf.keras.layers.Layer):
         self.skip.build(features_shape)
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], use_batch_statistics: bool = False) -> tf.Tensor:
         features, latents = inputs
-        details = tf.nn.relu(self.first_norm(inputs, training=training))
-        details = self.first(repeat_pixels(details, 2), training=False)
-        details = tf.nn.relu(self.second_norm((details, latents), training=training))
-        details = self.second(details, training=False)
+        details = tf.nn.relu(self.first_norm(inputs, use_batch_statistics=use_batch_statistics))
+        details = self.first(repeat_pixels(details, 2))
+        details = tf.nn.relu(self.second_norm((details, latents), use_batch_statistics=use_batch_statistics))
+        details = self.second(details)
         # A 1 x 1 convolution of repeated pixels is a quarter of the work before they are repeated.
-        return details + repeat_pixels(self.skip(features, training=False), 2)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width}
+        return details + repeat_pixels(self.skip(features), 2)
 
 
 class BigGANGenerator(StyleGenerator):
@@ -104,8 +97,8 @@ class BigGANGenerator(StyleGenerator):
 
     The style is z itself. Of a style for each place, the place's chunk is taken.
 
-    Call: as of `StyleGenerator`; there is no noise. With training=True batch statistics are used: then images depend
-    on the others of their batch. Power iterations do not move, see `spectral.move_power_iterations`.
+    Call: as of `StyleGenerator`; there is no noise. With use_batch_statistics, images depend on
+    the others of their batch.
 
     Args:
       image_size: edge of the images, in pixels; a power of 2, at least 8.
@@ -148,30 +141,22 @@ class BigGANGenerator(StyleGenerator):
         self.to_image.build((None, size, size, self.width))
         self.built = True
 
-    def synthesize(
-        self,
-        styles: tf.Tensor,
-        training: bool = False,
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
+    def call(
+        self, latents: tf.Tensor, random: BatchRandom | None = None, use_batch_statistics: bool = False
     ) -> tf.Tensor:
-        """See `StyleGenerator.synthesize`; training is that of batch norm, noise_seed and places change nothing."""
+        return self.synthesize(self.mapping(tf.cast(latents, self.variable_dtype)), random, use_batch_statistics)
+
+    def synthesize(
+        self, styles: tf.Tensor, random: BatchRandom | None = None, use_batch_statistics: bool = False
+    ) -> tf.Tensor:
+        """See `StyleGenerator.synthesize` and `BatchNorm`; there is no noise, random changes nothing."""
         styles = tf.cast(self.styles_by_place(styles), self.compute_dtype)
         starts = range(0, self.latent_dim, self.chunk_dim)
         chunks = [styles[:, place, start : start + self.chunk_dim] for place, start in enumerate(starts)]
-        features = self.from_latents(chunks[0], training=False)
+        features = self.from_latents(chunks[0])
         features = tf.reshape(features, [-1, LOWEST_RESOLUTION, LOWEST_RESOLUTION, self.width])
         for block, chunk in zip(self.blocks, chunks[1:]):
-            features = block((features, chunk), training=training)
-        features = tf.nn.relu(self.norm(features, training=training))
-        images = self.to_image(features, training=False)
+            features = block((features, chunk), use_batch_statistics=use_batch_statistics)
+        features = tf.nn.relu(self.norm(features, use_batch_statistics=use_batch_statistics))
+        images = self.to_image(features)
         return tf.tanh(tf.cast(images, self.variable_dtype))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "width": self.width,
-            "chunk_dim": self.chunk_dim,
-        }

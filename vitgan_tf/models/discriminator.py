@@ -25,8 +25,7 @@ class ViTDiscriminator(tf.keras.Model):
     blocks, not on the last one. With pooling="mean" there is no class token: logit = mean_i LN(h_L[i]) . v + b.
     With attention="dot_product", normalization="none" and patch_overlap=0, this is the paper's Vanilla-ViT.
 
-    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. With
-    training=True each spectral norm's power iteration moves on by one.
+    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid.
 
     Args:
       image_size: edge of the images, in pixels; a multiple of patch_size.
@@ -114,15 +113,15 @@ class ViTDiscriminator(tf.keras.Model):
         self.head.build((None, self.embed_dim))
         self.built = True
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        tokens = self._embed(images, training)
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        tokens = self._embed(images)
         for block in self.blocks[:-1]:
-            tokens = block(tokens, training=training)
+            tokens = block(tokens)
         if self.class_token is None:
-            tokens = self.norm(self.blocks[-1](tokens, training=training))
+            tokens = self.norm(self.blocks[-1](tokens))
             return self.head(tf.reduce_mean(tokens, axis=1))[:, 0]
         # The head reads the class token alone: of the last block, nothing else is needed.
-        class_token = self.blocks[-1](tokens, training=training, num_queries=1)
+        class_token = self.blocks[-1](tokens, num_queries=1)
         return self.head(self.norm(class_token)[:, 0])[:, 0]
 
     def attention_maps(self, images: tf.Tensor) -> tf.Tensor:
@@ -135,7 +134,7 @@ class ViTDiscriminator(tf.keras.Model):
           (batch, num_blocks, num_heads, grid_size, grid_size). What the class token gives to itself is left out:
           the sum over a map is at most 1.
         """
-        tokens = self._embed(images, training=False)
+        tokens = self._embed(images)
         maps = []
         for block in self.blocks:
             if self.class_token is None:
@@ -146,32 +145,13 @@ class ViTDiscriminator(tf.keras.Model):
             tokens = block(tokens)
         return tf.cast(tf.stack(maps, axis=1), self.variable_dtype)
 
-    def _embed(self, images: tf.Tensor, training: bool) -> tf.Tensor:
+    def _embed(self, images: tf.Tensor) -> tf.Tensor:
         """h_0, (batch, num_tokens, embed_dim); the class token, if there is one, comes first."""
         patches = extract_patches(images, self.patch_size, self.patch_overlap)
-        tokens = self.patch_projection(patches, training=training, add_bias=False)
-        positions = self.positions(coordinate_grid(self.grid_size, self.grid_size)) + self.patch_projection.bias
-        tokens += tf.cast(positions, tokens.dtype)
+        positions = self.positions(coordinate_grid(self.grid_size, self.grid_size))
+        tokens = self.patch_projection(patches, offset=positions)
         if self.class_token is None:
             return tokens
         batch_size = tf.shape(images)[0] if images.shape[0] is None else images.shape[0]
         class_token = tf.cast(self.class_token, tokens.dtype)
         return tf.concat([tf.tile(class_token, [batch_size, 1, 1]), tokens], axis=1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "patch_size": self.patch_size,
-            "patch_overlap": self.patch_overlap,
-            "embed_dim": self.embed_dim,
-            "mlp_dim": self.mlp_dim,
-            "num_heads": self.num_heads,
-            "num_blocks": self.num_blocks,
-            "activation": self.activation,
-            "attention": self.attention,
-            "normalization": self.normalization,
-            "pooling": self.pooling,
-            "positions": self._positions_name,
-        }

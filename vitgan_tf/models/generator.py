@@ -15,7 +15,7 @@ from vitgan_tf.layers.patches import patches_to_images
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import Places
+from vitgan_tf.randomness import BatchRandom
 
 
 class ViTGenerator(StyleGenerator):
@@ -143,9 +143,7 @@ class ViTGenerator(StyleGenerator):
     def synthesize(
         self,
         styles: tf.Tensor,
-        training: bool = False,
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
+        random: BatchRandom | None = None,
         rendered_size: int | tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Styles to images.
@@ -153,10 +151,8 @@ class ViTGenerator(StyleGenerator):
         Args:
           styles: w, (batch, embed_dim); or one for each place in which it enters, (batch, num_styles, embed_dim):
             mixed styles.
-          training: whether power iterations move.
-          noise_seed: (2,) integers, seed of the conv decoder's noise; None for its fixed noise. The other decoders
-            have none.
-          places: of the images in a larger batch whose noise the seed defines, see `randomness.draw_rows`.
+          random: random numbers of the images, for the conv decoder's noise; None for its fixed noise. The other
+            decoders have no noise.
           rendered_size: edge of the images in pixels, any number, as integer or scalar int32 tensor; None for
             image_size. The Fourier decoder alone can do this.
 
@@ -169,14 +165,14 @@ class ViTGenerator(StyleGenerator):
         styles = self._style_of_each_place(styles)
         tokens = self._embed(styles[0])
         for block, style in zip(self.blocks, styles):
-            tokens = block(self._with_style(tokens, style), training=training)
+            tokens = block(self._with_style(tokens, style))
         tokens = self.norm(self._with_style(tokens, styles[-1]))
         if self.style_injection == "prepend":
             tokens = tokens[:, 1:]
         if rendered_size is not None and not (isinstance(rendered_size, int) and rendered_size == self.image_size):
             images = self._render(tokens, rendered_size)
         elif isinstance(self.decoder, ConvPatchDecoder):
-            images = self.decoder((tokens, styles[-1]), noise_seed=noise_seed, places=places)
+            images = self.decoder((tokens, styles[-1]), random=random)
         else:
             images = patches_to_images(self.decoder(tokens), self.grid_size, self.grid_size)
         return tf.cast(images, self.variable_dtype)
@@ -235,24 +231,3 @@ class ViTGenerator(StyleGenerator):
         batch_size = tf.shape(style)[0] if style.shape[0] is None else style.shape[0]
         tokens = tf.tile(positions[None], [batch_size, 1, 1])
         return tf.concat([style[:, None], tokens], axis=1) if self.style_injection == "prepend" else tokens
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "patch_size": self.patch_size,
-            "latent_dim": self.latent_dim,
-            "embed_dim": self.embed_dim,
-            "mlp_dim": self.mlp_dim,
-            "num_heads": self.num_heads,
-            "num_blocks": self.num_blocks,
-            "activation": self.activation,
-            "mapping_layers": self.mapping_layers,
-            "mapping_lr_multiplier": self.mapping_lr_multiplier,
-            "style_injection": self.style_injection,
-            "decoder": self._decoder_name,
-            "attention": self.attention,
-            "normalization": self.normalization,
-            "positions": self._positions_name,
-        }

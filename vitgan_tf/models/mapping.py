@@ -51,11 +51,3 @@ class MappingNetwork(tf.keras.Model):
         for layer in self.dense_layers:
             w = tf.nn.leaky_relu(layer(w), 0.2) * math.sqrt(2.0)
         return w
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "style_dim": self.style_dim,
-            "num_layers": self.num_layers,
-            "lr_multiplier": self.lr_multiplier,
-        }

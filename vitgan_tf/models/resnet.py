@@ -49,22 +49,13 @@ class ResNetBlock(tf.keras.layers.Layer):
             self.skip.build(input_shape)
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        features = self.first(inputs if self.is_first else tf.nn.relu(inputs), training=training)
-        features = self.second(tf.nn.relu(features), training=training)
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        features = self.first(inputs if self.is_first else tf.nn.relu(inputs))
+        features = self.second(tf.nn.relu(features))
         if self.downsample:
             # Of a 1 x 1 convolution, the mean may be taken before: it is a quarter of the work.
             inputs, features = (tf.nn.avg_pool2d(part, 2, 2, "VALID") for part in (inputs, features))
-        return features + (inputs if self.skip is None else self.skip(inputs, training=training))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "width": self.width,
-            "downsample": self.downsample,
-            "is_first": self.is_first,
-            "spectral_norm": self.spectral_norm,
-        }
+        return features + (inputs if self.skip is None else self.skip(inputs))
 
 
 class ResNetDiscriminator(tf.keras.Model):
@@ -73,8 +64,7 @@ class ResNetDiscriminator(tf.keras.Model):
     Blocks that halve the resolution down to 8 x 8, at least one, and two that keep it; relu, the sum over all pixels,
     a linear layer. At 32 x 32 it is theirs for CIFAR-10; their wider networks for larger images are not made.
 
-    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. With
-    training=True each spectral norm's power iteration moves on by one.
+    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid.
 
     Args:
       image_size: edge of the images, in pixels; a power of 2, at least 8.
@@ -112,18 +102,9 @@ class ResNetDiscriminator(tf.keras.Model):
         self.head.build((None, self.width))
         self.built = True
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         features = images
         for block in self.blocks:
-            features = block(features, training=training)
+            features = block(features)
         pixels = tf.cast(tf.nn.relu(features), self.variable_dtype)
-        return self.head(tf.reduce_sum(pixels, axis=[1, 2]), training=training)[:, 0]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "width": self.width,
-            "spectral_norm": self.spectral_norm,
-        }
+        return self.head(tf.reduce_sum(pixels, axis=[1, 2]))[:, 0]

@@ -12,7 +12,7 @@ from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.minibatch import MinibatchStandardDeviation
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import Places
+from vitgan_tf.randomness import BatchRandom
 
 LOWEST_RESOLUTION = 4
 
@@ -98,32 +98,12 @@ class StyleGAN2Generator(StyleGenerator):
         self.synthesis.build(((None, size, size, units), (None, self.num_styles, self.style_dim)))
         self.built = True
 
-    def synthesize(
-        self,
-        styles: tf.Tensor,
-        training: bool = False,
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
-    ) -> tf.Tensor:
-        """See `StyleGenerator.synthesize`; training changes nothing here."""
+    def synthesize(self, styles: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
         styles = self.styles_by_place(styles)
         batch_size = tf.shape(styles)[0] if styles.shape[0] is None else styles.shape[0]
         features = tf.tile(tf.cast(self.constant, self.compute_dtype), [batch_size, 1, 1, 1])
-        images = self.synthesis((features, styles), noise_seed=noise_seed, places=places)
+        images = self.synthesis((features, styles), random=random)
         return tf.cast(images, self.variable_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "latent_dim": self.latent_dim,
-            "style_dim": self.style_dim,
-            "channel_base": self.channel_base,
-            "channel_max": self.channel_max,
-            "mapping_layers": self.mapping_layers,
-            "mapping_lr_multiplier": self.mapping_lr_multiplier,
-        }
 
 
 class ResidualBlock(tf.keras.layers.Layer):
@@ -155,9 +135,6 @@ class ResidualBlock(tf.keras.layers.Layer):
     def call(self, features: tf.Tensor) -> tf.Tensor:
         details = self.downsampling(self.convolution(features))
         return (details + self.skip(features)) * math.sqrt(0.5)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "units": self.units}
 
 
 class StyleGAN2Discriminator(tf.keras.Model):
@@ -219,20 +196,10 @@ class StyleGAN2Discriminator(tf.keras.Model):
         self.head.build((None, features))
         self.built = True
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         features = self.from_image(images)
         for block in self.blocks:
             features = block(features)
         features = self.convolution(self.deviation(features))
         features = tf.reshape(features, [-1, math.prod(features.shape[1:])])
         return self.head(activated(self.hidden(features)))[:, 0]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "channel_base": self.channel_base,
-            "channel_max": self.channel_max,
-            "group_size": self.group_size,
-        }

@@ -15,7 +15,7 @@ from vitgan_tf.layers.normalization import pixel_norm
 from vitgan_tf.layers.patches import extract_patches
 from vitgan_tf.layers.transformer import FeedForward
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import Places
+from vitgan_tf.randomness import BatchRandom
 
 MLP_RATIO = 4
 
@@ -54,9 +54,6 @@ class TransGANBlock(tf.keras.layers.Layer):
         residual = first_tokens(tokens, num_queries)
         tokens = self.self_attention(pixel_norm(tokens), num_queries=num_queries, residual=residual)
         return self.mlp(pixel_norm(tokens), residual=tokens)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_heads": self.num_heads, "grid_size": self.grid_size}
 
 
 def _add_positions(tokens: tf.Tensor, positions: LearnedEmbedding, grid_size: int) -> tf.Tensor:
@@ -156,14 +153,8 @@ class TransGANGenerator(StyleGenerator):
             to_image.build(tokens_shape)
         self.built = True
 
-    def synthesize(
-        self,
-        styles: tf.Tensor,
-        training: bool = False,
-        noise_seed: tf.Tensor | None = None,
-        places: Places | None = None,
-    ) -> tf.Tensor:
-        """See `StyleGenerator.synthesize`; training, noise_seed and places change nothing here."""
+    def synthesize(self, styles: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
+        """See `StyleGenerator.synthesize`; there is no noise, random changes nothing."""
         latents = self.styles_by_place(styles)[:, 0]
         tokens = self.from_latents(tf.cast(latents, self.compute_dtype))
         tokens = tf.reshape(tokens, [-1, self.lowest_resolution**2, self.embed_dim])
@@ -180,18 +171,6 @@ class TransGANGenerator(StyleGenerator):
             colours = _as_map(to_image(tokens), resolution)
             images = colours if images is None else images + colours
         return tf.cast(images, self.variable_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "latent_dim": self.latent_dim,
-            "embed_dim": self.embed_dim,
-            "num_heads": self.num_heads,
-            "num_blocks": self.num_blocks,
-            "lowest_resolution": self.lowest_resolution,
-        }
 
 
 class TransGANDiscriminator(tf.keras.Model):
@@ -268,7 +247,7 @@ class TransGANDiscriminator(tf.keras.Model):
         self.head.build((None, self.embed_dim))
         self.built = True
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         fine, coarse = (
             projection(extract_patches(images, self.patch_size * 2**scale))
             for scale, projection in enumerate(self.projections)
@@ -288,14 +267,3 @@ class TransGANDiscriminator(tf.keras.Model):
         for block in self.blocks[scale]:
             tokens = block(tokens)
         return tokens
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "image_size": self.image_size,
-            "num_channels": self.num_channels,
-            "patch_size": self.patch_size,
-            "embed_dim": self.embed_dim,
-            "num_heads": self.num_heads,
-            "num_blocks": self.num_blocks,
-        }

@@ -274,7 +274,7 @@ def measure_sampling(
     generator = build_generator(config)
 
     def draw(latents: tf.Tensor) -> tf.Tensor:
-        return generator(latents, training=False)
+        return generator(latents)
 
     def batch_of(sampler: ImageSampler) -> Callable[[], Any]:
         return lambda: sampler.images(sampler.images_per_step, config.train.seed)

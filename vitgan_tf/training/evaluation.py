@@ -54,7 +54,7 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
     config = trained.config
 
     def draw(latents: tf.Tensor) -> tf.Tensor:
-        return trained.network(latents, training=False)
+        return trained.network(latents)
 
     origin = {
         "model": model_dir,

@@ -1,10 +1,13 @@
-"""The largest value since a metric was last reset."""
+"""Metrics of the training steps since the last reset."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
+
+from vitgan_tf.training.update import Measure
 
 
 class Maximum(tf.keras.metrics.Metric):
@@ -29,3 +32,28 @@ class Maximum(tf.keras.metrics.Metric):
 
     def result(self) -> tf.Tensor:
         return tf.identity(self.largest)
+
+
+class StepMetrics:
+    """Means of all measures of a step, and the maxima of some, as NAME_max.
+
+    Args:
+      means: names of all measures.
+      maxima: names of those whose maximum is a metric too.
+    """
+
+    def __init__(self, means: Iterable[str], maxima: Iterable[str]):
+        self._means = {name: tf.keras.metrics.Mean(name) for name in means}
+        self._maxima = {name: Maximum(f"{name}_max") for name in maxima}
+
+    @property
+    def all(self) -> list[tf.keras.metrics.Metric]:
+        return [*self._means.values(), *self._maxima.values()]
+
+    def update(self, measures: dict[str, Measure]) -> dict[str, tf.Tensor]:
+        """Takes in a step; returns every metric's result by name."""
+        for name, metric in self._means.items():
+            metric.update_state(measures[name].value, sample_weight=measures[name].weight)
+        for name, metric in self._maxima.items():
+            metric.update_state(measures[name].value)
+        return {metric.name: metric.result() for metric in self.all}

@@ -19,6 +19,7 @@ class FusedAdam(tf.keras.optimizers.Adam):
 
     Keras spells this out as a dozen operations, each a pass over all weights. Variables, checkpoints and arguments
     are those of `tf.keras.optimizers.Adam`; sparse gradients and amsgrad are not supported.
+    `tf.keras.optimizers.legacy.Adam` calls the same kernel, but cannot leave out an update.
 
     Args:
       skips_non_finite: where a gradient of any variable is not finite, no variable, m or v is changed; the step

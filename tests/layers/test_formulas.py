@@ -1,4 +1,4 @@
-"""The compiled kernels against the plain formulas, and both against float64: values, gradients, second gradients."""
+"""The fused formulas against the plain ones, and both against float64: values, gradients, second gradients."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from vitgan_tf.layers import kernels
+from vitgan_tf.layers import formulas, ops
 
 B, T, F = 3, 5, 7
 
@@ -17,20 +17,27 @@ def _normal(*shape):
 
 
 CASES = {
-    "gelu": (kernels.gelu, [_normal(B, T, F) * 2]),
-    "gelu of a sum": (kernels.gelu, [_normal(B, T, F) * 2, _normal(F)]),
-    "add_bias": (kernels.add_bias, [_normal(B, T, F), _normal(F)]),
-    "add_bias and residual": (kernels.add_bias, [_normal(B, T, F), _normal(F), _normal(B, T, F)]),
+    "gelu": (lambda x, bias: formulas.bias_act(x, bias, "gelu"), [_normal(B, T, F) * 2, _normal(F)]),
+    "gelu and residual": (
+        lambda x, bias, residual: formulas.bias_act(x, bias, "gelu", residual),
+        [_normal(B, T, F) * 2, _normal(F), _normal(B, T, F)],
+    ),
+    "bias": (formulas.bias_act, [_normal(B, T, F), _normal(F)]),
+    "bias by token": (formulas.bias_act, [_normal(B, T, F), _normal(T, F)]),
+    "bias and residual": (
+        lambda x, bias, residual: formulas.bias_act(x, bias, residual=residual),
+        [_normal(B, T, F), _normal(F), _normal(B, T, F)],
+    ),
     "scaled_leaky_relu": (
-        kernels.scaled_leaky_relu,
+        formulas.scaled_leaky_relu,
         [_normal(B, T, F), np.abs(_normal(B, F)) + 0.2, _normal(F)],
     ),
     "layer_norm of features": (
-        lambda x, scale, offset: kernels.layer_norm(x, scale, offset, 1e-3),
+        lambda x, scale, offset: formulas.layer_norm(x, scale, offset, 1e-3),
         [_normal(B, T, F) * 3 + 1, _normal(F), _normal(F)],
     ),
     "layer_norm per image": (
-        lambda x, scale, offset: kernels.layer_norm(x, scale, offset, 1e-3),
+        lambda x, scale, offset: formulas.layer_norm(x, scale, offset, 1e-3),
         [_normal(B, T, F) * 3 + 1, _normal(B, 1, F), _normal(B, 1, F)],
     ),
 }
@@ -38,9 +45,9 @@ CASES = {
 
 def _numpy(name, x, *rest):
     if name.startswith("gelu"):
-        x = sum(rest, x)
-        return x * scipy.special.ndtr(x)
-    if name.startswith("add_bias"):
+        x = x + rest[0]
+        return sum(rest[1:], x * scipy.special.ndtr(x))
+    if name.startswith("bias"):
         return sum(rest, x)
     if name == "scaled_leaky_relu":
         scale, bias = rest
@@ -57,7 +64,7 @@ def _derivatives(function, inputs, upstream, compiled, second=False):
 
     @tf.function(autograph=False)
     def run(*inputs):
-        with kernels.compiled_kernels(compiled), tf.GradientTape() as outer:
+        with formulas.fused_ops(compiled), tf.GradientTape() as outer:
             outer.watch(inputs)
             with tf.GradientTape() as inner:
                 inner.watch(inputs)
@@ -122,7 +129,7 @@ def test_second_gradient_of_layer_norm_equals_finite_differences():
     def weighted_gradient(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            value = tf.reduce_sum(kernels.layer_norm(x, scale[:, :1], offset[:, :1], 1e-3) * upstream)
+            value = tf.reduce_sum(formulas.layer_norm(x, scale[:, :1], offset[:, :1], 1e-3) * upstream)
         return tf.reduce_sum(tape.gradient(value, x) ** 2 * weights)
 
     x = tf.constant(x)
@@ -138,14 +145,44 @@ def test_second_gradient_of_layer_norm_equals_finite_differences():
 
 
 def test_kernels_are_used_inside_the_context_only_and_only_on_this_thread():
+    def gelu(x):
+        return formulas.bias_act(x, tf.zeros([3]), "gelu")
+
     def xla_functions(compiled):
-        with kernels.compiled_kernels(compiled):
-            graph = tf.function(lambda x: kernels.gelu(x)).get_concrete_function(tf.TensorSpec([2, 3])).graph
+        with formulas.fused_ops(compiled):
+            graph = tf.function(gelu).get_concrete_function(tf.TensorSpec([2, 3])).graph
         definitions = graph.as_graph_def().library.function
         return sum("_XlaMustCompile" in definition.attr for definition in definitions)
 
     assert xla_functions(True) > 0
     assert xla_functions(False) == 0
-    with pytest.raises(RuntimeError, match="inside"), kernels.compiled_kernels():
+    with pytest.raises(RuntimeError, match="inside"), formulas.fused_ops():
         raise RuntimeError("inside")
     assert xla_functions(False) == 0
+
+
+@pytest.mark.parametrize("activation", ops.ACTIVATIONS)
+def test_every_activation_is_that_of_the_sum_before_the_residual(activation):
+    x, bias, residual = (tf.constant(_normal(*shape)) for shape in ((B, T, F), (F,), (B, T, F)))
+    expected = ops.ACTIVATIONS[activation](x + bias) + residual
+    for fused in (False, True):
+        with formulas.fused_ops(fused):
+            found = formulas.bias_act(x, bias, activation, residual)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_that_is_differentiated_again_is_that_of_the_plain_formulas():
+    """Where the fused one refuses: R1 and path lengths need not turn anything off."""
+    x, scale, offset = (tf.constant(value) for value in (_normal(B, T, F), _normal(F), _normal(F)))
+
+    def norm(x):
+        return tf.reduce_sum(formulas.layer_norm(x, scale, offset, 1e-3) ** 3)
+
+    results = []
+    for fused in (False, True):
+        with formulas.fused_ops(fused), tf.GradientTape() as tape:
+            tape.watch(x)
+            penalty = tf.reduce_sum(formulas.input_gradient(norm, x) ** 2)
+        results.append([penalty.numpy(), tape.gradient(penalty, x).numpy()])
+    for plain, fused in zip(*results):
+        np.testing.assert_array_equal(plain, fused)

@@ -1,82 +1,40 @@
-"""The element-wise formulas between the matrix products, optionally as few compiled passes over memory.
+"""The formulas of `layers.ops` under the same names, as kernels compiled by XLA with gradients by hand.
 
 On a CPU, TensorFlow runs each operation of a formula as a pass of its own over tensors of tens of megabytes:
 beside matrix products that run at the processor's peak, these passes would be a third of a training step, and
-their intermediate results most of its memory. Each function here is a plain formula. Inside
-`with compiled_kernels():` the same formula, and its gradient by hand, run as a few kernels compiled by XLA, which
-read their inputs once and keep only what the gradient needs. Where XLA compiles the whole step (TPUs), in exported
-models, and where gradients of gradients are taken (R1), the plain formulas are used.
+their intermediate results most of its memory. The kernels read their inputs once and keep only what the gradient
+needs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-import threading
-from collections.abc import Iterator
 from typing import Callable, NoReturn
 
 import tensorflow as tf
 
-# Per thread, because strategies trace each replica in a thread of its own.
-_state = threading.local()
-
-
-@contextlib.contextmanager
-def compiled_kernels(enabled: bool = True) -> Iterator[None]:
-    """Functions of this module that are called (traced) inside use kernels compiled by XLA."""
-    before = _enabled()
-    _state.enabled = enabled
-    try:
-        yield
-    finally:
-        _state.enabled = before
-
-
-def _enabled() -> bool:
-    return getattr(_state, "enabled", False)
-
+from vitgan_tf.layers import ops
+from vitgan_tf.layers.ops import as_float32, is_narrow
 
 _kernel: Callable = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
-def widened(x: tf.Tensor) -> tf.Tensor:
-    """float32 where x has 16 bits, else x as it is."""
-    return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-
-
-def dense(
-    inputs: tf.Tensor,
-    kernel: tf.Tensor,
-    scale: tf.Tensor | float = 1.0,
-    bias: tf.Tensor | None = None,
-    kernel_is_transposed: bool = False,
+def product(
+    inputs: tf.Tensor, kernel: tf.Tensor, scale: tf.Tensor | float = 1.0, kernel_is_transposed: bool = False
 ) -> tf.Tensor:
-    """inputs (kernel * scale) + bias, in the inputs' dtype: the kernel is scaled in its own, then rounded once.
-
-    Args:
-      inputs: (rows, fan_in).
-      kernel: (fan_in, units), float32 whatever the inputs; or with kernel_is_transposed (units, fan_in).
-      scale: a scalar.
-      bias: (units,), as it is applied.
-      kernel_is_transposed: see kernel.
-    """
+    """See `ops.product`: two-dimensional products of gradients in the form in which oneDNN is fastest."""
     dtype, rows = inputs.dtype, inputs.shape[0]
     fan_in, units = reversed(kernel.shape) if kernel_is_transposed else kernel.shape
-    if _enabled() and rows is not None and rows < units and dtype.size >= 4 and not kernel_is_transposed:
+    if rows is not None and rows < units and not is_narrow(inputs) and not kernel_is_transposed:
         inputs *= tf.cast(scale, dtype)  # the smaller of the two is scaled
     else:
-        if _enabled() and units > fan_in and not kernel_is_transposed:
+        if units > fan_in and not kernel_is_transposed:
             # oneDNN is slower at multiplying by a transposed matrix where the sum runs over the longer side: this
             # way, the gradient's product is a plain one.
             kernel, kernel_is_transposed = tf.transpose(kernel), True
         kernel = tf.cast(kernel * scale, dtype)
-    if _enabled():
-        outputs = _transposed_product(inputs, kernel) if kernel_is_transposed else _product(inputs, kernel)
-    else:
-        outputs = tf.matmul(inputs, kernel, transpose_b=kernel_is_transposed)
-    return outputs if bias is None else add_bias(outputs, bias)
+    return _transposed_product(inputs, kernel) if kernel_is_transposed else _product(inputs, kernel)
 
 
 @tf.custom_gradient
@@ -104,21 +62,22 @@ def _sum_of_outer_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     return tf.squeeze(tf.matmul(left, right, transpose_a=True), 0)
 
 
-def add_bias(x: tf.Tensor, bias: tf.Tensor, residual: tf.Tensor | None = None) -> tf.Tensor:
-    """x + bias + residual, in the dtype of x.
-
-    Args:
-      x: (..., features).
-      bias: (features,); float32 where x has 16 bits.
-      residual: the shape and dtype of x; None for zeros.
-    """
-    is_narrow = x.dtype.size < 4
+def bias_act(
+    x: tf.Tensor, bias: tf.Tensor, activation: str = "linear", residual: tf.Tensor | None = None
+) -> tf.Tensor:
+    """See `ops.bias_act`. TensorFlow's own operations are as good where there is one pass to make."""
+    if bias.shape.rank > 1:
+        return ops.bias_act(x, bias, activation, residual)
+    if activation == "gelu":
+        outputs = _compiled_gelu(x, bias)
+        return outputs if residual is None else outputs + residual
+    if activation == "linear" and residual is not None:
+        return _compiled_add_bias(x, bias, residual)
+    if not is_narrow(x):
+        return ops.bias_act(x, bias, activation, residual)
     # TensorFlow takes a bias into the product before it. In 16 bits that product leaves a processor's matrix unit
     # unused, and takes three times as long.
-    if _enabled() and (is_narrow or residual is not None):
-        return _compiled_add_bias(x, bias) if residual is None else _compiled_add_bias(x, bias, residual)
-    # On CPUs, the gradient of bias_add sums 16 bits in 16 bits.
-    outputs = x + tf.cast(bias, x.dtype) if is_narrow else tf.nn.bias_add(x, bias)
+    outputs = ops.ACTIVATIONS[activation](_compiled_add_bias(x, bias))
     return outputs if residual is None else outputs + residual
 
 
@@ -132,57 +91,35 @@ def _compiled_add_bias(x: tf.Tensor, bias: tf.Tensor, *residual: tf.Tensor) -> t
 
 @_kernel
 def _add_bias(*terms: tf.Tensor) -> tf.Tensor:
-    return tf.cast(functools.reduce(tf.add, map(widened, terms)), terms[0].dtype)
-
-
-def gelu(x: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
-    """y * Phi(y), y = x + bias, Phi the distribution function of the standard normal (Hendrycks, Gimpel 2016).
-
-    Args:
-      x: (..., features).
-      bias: (features,), float32 where x has 16 bits; None for zeros.
-    """
-    if _enabled():
-        return _compiled_gelu(x) if bias is None else _compiled_gelu(x, bias)
-    x = x if bias is None else add_bias(x, bias)
-    # In 16 bits, 1 + erf would be lost in rounding.
-    return tf.cast(tf.nn.gelu(widened(x)), x.dtype)
+    return tf.cast(functools.reduce(tf.add, map(as_float32, terms)), terms[0].dtype)
 
 
 @tf.custom_gradient
-def _compiled_gelu(x: tf.Tensor, *bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
-        dx = _gelu_gradient(x, upstream, *bias)
-        return (dx, *(_sum_like(dx, weights) for weights in bias))
+def _compiled_gelu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        dx = _gelu_gradient(x, bias, upstream)
+        return dx, _sum_like(dx, bias)
 
-    return _gelu(x, *bias), gradient
+    return _gelu(x, bias), gradient
 
 
 @_kernel
-def _gelu(x: tf.Tensor, *bias: tf.Tensor) -> tf.Tensor:
-    wide = sum(bias, widened(x))
+def _gelu(x: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    wide = bias + as_float32(x)
     return tf.cast(0.5 * wide * (1.0 + tf.math.erf(wide * math.sqrt(0.5))), x.dtype)
 
 
 @_kernel
-def _gelu_gradient(x: tf.Tensor, upstream: tf.Tensor, *bias: tf.Tensor) -> tf.Tensor:
-    wide = sum(bias, widened(x))
+def _gelu_gradient(x: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    wide = bias + as_float32(x)
     cumulative = 0.5 * (1.0 + tf.math.erf(wide * math.sqrt(0.5)))
     density = tf.exp(-0.5 * tf.square(wide)) * (1.0 / math.sqrt(2.0 * math.pi))
-    return tf.cast(widened(upstream) * (cumulative + wide * density), x.dtype)
+    return tf.cast(as_float32(upstream) * (cumulative + wide * density), x.dtype)
 
 
 def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """sqrt(2) * leaky_relu(x * scale + bias), slope 0.2: what follows a demodulated product.
-
-    Args:
-      x: (rows, points, features).
-      scale: (rows, features), not zero; float32 where x has 16 bits.
-      bias: (features,), of the dtype of scale.
-    """
-    if _enabled():
-        return _compiled_scaled_leaky_relu(x, scale, bias)
-    return tf.cast(math.sqrt(2.0) * tf.nn.leaky_relu(widened(x) * scale[:, None, :] + bias, 0.2), x.dtype)
+    """See `ops.scaled_leaky_relu`."""
+    return _compiled_scaled_leaky_relu(x, scale, bias)
 
 
 @tf.custom_gradient
@@ -192,8 +129,8 @@ def _compiled_scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor)
         # dx / scale is the gradient at the sum x * scale + bias, whose row sums suffice here.
         return (
             dx,
-            widened(tf.reduce_sum(x_dx, axis=1)) / scale,
-            tf.reduce_sum(widened(tf.reduce_sum(dx, axis=1)) / scale, axis=0),
+            as_float32(tf.reduce_sum(x_dx, axis=1)) / scale,
+            tf.reduce_sum(as_float32(tf.reduce_sum(dx, axis=1)) / scale, axis=0),
         )
 
     return _scaled_leaky_relu(x, scale, bias), gradient
@@ -201,7 +138,7 @@ def _compiled_scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor)
 
 @_kernel
 def _scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    y = widened(x) * scale[:, None, :] + bias
+    y = as_float32(x) * scale[:, None, :] + bias
     return tf.cast(math.sqrt(2.0) * tf.maximum(y, 0.2 * y), x.dtype)
 
 
@@ -209,29 +146,16 @@ def _scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Te
 def _scaled_leaky_relu_gradient(
     x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor, upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    scale, wide = scale[:, None, :], widened(x)
+    scale, wide = scale[:, None, :], as_float32(x)
     steep, flat = (tf.constant(slope * math.sqrt(2.0), scale.dtype) for slope in (1.0, 0.2))
     slope = tf.where(wide * scale + bias > 0.0, steep, flat)
-    dx = widened(upstream) * slope * scale
+    dx = as_float32(upstream) * slope * scale
     return tf.cast(dx, x.dtype), tf.cast(wide * dx, x.dtype)
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """scale * (x - mean) / sqrt(variance + epsilon) + offset, mean and variance over the last axis.
-
-    Args:
-      x: (batch, tokens, features).
-      scale: (features,), or (batch, 1, features); float32 where x has 16 bits.
-      offset: the same shape and dtype as scale.
-      epsilon: added to the variance.
-    """
-    if _enabled():
-        return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, scale.dtype))
-    # Not tf.nn.moments, which stops the gradient at the mean in the variance: its second derivative is wrong.
-    wide = widened(x)
-    mean = tf.reduce_mean(wide, axis=-1, keepdims=True)
-    variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), axis=-1, keepdims=True)
-    return tf.cast(tf.nn.batch_normalization(wide, mean, variance, offset, scale, epsilon), x.dtype)
+    """See `ops.layer_norm`. Raises NotImplementedError where its second derivative is asked for."""
+    return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, scale.dtype))
 
 
 @tf.custom_gradient
@@ -254,7 +178,7 @@ def _differentiable_once(first_gradient: tf.Tensor) -> tuple[tf.Tensor, Callable
     """Refuses to be differentiated: mean and deviation would count as constants, and the result be wrong."""
 
     def gradient(*_: tf.Tensor) -> NoReturn:
-        raise NotImplementedError("second derivatives of layer_norm need its plain formula: compiled_kernels(False)")
+        raise NotImplementedError("second derivatives of layer_norm need its plain formula: formulas.input_gradient")
 
     return tf.identity(first_gradient), gradient
 
@@ -263,7 +187,7 @@ def _differentiable_once(first_gradient: tf.Tensor) -> tuple[tf.Tensor, Callable
 def _layer_norm(
     x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    wide = widened(x)
+    wide = as_float32(x)
     mean = _feature_mean(lambda x: x, wide)
     variance = _feature_mean(lambda x: tf.math.squared_difference(x, mean), wide)
     inverse_deviation = tf.math.rsqrt(variance + epsilon)
@@ -272,7 +196,7 @@ def _layer_norm(
 
 @_kernel
 def _normalized_times(x: tf.Tensor, mean: tf.Tensor, inverse_deviation: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    return tf.cast((widened(x) - mean) * inverse_deviation * widened(upstream), x.dtype)
+    return tf.cast((as_float32(x) - mean) * inverse_deviation * as_float32(upstream), x.dtype)
 
 
 @_kernel
@@ -280,7 +204,7 @@ def _layer_norm_gradient(
     x: tf.Tensor, mean: tf.Tensor, inverse_deviation: tf.Tensor, scale: tf.Tensor, upstream: tf.Tensor
 ) -> tf.Tensor:
     # With n the normalised x and g = upstream * scale: dx = (g - mean(g) - n * mean(g n)) / deviation.
-    dtype, x, upstream = x.dtype, widened(x), widened(upstream)
+    dtype, x, upstream = x.dtype, as_float32(x), as_float32(upstream)
 
     def g(scale: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         return upstream * scale

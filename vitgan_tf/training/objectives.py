@@ -1,0 +1,221 @@
+"""L_D and L_G as tables of named, weighted terms (paper, "Experiment Setup").
+
+The weighted sum of the terms is the loss, and each term is a metric. A term is computed where its weight in the
+configuration is above 0; some are only watched, and no part of the loss. The terms of a table are computed in its
+order, from one part of the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
+
+import tensorflow as tf
+
+from vitgan_tf import losses
+from vitgan_tf.config import LossConfig
+from vitgan_tf.layers.formulas import input_gradient
+from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.training.lazy import lazily
+
+
+class Value(NamedTuple):
+    """What a term is in a step.
+
+    Attributes:
+      value: a scalar, mean over the images.
+      due: factor of its weight: 0 in the steps that leave it out. Also its weight in the mean over the steps.
+    """
+
+    value: tf.Tensor
+    due: tf.Tensor | float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A term of a loss.
+
+    Attributes:
+      value: computes it from a `DiscriminatorPass` or a `GeneratorPass`; a scalar, mean over the images.
+      weight: in the loss; where it is 0, the term is not computed.
+      is_watched: it is no part of the loss, and computed where its weight is not 0.
+    """
+
+    value: Callable[[Any], tf.Tensor | Value]
+    weight: Callable[[LossConfig], float] = lambda loss: 1.0
+    is_watched: bool = False
+
+
+@dataclasses.dataclass
+class DiscriminatorPass:
+    """What the terms of L_D read: one part of the batch.
+
+    Attributes:
+      discriminator: images -> logits.
+      views: augmented images of the part: real ones, generated ones, and under bCR both again.
+      loss: the configuration.
+      step: number of this step.
+      lecam: means of the logits of real and of generated images -> LeCam's moving averages of them.
+    """
+
+    discriminator: tf.keras.Model
+    views: tf.Tensor
+    loss: LossConfig
+    step: tf.Tensor
+    lecam: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+    @functools.cached_property
+    def logits(self) -> list[tf.Tensor]:
+        """D of each view, all in one pass."""
+        return tf.split(self.discriminator(self.views), self.loss.num_views)
+
+    @property
+    def real(self) -> tf.Tensor:
+        """D(T(x))."""
+        return self.logits[0]
+
+    @property
+    def fake(self) -> tf.Tensor:
+        """D(T(G(z)))."""
+        return self.logits[1]
+
+    @property
+    def real_again(self) -> tf.Tensor:
+        """D(T'(x)), under bCR."""
+        return self.logits[2]
+
+    @property
+    def fake_again(self) -> tf.Tensor:
+        """D(T'(G(z))), under bCR."""
+        return self.logits[3]
+
+    @property
+    def real_images(self) -> tf.Tensor:
+        """T(x)."""
+        return tf.split(self.views, self.loss.num_views)[0]
+
+    @functools.cached_property
+    def means(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean logits of real and of generated images."""
+        return tf.reduce_mean(self.real), tf.reduce_mean(self.fake)
+
+
+@dataclasses.dataclass
+class GeneratorPass:
+    """What the terms of L_G read: one part of the batch.
+
+    Attributes:
+      generator: latents -> images.
+      logits_of_fake: () -> D(T(G(z))).
+      logits_of_real: () -> D(T(x)), for losses that compare the two.
+      random: random numbers of the part's images, from which z is drawn.
+      path_length_average: the generator's mean path length so far.
+      loss: the configuration.
+      step: number of this step.
+    """
+
+    generator: tf.keras.Model
+    logits_of_fake: Callable[[], tf.Tensor]
+    logits_of_real: Callable[[], tf.Tensor]
+    random: BatchRandom
+    path_length_average: tf.Tensor
+    loss: LossConfig
+    step: tf.Tensor
+
+    @functools.cached_property
+    def path_length(self) -> tuple[Value, Value]:
+        """Path length penalty, and mean path length."""
+        penalty = functools.partial(
+            path_length_penalty_and_mean, self.generator, self.random, self.path_length_average
+        )
+        variables, interval = self.generator.trainable_variables, self.loss.path_length_every_steps
+        values, due = lazily(penalty, 2, variables, self.step, interval)
+        return Value(values[0], due), Value(values[1], due)
+
+
+def r1(discriminator: tf.keras.Model, real_images: tf.Tensor) -> tf.Tensor:
+    """`losses.r1_penalty` of images, (batch, height, width, channels)."""
+    return losses.r1_penalty(input_gradient(discriminator, real_images))
+
+
+def path_length_penalty_and_mean(
+    generator: tf.keras.Model, random: BatchRandom, average: tf.Tensor
+) -> list[tf.Tensor]:
+    """`losses.path_length_penalty` of a batch of latents, and the mean of its `losses.path_lengths`.
+
+    The average that lengths are compared with is that of the steps before: the same for all parts of the batch.
+    """
+
+    def projected(styles: tf.Tensor) -> tf.Tensor:
+        images = generator.synthesize(styles, random=random.fork(NOISE))
+        return tf.reduce_sum(images * random.fork(DIRECTION).normal(*images.shape[1:])) / images.shape[1]
+
+    styles = generator.styles_by_place(generator.mapping(random.normal(generator.latent_dim)))
+    lengths = losses.path_lengths(input_gradient(projected, styles))
+    return [losses.path_length_penalty(lengths, average), tf.reduce_mean(lengths)]
+
+
+# Which of an image's random numbers are whose, beside its latent and `StyleGenerator.mixed_styles`.
+NOISE, DIRECTION = 1, 5
+
+
+def lazy_r1(d: DiscriminatorPass) -> Value:
+    """R1 of the real views in every r1_every_steps-th step."""
+    variables, interval = d.discriminator.trainable_variables, d.loss.r1_every_steps
+    (value,), due = lazily(lambda: [r1(d.discriminator, d.real_images)], 1, variables, d.step, interval)
+    return Value(value, due)
+
+
+def _generator_loss(g: GeneratorPass) -> tf.Tensor:
+    adversarial = losses.ADVERSARIAL_LOSSES[g.loss.adversarial]
+    real = [g.logits_of_real()] if adversarial.compares else []
+    return adversarial.generator(*real, g.logits_of_fake())
+
+
+DISCRIMINATOR_TERMS: dict[str, Term] = {
+    "r1": Term(lazy_r1, lambda loss: loss.r1_gamma / 2),
+    "d_loss": Term(lambda d: losses.ADVERSARIAL_LOSSES[d.loss.adversarial].discriminator(d.real, d.fake)),
+    "bcr_real": Term(lambda d: losses.consistency_loss(d.real, d.real_again), lambda loss: loss.bcr_lambda_real),
+    "bcr_fake": Term(lambda d: losses.consistency_loss(d.fake, d.fake_again), lambda loss: loss.bcr_lambda_fake),
+    "real_logits": Term(lambda d: d.means[0], is_watched=True),
+    "fake_logits": Term(lambda d: d.means[1], is_watched=True),
+    "lecam": Term(lambda d: losses.lecam_loss(d.real, d.fake, *d.lecam(*d.means)), lambda loss: loss.lecam_lambda),
+}
+GENERATOR_TERMS: dict[str, Term] = {
+    "g_loss": Term(_generator_loss),
+    "path_penalty": Term(lambda g: g.path_length[0], lambda loss: loss.path_length_weight),
+    "path_length": Term(lambda g: g.path_length[1], lambda loss: loss.path_length_weight, is_watched=True),
+}
+
+
+class Objective:
+    """The terms of a table that a configuration asks for.
+
+    Args:
+      table: `DISCRIMINATOR_TERMS` or `GENERATOR_TERMS`.
+      loss: gives the weights.
+    """
+
+    def __init__(self, table: Mapping[str, Term], loss: LossConfig):
+        self._terms = {name: term for name, term in table.items() if term.weight(loss) > 0}
+        self._loss = loss
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._terms)
+
+    def __call__(self, images: DiscriminatorPass | GeneratorPass) -> tuple[tf.Tensor, dict[str, Value]]:
+        """The loss of one part of the batch, and its terms, not weighted."""
+        values = {name: _as_value(term.value(images)) for name, term in self._terms.items()}
+        weighted = [
+            term.weight(self._loss) * values[name].due * values[name].value
+            for name, term in self._terms.items()
+            if not term.is_watched
+        ]
+        return tf.add_n(weighted), values
+
+
+def _as_value(value: tf.Tensor | Value) -> Value:
+    return value if isinstance(value, Value) else Value(value)

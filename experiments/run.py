@@ -5,15 +5,15 @@ Run again, the same command goes on from the newest checkpoint in --model_dir.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 
-from absl import flags
+from absl import flags, logging
 
 from vitgan_tf import command_line
+from vitgan_tf.config import as_dict
 
 command_line.define_config_flags()
 command_line.define_data_location_flags()
@@ -30,8 +30,11 @@ FLAGS = flags.FLAGS
 
 def main(_):
     config = command_line.config_from_flags()
+    changes = command_line.changes_of_networks()
+    if changes:
+        logging.info("beside themselves, these networks change in the preset: %s", ", ".join(changes))
     if FLAGS.dry_run:
-        print(json.dumps(dataclasses.asdict(config), indent=2))
+        print(json.dumps(as_dict(config), indent=2))
         return
     strategy = command_line.import_tensorflow_with_strategy(several_processes=True)
     from vitgan_tf.training.experiment import run_experiment

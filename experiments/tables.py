@@ -15,7 +15,7 @@ import os
 from absl import flags
 
 from vitgan_tf import command_line
-from vitgan_tf.config import ConfigError, ExperimentConfig, differences, override, unused_sections
+from vitgan_tf.config import ConfigError, ExperimentConfig, differences, override, unread_fields
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one
 from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS
@@ -50,7 +50,7 @@ DISCRIMINATOR_ROWS = (
     ("ISN, no augmentation, overlap", {"variant": "d_isn_no_augmentation"}),
     ("ISN, augmentation, no overlap", {"variant": "d_isn_no_overlap"}),
 )
-_NAMES = {"vitgan": "ViTGAN", "vit": "Vanilla-ViT", "stylegan2": "StyleGAN2", "resnet": "ResNet"}
+_NAMES = {"vitgan": "ViTGAN", "vanilla_vit": "Vanilla-ViT", "stylegan2": "StyleGAN2", "resnet": "ResNet"}
 NETWORKS_ROWS = tuple(
     (f"{_NAMES[g]}-G, {_NAMES[d]}-D", {"generator": g, "discriminator": d})
     for g, d in itertools.product(GENERATORS, DISCRIMINATORS)
@@ -61,7 +61,7 @@ STABILITY_ROWS = (
     ("ViTGAN, SN for ISN", {"variant": "d_sn"}),
     ("ViTGAN, R1 for ISN", {"variant": "d_r1"}),
     ("ViTGAN without ISN", {"variant": "d_none"}),
-    ("ViTGAN-G, Vanilla-ViT-D", {"discriminator": "vit"}),
+    ("ViTGAN-G, Vanilla-ViT-D", {"discriminator": "vanilla_vit"}),
     ("Vanilla-ViT", {"variant": "vanilla_vit"}),
 )
 TABLES = {
@@ -169,12 +169,16 @@ def _cell(
     own = {"dataset": FLAGS.dataset, **networks, "train.seed": seed, "model_dir": model_dir}
     location = dataclasses.asdict(command_line.data_location_from_flags())
     given = {name: value for name, value in location.items() if value is not None}
+    config = override(changed, {**fields, "train.seed": seed})
+    unread = unread_fields(config)  # a field of one row's network alone
     settings = {
-        name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in fields.items()
+        name: ",".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in fields.items()
+        if name not in unread
     }
     run = os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.py")
     cell = sweep.Cell(name, seed, sweep.python_command(run, {**own, **given, **settings}), model_dir)
-    return cell, override(changed, {**fields, "train.seed": seed})
+    return cell, config
 
 
 def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:
@@ -185,7 +189,7 @@ def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:
         config, _ = read_run(cell.model_dir)
     except FileNotFoundError:
         return
-    changed = differences(config, wanted, FREE_TO_CHANGE + unused_sections(wanted))
+    changed = differences(config, wanted, FREE_TO_CHANGE + unread_fields(wanted))
     if changed:
         raise UserError(
             f"{cell.model_dir!r} holds a run of another configuration ({'; '.join(changed)}): "

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from vitgan_tf import augment
 from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.registries import AUGMENTATIONS
 
 BATCH, HEIGHT, WIDTH, CHANNELS = 4, 8, 12, 3
 SEED = tf.constant([3, 5])
@@ -23,7 +24,7 @@ def _per_image(values):
     return tf.reshape(tf.constant(values, tf.float32), (-1, 1, 1, 1))
 
 
-@pytest.mark.parametrize("name", augment.OPERATIONS)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_each_image_has_its_own_draw(name):
     """The same picture in each place of the batch: all results differ, and follow from the seed."""
     images = np.repeat(_images(1), 16, axis=0)
@@ -37,7 +38,7 @@ def test_each_image_has_its_own_draw(name):
     assert np.abs(other - result).max() > 0.1
 
 
-@pytest.mark.parametrize("name", augment.OPERATIONS)
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_probability_is_per_image(name):
     images = tf.constant(np.repeat(_images(1), 4000, axis=0))
     result = _augmented(images, (name,), 0.8).numpy()
@@ -73,7 +74,7 @@ def test_gradients_reach_the_images():
     weights = np.random.normal(size=images.shape).astype(np.float32)
 
     def loss(images):
-        augmented = _augmented(images, tuple(augment.OPERATIONS), 1.0)
+        augmented = _augmented(images, tuple(AUGMENTATIONS), 1.0)
         return tf.reduce_sum(weights * augmented)
 
     with tf.GradientTape() as tape:

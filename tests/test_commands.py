@@ -198,8 +198,8 @@ def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
 
 # Of the table of pairs, those that no other table has.
 PAIRS = [
-    *(("vitgan", "vit"), ("vitgan", "resnet"), ("vit", "stylegan2"), ("vit", "resnet")),
-    *(("stylegan2", "vitgan"), ("stylegan2", "vit"), ("stylegan2", "resnet")),
+    *(("vitgan", "vanilla_vit"), ("vitgan", "resnet"), ("vanilla_vit", "stylegan2"), ("vanilla_vit", "resnet")),
+    *(("stylegan2", "vitgan"), ("stylegan2", "vanilla_vit"), ("stylegan2", "resnet")),
 ]
 
 
@@ -314,6 +314,10 @@ def test_benchmark_ends_with_one_json_line(tmp_path):
         (["--batch_size=0"], ["train.batch_size must be at least 1, got 0"]),
         (["--image_size=30"], ["data.image_size must be a multiple of generator.patch_size, got 30 and 4"]),
         (["--generator.num_heads=5"], ["generator.embed_dim must be a multiple", "96 and 5"]),
+        (
+            ["--discriminator=resnet", "--discriminator.num_blocks=2"],
+            ["--discriminator.num_blocks has no effect", "discriminator.architecture=resnet"],
+        ),
         (["--augment.policy=color,cutuot"], ["got 'cutuot'", "did you mean 'cutout'"]),
         (["digits"], ["unexpected argument 'digits'", "--name=value"]),
     ],
@@ -383,6 +387,15 @@ def test_dry_run_prints_the_resolved_configuration():
     config = json.loads(result.stdout)
     assert config["train"]["batch_size"] == 16 and config["generator"]["embed_dim"] == 384
     assert config["augment"]["policy"] == [] and config["data"]["dataset"] == "celeba64"
+
+
+def test_what_networks_change_elsewhere_is_said():
+    """But for what the command line sets itself."""
+    line = "beside themselves, these networks change in the preset: "
+    found = commands.run(RUN, "--dry_run", "--generator=stylegan2", "--discriminator=biggan").stderr
+    assert f"{line}loss.adversarial=hinge, train.generator_learning_rate=0.0004" in found
+    found = commands.run(RUN, "--dry_run", "--discriminator=resnet", "--generator_learning_rate=0.001").stderr
+    assert line not in found
 
 
 def test_generate_refuses_a_folder_that_is_no_model(tmp_path):

@@ -13,11 +13,14 @@ from vitgan_tf.config import (
     GeneratorConfig,
     LossConfig,
     TrainConfig,
+    as_dict,
     did_you_mean,
     differences,
     field_paths,
     from_dict,
     override,
+    short_names,
+    unread_fields,
 )
 from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, PRESETS, VARIANTS, preset
 
@@ -25,7 +28,7 @@ from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, PRESETS, VARIANTS, pre
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_json(name):
     config = preset(name)
-    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert from_dict(json.loads(json.dumps(as_dict(config)))) == config
     assert config.total_steps >= 1
 
 
@@ -65,7 +68,7 @@ def test_booleans_are_not_numbers():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variants_survive_json_and_differ_from_each_other(variant):
     config = preset("cifar10", variant)
-    assert from_dict(json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert from_dict(json.loads(json.dumps(as_dict(config)))) == config
     same = [name for name in VARIANTS if preset("cifar10", name) == config]
     assert set(same) in ({"vitgan", "g_modulate_fourier", "d_isn"}, {variant})
 
@@ -202,7 +205,7 @@ def test_wrong_names_are_answered_with_the_nearest():
 
 
 def test_a_dictionary_of_another_version_is_refused():
-    values = dataclasses.asdict(preset("tiny"))
+    values = as_dict(preset("tiny"))
     values["generator"]["depth"] = 3
     with pytest.raises(ConfigError, match="not a configuration of this version"):
         from_dict(values)
@@ -229,5 +232,23 @@ def test_every_field_has_a_sentence():
 
 def test_fields_of_the_baselines_leave_the_short_names_of_the_others():
     """--latent_dim and --width are those of the ViT and the ResNet."""
-    names = [path.split(".")[1] for path, _, _ in field_paths()]
-    assert names.count("latent_dim") == names.count("width") == 1
+    names = short_names()
+    assert (names["latent_dim"], names["width"]) == ("generator.latent_dim", "resnet.width")
+    assert names["batch_size"] == "train.batch_size" and "num_blocks" not in names and "num_heads" not in names
+
+
+def test_old_spellings_are_read():
+    """On the command line, and in the config.json of earlier runs."""
+    new = preset("tiny", generator="vanilla_vit", discriminator="vanilla_vit")
+    assert preset("tiny", generator="vit", discriminator="vit") == new == preset("tiny", "vanilla_vit")
+    values = as_dict(override(new, {"transgan.latent_dim": 7}))
+    values["transgan"]["z_dim"] = values["transgan"].pop("latent_dim")
+    assert from_dict(values).transgan.latent_dim == 7
+
+
+def test_fields_that_no_chosen_network_reads():
+    unread = unread_fields(preset("tiny", discriminator="resnet"))
+    assert "discriminator.num_blocks" in unread and "transgan.num_blocks" in unread
+    assert not {"resnet.width", "generator.num_blocks", "discriminator.architecture"} & set(unread)
+    unread = unread_fields(preset("tiny", "stylegan2"))
+    assert "generator.num_blocks" in unread and "generator.mapping_layers" not in unread

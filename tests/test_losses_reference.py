@@ -21,6 +21,7 @@ from vitgan_tf.config import override
 from vitgan_tf.layers.formulas import fused_ops
 from vitgan_tf.models.build import build_discriminator
 from vitgan_tf.presets import preset
+from vitgan_tf.registries import ADVERSARIAL_LOSSES
 from vitgan_tf.training.experiment import build_gan
 from vitgan_tf.training.objectives import DiscriminatorPass, lazy_r1
 
@@ -31,9 +32,9 @@ def logits(request):
     return [(request.param * np.random.normal(size=9)).astype(np.float32) for _ in range(2)]
 
 
-@pytest.mark.parametrize("name", losses.ADVERSARIAL_LOSSES)
+@pytest.mark.parametrize("name", ADVERSARIAL_LOSSES)
 def test_adversarial_losses(name, logits):
-    discriminator_loss, generator_loss, _ = losses.ADVERSARIAL_LOSSES[name]
+    discriminator_loss, generator_loss, _ = ADVERSARIAL_LOSSES[name]
     assert_close(discriminator_loss(*logits), getattr(reference, f"{name}_discriminator")(*logits))
     assert_close(generator_loss(logits[1]), getattr(reference, f"{name}_generator")(logits[1]))
 

@@ -1,14 +1,13 @@
 """Every row of the paper's tables, and every field that has alternatives, trains, is saved, restored and exported."""
 
 import itertools
-import typing
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from support import choices, small
 
-from vitgan_tf.config import ExperimentConfig, field_paths, override
+from vitgan_tf.config import field_paths, override, section_types
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.export import export_generator
@@ -94,7 +93,7 @@ def test_every_field_of_a_network_loss_or_augmentation_is_read(monkeypatch):
     rows = [preset("tiny", row) for row in ("vitgan", "vanilla_vit", "transgan", "biggan")]
     fields = {"loss.lecam_lambda": 1.0, "loss.path_length_weight": 1.0, "loss.style_mixing": 0.5}
     configs = [*rows, override(preset("tiny", "stylegan2"), fields), preset("tiny", discriminator="resnet")]
-    sections, read = typing.get_type_hints(ExperimentConfig), set()
+    sections, read = section_types(), set()
 
     def record(name, section):
         def getter(self, attribute):

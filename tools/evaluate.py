@@ -18,6 +18,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line
 from vitgan_tf.presets import PRESETS, preset
 
+command_line.define_plugin_flag()
 command_line.define_path("model", None, "Run directory, or folder of a SavedModel.", required=True)
 flags.DEFINE_enum(
     "dataset", None, list(PRESETS), "Preset of the images to compare with; of a SavedModel outside its run."

@@ -13,6 +13,7 @@ import math
 import tensorflow as tf
 
 from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.registries import AUGMENTATIONS
 
 TRANSLATION_RATIO = 1 / 8
 CUTOUT_RATIO = 1 / 2
@@ -24,7 +25,7 @@ def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float,
 
     Args:
       images: (batch, height, width, channels), in [-1, 1].
-      policy: names out of `OPERATIONS`.
+      policy: names in `registries.AUGMENTATIONS`.
       probability: of each operation, per image.
       random: random numbers of these images; the same ones give the same augmentation.
 
@@ -34,7 +35,7 @@ def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float,
     if not policy:
         return images
     for name, own_random in zip(policy, random.split(len(policy))):
-        images = OPERATIONS[name](images, Draws(probability, own_random, images.dtype))
+        images = AUGMENTATIONS[name](images, Draws(probability, own_random, images.dtype))
     return images
 
 
@@ -79,7 +80,8 @@ def adjust_color(images: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor
     return (images - mean) * contrast + mean
 
 
-def _random_color(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def random_color(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Brightness by up to 0.5, saturation by a factor up to 2, contrast by one of 0.5 to 1.5."""
     return adjust_color(
         images,
         brightness=draws.uniform(-0.5, 0.5, neutral=0.0),
@@ -93,7 +95,8 @@ def translate(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor
     return _resample(images, tf.ones_like(down), down, right)
 
 
-def _random_translation(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def random_translation(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Shifts by up to an eighth of the edge, in whole pixels."""
     limits = [int(size * TRANSLATION_RATIO + 0.5) for size in images.shape[1:3]]
     return translate(images, *(draws.whole(-limit, limit, neutral=0) for limit in limits))
 
@@ -103,7 +106,8 @@ def scale(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return _resample(images, factor, tf.zeros_like(factor), tf.zeros_like(factor))
 
 
-def _random_scaling(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def random_scaling(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Enlarges by a factor of 0.8 to 1.25, uniform in its logarithm."""
     low, high = (math.log(factor) for factor in SCALING_RANGE)
     return scale(images, tf.exp(draws.uniform(low, high, neutral=0.0)))
 
@@ -148,7 +152,8 @@ def cutout(images: tf.Tensor, row: tf.Tensor, column: tf.Tensor, size: tuple[int
     return images * tf.cast(~inside, images.dtype)
 
 
-def _random_cutout(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+def random_cutout(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Sets a square of half the edge to 0."""
     height, width = (int(size * CUTOUT_RATIO + 0.5) for size in images.shape[1:3])
     # The centre is uniform over the image, its far border included; neutral is a rectangle outside.
     row, column = (
@@ -156,11 +161,3 @@ def _random_cutout(images: tf.Tensor, draws: Draws) -> tf.Tensor:
         for size, edge in zip(images.shape[1:3], (height, width))
     )
     return cutout(images, row, column, (height, width))
-
-
-OPERATIONS = {
-    "color": _random_color,
-    "translation": _random_translation,
-    "scaling": _random_scaling,
-    "cutout": _random_cutout,
-}

@@ -6,6 +6,7 @@ Importing this module defines no flag and imports no TensorFlow; `--help` stays 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging as standard_logging
 import math
 import os
@@ -16,9 +17,10 @@ from typing import Any, Callable
 
 from absl import app, flags, logging
 
+from vitgan_tf import aliases
 from vitgan_tf import config as config_lib
 from vitgan_tf.errors import Interrupted, UserError, first_line
-from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, PRESETS, VARIANTS, preset
+from vitgan_tf.presets import PRESETS, VARIANTS, network_changes, network_names, preset
 
 # Flags count as those of the script that calls define_config_flags, so that its --help lists them.
 flags.disclaim_key_flags()
@@ -73,11 +75,12 @@ def define_amount(name: str, default: float, help_text: str, upper_bound: float 
 
 
 def define_config_flags() -> None:
-    """Defines --dataset, --variant, --generator and --discriminator, and one flag for each configuration field.
+    """Defines --plugin, --dataset, --variant, --generator and --discriminator, and a flag for each field.
 
     A field is set by its path, --train.batch_size=64, or, where no other section has a field of that name, by its
     name alone, --batch_size=64.
     """
+    define_plugin_flag()
     presets = "; ".join(f"{name}: {(function.__doc__ or '').split('.')[0]}" for name, function in PRESETS.items())
     flags.DEFINE_string("dataset", DEFAULT_PRESET, f"Preset. {presets}.")
     flags.DEFINE_string(
@@ -88,15 +91,46 @@ def define_config_flags() -> None:
         "and what draws its pixels; d_*, what regularises the discriminator, with or without augmentation and "
         f"overlap. There are: {', '.join(VARIANTS)}.",
     )
-    for network, names in (("generator", GENERATORS), ("discriminator", DISCRIMINATORS)):
+    for network in ("generator", "discriminator"):
         flags.DEFINE_string(
             network,
             DEFAULT_VARIANT,
-            f"The {network}, with its regulariser, loss and learning rate: vitgan, the method; vit, without it; or a "
-            f"baseline. There are: {', '.join(names)}.",
+            f"The {network}, with its regulariser, loss and learning rate: vitgan, the method; vanilla_vit, without "
+            f"it; or a baseline. There are: {', '.join(network_names(network))}.",
         )
     define_field_flags()
+    for old, new in aliases.FIELDS.items():
+        flags.DEFINE_alias(old, new)
     flags.DEFINE_alias("resolution", "data.image_size")
+
+
+def define_plugin_flag() -> None:
+    """Defines --plugin, and runs the files that it names: what they register can be chosen by the other flags."""
+    flags.DEFINE_multi_string(
+        "plugin", [], "Python file that registers networks, losses, augmentations, scores or data sets of its own."
+    )
+    for argument in sys.argv[1:]:
+        if argument.startswith(("--plugin=", "-plugin=")):
+            _load_plugin(os.path.expanduser(argument.split("=", 1)[1]))
+
+
+def _load_plugin(path: str) -> None:
+    if not path.endswith(".py") or not os.path.isfile(path):
+        _fail(f"--plugin={path}: there is no such Python file")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _standard_error_closed():
+        import tensorflow
+    tensorflow.get_logger().setLevel("ERROR")
+    name = f"vitgan_plugin_{os.path.basename(path)[:-3]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError as error:
+        _fail(f"--plugin={path}: {error}")
 
 
 def define_field_flags(section: str = "", default: str = "the preset's") -> None:
@@ -106,9 +140,8 @@ def define_field_flags(section: str = "", default: str = "the preset's") -> None
       section: name of the section; all by default.
       default: where the value comes from if the flag is not given, in words.
     """
-    fields = list(config_lib.field_paths())
-    names = [field.name for _, field, _ in fields]
-    for path, field, field_type in fields:
+    short_names = config_lib.short_names()
+    for path, field, field_type in config_lib.field_paths():
         if path == "data.dataset" or not path.startswith(section):
             continue
         help_text = field.metadata["help"]
@@ -116,7 +149,7 @@ def define_field_flags(section: str = "", default: str = "the preset's") -> None
             help_text += f": {', '.join(map(str, field.metadata['choices']))}"
         define = _DEFINE.get(field_type, flags.DEFINE_list)
         define(path, None, f"{help_text}; default: {default}.")
-        if names.count(field.name) == 1:
+        if short_names.get(field.name) == path:
             flags.DEFINE_alias(field.name, path)
 
 
@@ -211,7 +244,29 @@ def config_from_flags() -> config_lib.ExperimentConfig:
     fields = fields_from_flags()
     given = flags.FLAGS
     networks = {"variant": given.variant, "generator": given.generator, "discriminator": given.discriminator}
-    return config_lib.override(preset_from_flags(fields, networks), fields)
+    config = config_lib.override(preset_from_flags(fields, networks), fields)
+    for path in config_lib.unread_fields(config):
+        if path in fields:
+            raise config_lib.ConfigError(
+                f"--{path} has no effect: neither generator.architecture={config.generator.architecture} nor "
+                f"discriminator.architecture={config.discriminator.architecture} reads it"
+            )
+    return config
+
+
+def changes_of_networks() -> list[str]:
+    """What the networks of the flags change in the preset beside themselves, as "path=value"."""
+    of_networks = ("generator", "discriminator", *config_lib.SECTIONS)
+    changes = {}
+    for kind in ("generator", "discriminator"):
+        changes.update(network_changes(kind, str(flags.FLAGS[kind].value)))
+    changes.update(VARIANTS[flags.FLAGS.variant])
+    given = fields_from_flags()
+    return [
+        f"{path}={value}"
+        for path, value in changes.items()
+        if path.split(".")[0] not in of_networks and path not in given
+    ]
 
 
 def preset_from_flags(fields: dict[str, Any], networks: dict[str, str]) -> config_lib.ExperimentConfig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -39,3 +41,9 @@ def first_line(error: Exception) -> str:
     """The first line of an error's message, without the place in TensorFlow's graph; its type if it is empty."""
     text = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())  # TensorFlow's own place
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The end of an error line that names the valid name nearest to a wrong one; empty where none is near."""
+    nearest = difflib.get_close_matches(str(name), map(str, valid), n=1, cutoff=0.5)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

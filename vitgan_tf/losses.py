@@ -50,11 +50,9 @@ class AdversarialLoss(NamedTuple):
     compares: bool = False
 
 
-ADVERSARIAL_LOSSES = {
-    "non_saturating": AdversarialLoss(non_saturating_discriminator_loss, non_saturating_generator_loss),
-    "hinge": AdversarialLoss(hinge_discriminator_loss, negative_logit_generator_loss),
-    "wasserstein": AdversarialLoss(wasserstein_discriminator_loss, negative_logit_generator_loss),
-}
+NON_SATURATING = AdversarialLoss(non_saturating_discriminator_loss, non_saturating_generator_loss)
+HINGE = AdversarialLoss(hinge_discriminator_loss, negative_logit_generator_loss)
+WASSERSTEIN = AdversarialLoss(wasserstein_discriminator_loss, negative_logit_generator_loss)
 
 
 def consistency_loss(logits: tf.Tensor, other_view_logits: tf.Tensor) -> tf.Tensor:

@@ -6,9 +6,9 @@ import dataclasses
 import itertools
 from typing import Any, Callable
 
+from vitgan_tf import aliases, registries
 from vitgan_tf.config import (
     AugmentConfig,
-    BigGANConfig,
     ConfigError,
     DataConfig,
     DiscriminatorConfig,
@@ -16,13 +16,11 @@ from vitgan_tf.config import (
     ExperimentConfig,
     GeneratorConfig,
     LogConfig,
-    ResNetConfig,
-    StyleGAN2Config,
     TrainConfig,
-    TransGANConfig,
-    did_you_mean,
     override,
 )
+from vitgan_tf.models.registry import BigGANConfig, ResNetConfig, StyleGAN2Config, TransGANConfig
+from vitgan_tf.registry import Registry
 
 
 def _paper(
@@ -46,7 +44,7 @@ def _paper(
         ),
         train=TrainConfig(total_kimg=total_kimg),
         # StyleGAN2-ADA's: as many features as for CIFAR-10 there, half as many at larger sizes.
-        stylegan2=StyleGAN2Config(channel_base=32_768 if image_size <= 32 else 16_384),
+        networks={"stylegan2": StyleGAN2Config(channel_base=32_768 if image_size <= 32 else 16_384)},
         # During training, just more images than Inception has features.
         log=LogConfig(
             eval_every_kimg=1000.0, samples_every_kimg=200.0, checkpoint_every_kimg=200.0, eval_samples=5000
@@ -85,17 +83,19 @@ def digits() -> ExperimentConfig:
         # Half the paper's 0.8: in so short a run the discriminator learns faster from images less disturbed.
         augment=AugmentConfig(probability=0.4),
         train=TrainConfig(total_kimg=320.0, batch_size=64),
-        stylegan2=StyleGAN2Config(style_dim=96, channel_base=1024, channel_max=96),
-        resnet=ResNetConfig(width=48),
-        transgan=TransGANConfig(
-            z_dim=96,
-            embed_dim=96,
-            num_blocks=(2, 1),
-            num_heads=2,
-            discriminator_embed_dim=64,
-            discriminator_blocks=2,
-        ),
-        biggan=BigGANConfig(features=48),
+        networks={
+            "stylegan2": StyleGAN2Config(style_dim=96, channel_base=1024, channel_max=96),
+            "resnet": ResNetConfig(width=48),
+            "transgan": TransGANConfig(
+                latent_dim=96,
+                embed_dim=96,
+                num_blocks=(2, 1),
+                num_heads=2,
+                discriminator_embed_dim=64,
+                discriminator_blocks=2,
+            ),
+            "biggan": BigGANConfig(features=48),
+        },
         log=LogConfig(eval_every_kimg=25.0, samples_every_kimg=12.5, checkpoint_every_kimg=12.5),
         eval=EvalConfig(num_generated=10_000),
     )
@@ -110,18 +110,20 @@ def tiny() -> ExperimentConfig:
         ),
         discriminator=DiscriminatorConfig(embed_dim=16, mlp_dim=32, num_heads=2, num_blocks=2),
         train=TrainConfig(total_kimg=0.16, batch_size=8),
-        stylegan2=StyleGAN2Config(style_dim=16, channel_base=64, channel_max=8),
-        resnet=ResNetConfig(width=8),
-        transgan=TransGANConfig(
-            z_dim=16,
-            embed_dim=32,
-            num_blocks=(1, 1),
-            lowest_resolution=4,
-            num_heads=2,
-            discriminator_embed_dim=16,
-            discriminator_blocks=1,
-        ),
-        biggan=BigGANConfig(features=8, chunk_dim=8),
+        networks={
+            "stylegan2": StyleGAN2Config(style_dim=16, channel_base=64, channel_max=8),
+            "resnet": ResNetConfig(width=8),
+            "transgan": TransGANConfig(
+                latent_dim=16,
+                embed_dim=32,
+                num_blocks=(1, 1),
+                lowest_resolution=4,
+                num_heads=2,
+                discriminator_embed_dim=16,
+                discriminator_blocks=1,
+            ),
+            "biggan": BigGANConfig(features=8, chunk_dim=8),
+        },
         log=LogConfig(
             scalars_every_steps=5,
             samples_every_kimg=0.08,
@@ -177,10 +179,10 @@ def folder(image_size: int = 64) -> ExperimentConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], ExperimentConfig]] = {
-    function.__name__: function
-    for function in (digits, mnist, cifar10, celeba64, lsun_bedroom64, celeba128, lsun_bedroom128, folder, tiny)
-}
+_PRESETS = (digits, mnist, cifar10, celeba64, lsun_bedroom64, celeba128, lsun_bedroom128, folder, tiny)
+PRESETS: Registry[Callable[[], ExperimentConfig]] = Registry(
+    "dataset", {function.__name__: function for function in _PRESETS}
+)
 
 
 def _generator_ablation() -> dict[str, dict[str, Any]]:
@@ -226,17 +228,18 @@ _PLAIN_VIT_DISCRIMINATOR = {
 # In place of its authors' four or five steps of the discriminator for one of the generator: a generator five times
 # slower. As fast as the others', it soon draws one image for all latents.
 _SLOW_GENERATOR = {"train.generator_learning_rate": 0.0004}
-# The networks that can be combined, the paper's second table: what each changes in a preset.
+# The networks that can be combined, the paper's second table: what each changes in a preset. A network that is
+# missing here changes its architecture alone.
 GENERATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
-    "vit": _PLAIN_VIT_GENERATOR,
+    "vanilla_vit": _PLAIN_VIT_GENERATOR,
     "stylegan2": {"generator.architecture": "stylegan2"},
     "transgan": {"generator.architecture": "transgan"},
     "biggan": {"generator.architecture": "biggan"},
 }
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
-    "vit": _PLAIN_VIT_DISCRIMINATOR,
+    "vanilla_vit": _PLAIN_VIT_DISCRIMINATOR,
     # R1's weight is that of the authors' reproduction, whose only discriminator this is.
     "stylegan2": {"discriminator.architecture": "stylegan2", "loss.r1_gamma": 0.1},
     "resnet": {"discriminator.architecture": "resnet", **_SLOW_GENERATOR},
@@ -256,6 +259,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+def network_changes(kind: str, name: str) -> dict[str, Any]:
+    """What a network changes in a preset.
+
+    Args:
+      kind: "generator" or "discriminator".
+      name: one of `network_names`, or an old spelling.
+
+    Raises:
+      ConfigError: there is no such network; the nearest name is suggested.
+    """
+    table = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[kind]
+    names = {other: table.get(other, {f"{kind}.architecture": other}) for other in network_names(kind)}
+    return Registry(kind, names)[aliases.NETWORKS.get(name, name)]
+
+
+def network_names(kind: str) -> list[str]:
+    """The generators, or discriminators, that can be chosen: those of the paper's tables, and those of plugins."""
+    table, registry = {
+        "generator": (GENERATORS, registries.GENERATORS),
+        "discriminator": (DISCRIMINATORS, registries.DISCRIMINATORS),
+    }[kind]
+    return [*table, *(name for name in registry if name not in table and name != "vit")]
+
+
 def preset(
     name: str,
     variant: str = "vitgan",
@@ -269,23 +296,16 @@ def preset(
       name: of the preset.
       variant: row of the paper's tables.
       image_size: edge of the images in pixels, for "folder", whose networks suit it; the other presets have one size.
-      generator: name in `GENERATORS`.
-      discriminator: name in `DISCRIMINATORS`.
+      generator: one of `network_names`.
+      discriminator: likewise.
 
     Raises:
       ConfigError: there is no such name, the nearest one is suggested; "folder" has no such size; or a variant is
         given as well as a network.
     """
-    for kind, given, names in (
-        ("dataset", name, PRESETS),
-        ("variant", variant, VARIANTS),
-        ("generator", generator, GENERATORS),
-        ("discriminator", discriminator, DISCRIMINATORS),
-    ):
-        if given not in names:
-            raise ConfigError(f"unknown {kind} {given!r}{did_you_mean(given, names)} (there are: {', '.join(names)})")
-    networks = {**GENERATORS[generator], **DISCRIMINATORS[discriminator]}
-    if networks and VARIANTS[variant]:
+    function, changes = PRESETS[name], Registry("variant", VARIANTS)[variant]
+    networks = {**network_changes("generator", generator), **network_changes("discriminator", discriminator)}
+    if networks and changes:
         raise ConfigError(f"variant {variant!r} sets both networks: leave out generator and discriminator")
-    config = PRESETS[name]() if image_size is None else folder(image_size)
-    return override(config, {**VARIANTS[variant], **networks})
+    config = function() if image_size is None else folder(image_size)
+    return override(config, {**changes, **networks})

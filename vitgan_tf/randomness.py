@@ -6,6 +6,9 @@ import dataclasses
 
 import tensorflow as tf
 
+# The random numbers of a generated image that are not its latent: for `BatchRandom.fork`.
+NOISE, OTHER_LATENT, IS_MIXED, CUTOFF, DIRECTION = range(1, 6)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BatchRandom:

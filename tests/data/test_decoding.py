@@ -14,7 +14,7 @@ from support.official import encoded, photos
 
 from vitgan_tf.config import DataConfig
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all, encode_png
-from vitgan_tf.data.registry import DATASETS
+from vitgan_tf.registries import DATASETS
 
 
 def _preprocessing(name, image_size, num_channels=3):

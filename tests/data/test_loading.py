@@ -28,8 +28,8 @@ from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data import loading, tfds_sets
 from vitgan_tf.data.loading import fingerprint, load_images
 from vitgan_tf.data.preparation import prepare
-from vitgan_tf.data.registry import DATASETS
 from vitgan_tf.errors import UserError
+from vitgan_tf.registries import DATASETS
 
 CELEBA = DataConfig("celeba64", 64, 3)
 CIFAR10 = DataConfig("cifar10", 32, 3)

@@ -14,9 +14,9 @@ from support import official
 from vitgan_tf.config import DataConfig
 from vitgan_tf.data import preparation
 from vitgan_tf.data.preparation import prepare
-from vitgan_tf.data.registry import DATASETS
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one
+from vitgan_tf.registries import DATASETS
 
 CONFIGS = {
     "cifar10": DataConfig("cifar10", 32, 3),
@@ -339,7 +339,7 @@ def test_a_full_disk_costs_nothing_that_was_finished(tmp_path):
         import resource, signal
         from vitgan_tf.config import DataConfig
         from vitgan_tf.data import preparation
-        from vitgan_tf.data.registry import DATASETS
+        from vitgan_tf.registries import DATASETS
         from vitgan_tf.errors import UserError
         write, written = preparation._write_shard, []
 

@@ -1,8 +1,6 @@
 """Small configurations in which every choice of a network or loss occurs."""
 
-import dataclasses
-
-from vitgan_tf.config import field_paths, override
+from vitgan_tf.config import as_dict, field_paths, override
 from vitgan_tf.presets import preset
 
 # Beside the rows of the paper: what none of them has.
@@ -37,7 +35,7 @@ def configs_of_fields():
 
 def missing(configs):
     """Choices of networks and losses that are in none of the configurations."""
-    configs, absent = list(map(dataclasses.asdict, configs)), []
+    configs, absent = list(map(as_dict, configs)), []
     for path, field, _ in field_paths():
         section, name = path.split(".")
         if section in ("generator", "discriminator", "loss") and field.metadata["choices"] is not None:

@@ -11,8 +11,10 @@ from vitgan_tf.config import override
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.layers.spectral import ISNDense, normalized_layers
+from vitgan_tf.losses import AdversarialLoss
 from vitgan_tf.presets import preset
 from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.registries import ADVERSARIAL_LOSSES
 from vitgan_tf.training.experiment import build_gan
 from vitgan_tf.training.objectives import DiscriminatorPass, lazy_r1
 
@@ -280,6 +282,25 @@ def test_the_configured_loss_is_the_one_that_is_trained(name):
     }
     np.testing.assert_allclose(metrics["d_loss"], d_losses[name], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(metrics["g_loss"], -np.mean(logits(fake_images[1], seeds[3])), rtol=1e-4)
+
+
+def test_a_loss_that_compares_sees_real_images_in_the_generators_step(monkeypatch):
+    def compare(real_logits, fake_logits):
+        return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+
+    relativistic = AdversarialLoss(lambda real, fake: compare(fake, real), compare, compares=True)
+    monkeypatch.setitem(ADVERSARIAL_LOSSES._items, "relativistic", relativistic)
+    gan = build_gan(override(CONFIG, {"loss.adversarial": "relativistic"}))
+    gan.discriminator_optimizer.learning_rate.assign(0.0)
+    real_images, seeds = next(iter(_batches(CONFIG))), gan._seeds_of_step()
+    random = BatchRandom(seeds[3], 8)
+    fake_images = gan.generator(tf.random.stateless_normal([8, 16], seeds[2]))
+    real, fake = (
+        gan.discriminator(diff_augment(images, CONFIG.augment.policy, CONFIG.augment.probability, own))
+        for images, own in ((real_images, random.fork(0)), (fake_images, random))
+    )
+    expected = np.mean(np.log1p(np.exp(real.numpy() - fake.numpy())))
+    np.testing.assert_allclose(gan.train_step(real_images)["g_loss"], expected, rtol=1e-4)
 
 
 def test_noise_of_the_conv_decoder_is_new_in_every_step_and_the_same_in_a_repeated_one():

@@ -8,7 +8,7 @@ from vitgan_tf.config import override
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.presets import preset
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import DIRECTION, NOISE, BatchRandom
 from vitgan_tf.training.experiment import build_gan
 from vitgan_tf.training.objectives import GeneratorPass
 
@@ -32,9 +32,9 @@ def _path_length(gan, random):
 
 def _naive_lengths(gan, latents, seed, num_images):
     """One image after the other: its Jacobian's product with its own direction, by styles of all places."""
-    direction_seed = tf.random.experimental.stateless_fold_in(seed, 5)
+    direction_seed = tf.random.experimental.stateless_fold_in(seed, DIRECTION)
     directions = tf.random.stateless_normal([num_images, 8, 8, 1], direction_seed)
-    noise_seed = tf.random.experimental.stateless_fold_in(seed, 1)
+    noise_seed = tf.random.experimental.stateless_fold_in(seed, NOISE)
     lengths = []
     for index in range(num_images):
         noise = BatchRandom(noise_seed, num_images, tf.constant([index]))

@@ -177,6 +177,6 @@ def test_sections_that_no_network_reads_may_differ(tmp_path):
     for section in ("resnet", "transgan", "biggan"):
         del content["config"][section]
     path.write_text(json.dumps(content))
-    RunDirectory(str(tmp_path), override(config, {"resnet.width": 7, "transgan.z_dim": 7}))
+    RunDirectory(str(tmp_path), override(config, {"resnet.width": 7, "transgan.latent_dim": 7}))
     with pytest.raises(UserError, match=r"stylegan2\.group_size: 4 -> 2"):
         RunDirectory(str(tmp_path), override(config, {"stylegan2.group_size": 2}))

@@ -1,6 +1,5 @@
 """Replicas, processes and microbatches: the same weights however a batch is divided; and which devices are chosen."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -15,7 +14,7 @@ import tensorflow as tf
 from support import classifier, replicas, small
 from support.commands import OFFLINE, error_line, run, start
 
-from vitgan_tf.config import ConfigError, override
+from vitgan_tf.config import ConfigError, as_dict, override
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
 from vitgan_tf.training import strategies
@@ -86,7 +85,7 @@ def _assert_as_whole(state, metrics, config):
 
 def _replicated(config, num_replicas, path):
     """State of each replica, and metrics, in a process of its own: logical devices are made once in a process."""
-    result = run("tests/support/replicas.py", path, num_replicas, STEPS, json.dumps(dataclasses.asdict(config)))
+    result = run("tests/support/replicas.py", path, num_replicas, STEPS, json.dumps(as_dict(config)))
     assert result.returncode == 0, result.stderr[-3000:]
     with np.load(path) as content:
         values = {name: content[name] for name in content.files}

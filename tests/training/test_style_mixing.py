@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from vitgan_tf.config import ConfigError, override
 from vitgan_tf.presets import preset
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import OTHER_LATENT, BatchRandom
 from vitgan_tf.training.experiment import build_gan
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def _mixed(generator, share):
 def test_second_styles_begin_at_every_place_alike(generator, num_styles, share):
     gan, latents, random, styles = _mixed(generator, share)
     own = gan.generator.mapping(latents).numpy()
-    others = gan.generator.mapping(random.fork(2).normal(latents.shape[1])).numpy()
+    others = gan.generator.mapping(random.fork(OTHER_LATENT).normal(latents.shape[1])).numpy()
     is_own = np.all(styles == own[:, None], axis=-1)
     assert styles.shape == (NUM_IMAGES, num_styles, own.shape[-1])
     np.testing.assert_array_equal(np.all(styles == others[:, None], axis=-1), ~is_own)

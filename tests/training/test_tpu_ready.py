@@ -4,7 +4,6 @@ XLA translates both whole, with static shapes, for every preset and every varian
 TensorFlow's translation to XLA's HLO, and leaves out the code for a processor. test_gan.py runs steps compiled whole.
 """
 
-import dataclasses
 import json
 import re
 
@@ -13,7 +12,7 @@ import tensorflow as tf
 from support import choices, commands, small
 from support.tpu import hlo_problems, translate
 
-from vitgan_tf.config import override
+from vitgan_tf.config import as_dict, override
 from vitgan_tf.presets import PRESETS, preset
 
 pytestmark = pytest.mark.slow
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 def _found(kind, config, num_parts=1):
     """What `support.tpu` says of a configuration."""
-    result = commands.run("tests/support/tpu.py", kind, num_parts, json.dumps(dataclasses.asdict(config)))
+    result = commands.run("tests/support/tpu.py", kind, num_parts, json.dumps(as_dict(config)))
     assert result.returncode == 0, result.stderr[-2000:]
     return json.loads(result.stdout.splitlines()[-1])
 

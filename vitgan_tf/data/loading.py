@@ -22,12 +22,12 @@ from absl import logging
 from vitgan_tf.config import SPLITS, DataConfig, DataLocation
 from vitgan_tf.data import tfds_sets
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all
-from vitgan_tf.data.digits import load_digits
-from vitgan_tf.data.registry import DATASETS, DatasetSpec
+from vitgan_tf.data.registry import ArrayDataset, DatasetSpec
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import crc32_of_file, only_one, write_atomically
 from vitgan_tf.presets import PRESETS
 from vitgan_tf.progress import progress
+from vitgan_tf.registries import DATASETS
 
 _LISTED = 10
 _DEFAULT_LOCATION = DataLocation()
@@ -71,13 +71,11 @@ def load_images(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if config.dataset == "digits":
-        if config.num_channels != 1:
-            raise UserError(f"the digits have one channel; set --data.num_channels=1, not {config.num_channels}")
-        return load_digits(config.image_size)[0]
     if config.dataset not in DATASETS:
-        raise UserError(f"there is no data set {config.dataset!r}, only digits, {', '.join(DATASETS)}")
+        raise UserError(f"there is no data set {config.dataset!r}, only {', '.join(DATASETS)}")
     spec = DATASETS[config.dataset]
+    if isinstance(spec, ArrayDataset):
+        return spec.load(config, split)
     find = _folder if config.dataset == "folder" else _set
     reading = find(spec, config, location, split)
     if reading.num_bytes <= location.memory_gb * 1e9:

@@ -1,4 +1,4 @@
-"""The data sets by name: where their files come from, and the customary preprocessing of each."""
+"""The data sets: where their files come from, and the customary preprocessing of each. See `registries.DATASETS`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ import dataclasses
 import os
 from typing import Callable
 
+import numpy as np
+
 from vitgan_tf.config import DataConfig
 from vitgan_tf.data import sources
 from vitgan_tf.data.decoding import Preprocessing
+from vitgan_tf.data.digits import load_digits
+from vitgan_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayDataset:
+    """A data set that is made in memory.
+
+    Attributes:
+      load: configured data, "training" or "evaluation" -> (num_images, size, size, channels) uint8.
+    """
+
+    load: Callable[[DataConfig, str], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +65,7 @@ class DatasetSpec:
         return os.path.join(data_dir, "raw", self.family)
 
 
-_CELEBA = DatasetSpec(
+CELEBA = DatasetSpec(
     family="celeba",
     source=sources.celeba,
     center_crop=140,
@@ -58,7 +73,7 @@ _CELEBA = DatasetSpec(
     files=("img_align_celeba.zip", "list_eval_partition.txt"),
     url="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
 )
-_LSUN_BEDROOM = DatasetSpec(
+LSUN_BEDROOM = DatasetSpec(
     family="lsun_bedroom",
     source=sources.lsun,
     tfds_name="lsun/bedroom",
@@ -68,25 +83,28 @@ _LSUN_BEDROOM = DatasetSpec(
     url="http://dl.yf.io/lsun/scenes/",
 )
 
-DATASETS: dict[str, DatasetSpec] = {
-    "cifar10": DatasetSpec(
-        family="cifar10",
-        source=sources.cifar10,
-        tfds_name="cifar10",
-        files=("cifar-10-binary.tar.gz",),
-        url="https://www.cs.toronto.edu/~kriz/cifar.html",
-    ),
-    "mnist": DatasetSpec(
-        family="mnist",
-        source=sources.mnist,
-        pad_to=32,
-        tfds_name="mnist",
-        files=("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
-        url="https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    "celeba64": _CELEBA,
-    "celeba128": _CELEBA,
-    "lsun_bedroom64": _LSUN_BEDROOM,
-    "lsun_bedroom128": _LSUN_BEDROOM,
-    "folder": DatasetSpec(family="folder", source=sources.image_folder),
-}
+CIFAR10 = DatasetSpec(
+    family="cifar10",
+    source=sources.cifar10,
+    tfds_name="cifar10",
+    files=("cifar-10-binary.tar.gz",),
+    url="https://www.cs.toronto.edu/~kriz/cifar.html",
+)
+MNIST = DatasetSpec(
+    family="mnist",
+    source=sources.mnist,
+    pad_to=32,
+    tfds_name="mnist",
+    files=("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
+    url="https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+FOLDER = DatasetSpec(family="folder", source=sources.image_folder)
+
+
+def _digits(config: DataConfig, split: str) -> np.ndarray:
+    if config.num_channels != 1:
+        raise UserError(f"the digits have one channel; set --data.num_channels=1, not {config.num_channels}")
+    return load_digits(config.image_size)[0]
+
+
+DIGITS = ArrayDataset(_digits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -16,6 +17,7 @@ from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import real_statistics
+from vitgan_tf.registries import EXTRACTORS
 
 # Of two halves, each has a covariance.
 MIN_REAL = 4
@@ -38,7 +40,7 @@ def build_evaluator(
     Args:
       data: data set, size and channels.
       location: of the real images, of Inception's weights and of the cache.
-      extractor_name: "auto", "tfgan_inception", "keras_inception" or "digits", see `EvalConfig`.
+      extractor_name: name in `registries.EXTRACTORS`, see `EvalConfig`.
       split: of the real images, "training" or "evaluation".
       num_generated: images that will be scored.
       num_real: real images to compare with, drawn at random, always the same; 0 for all of the split.
@@ -84,6 +86,21 @@ def build_evaluator(
     return (DigitsEvaluator if extractor.name == "digits" else Evaluator)(protocol, extractor, real)
 
 
+@dataclasses.dataclass(frozen=True)
+class ExtractorRequest:
+    """What an extractor is loaded for.
+
+    Attributes:
+      data: data set, size and channels.
+      location: of weights and of the cache.
+      classifier_path: file of the digits' classifier, by default in the cache.
+    """
+
+    data: DataConfig
+    location: DataLocation
+    classifier_path: str | None = None
+
+
 def load_extractor(
     name: str, data: DataConfig, location: DataLocation, classifier_path: str | None = None
 ) -> FeatureExtractor:
@@ -93,15 +110,31 @@ def load_extractor(
       ExtractorNotFoundError: TF-GAN's Inception module is not there, and may not be fetched.
       UserError: it does not go with the data, or cannot be read or kept.
     """
-    if name == "auto":
-        name = "digits" if data.dataset == "digits" else "tfgan_inception"
-    if name == "tfgan_inception":
-        return tfgan_inception(location)
-    if name == "keras_inception":
-        return keras_inception(location)
+    return EXTRACTORS[name](ExtractorRequest(data, location, classifier_path))
+
+
+def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:
+    """The digits' classifier for the digits, else that of published FIDs."""
+    return digits_classifier(request) if request.data.dataset == "digits" else tfgan_extractor(request)
+
+
+def tfgan_extractor(request: ExtractorRequest) -> FeatureExtractor:
+    """See `inception.tfgan_inception`."""
+    return tfgan_inception(request.location)
+
+
+def keras_extractor(request: ExtractorRequest) -> FeatureExtractor:
+    """See `inception.keras_inception`."""
+    return keras_inception(request.location)
+
+
+def digits_classifier(request: ExtractorRequest) -> FeatureExtractor:
+    """The digits' classifier, read or trained."""
+    data = request.data
     if data.dataset != "digits":
         raise UserError(f"the digits' classifier cannot judge images of {data.dataset}: choose another --extractor")
-    path = classifier_path or os.path.join(location.cache_dir, f"digits_classifier_{data.image_size}.h5")
+    name = f"digits_classifier_{data.image_size}.h5"
+    path = request.classifier_path or os.path.join(request.location.cache_dir, name)
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         return digits_extractor(load_or_train_classifier(*load_digits(data.image_size), path))

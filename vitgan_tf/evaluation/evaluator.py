@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.protocol import SCORES, Protocol
+from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
 from vitgan_tf.evaluation.scores import (
     frechet_distance,
@@ -20,6 +22,51 @@ from vitgan_tf.evaluation.scores import (
     precision_and_recall,
     scrambled_order,
 )
+from vitgan_tf.registries import SCORES
+
+
+@dataclasses.dataclass
+class Samples:
+    """What a score is made of: generated images, and the real ones that they are compared with.
+
+    Attributes:
+      features: of the generated images, (num_generated, feature_dim) float32.
+      logits: likewise, (num_generated, num_classes) float32.
+      real: statistics of the real images under the same extractor.
+    """
+
+    features: np.ndarray
+    logits: np.ndarray
+    real: RealStatistics
+
+    @functools.cached_property
+    def precision_and_recall(self) -> tuple[float, float]:
+        return precision_and_recall(self.real.features, self.real.radii, self.features)
+
+
+def frechet(samples: Samples) -> float:
+    """Frechet distance of the features."""
+    return frechet_distance(gaussian(samples.features), samples.real.gaussian)
+
+
+def inception(samples: Samples) -> tuple[float, float]:
+    """Inception score of the generated images, mean and standard deviation over ten parts of them."""
+    return inception_score(samples.logits)
+
+
+def kernel(samples: Samples) -> tuple[float, float | None]:
+    """Kernel distance, and the standard deviation of this estimate; None where there is none."""
+    return kernel_distance(samples.real.features, samples.features)
+
+
+def precision(samples: Samples) -> float:
+    """Improved precision, 0 to 1."""
+    return samples.precision_and_recall[0]
+
+
+def recall(samples: Samples) -> float:
+    """Improved recall, 0 to 1."""
+    return samples.precision_and_recall[1]
 
 
 class Evaluator:
@@ -39,15 +86,12 @@ class Evaluator:
     @property
     def distance_name(self) -> str:
         """Name of the Frechet distance among the scores."""
-        return self.protocol.score_names()["fd"]
+        return self.protocol.score_name("fd")
 
     def evaluate(self, batches: Iterable[np.ndarray]) -> dict[str, Any]:
-        """Scores by the names that `Protocol.score_names` gives them.
+        """All scores of `registries.SCORES` by the names that `Protocol.score_name` gives them.
 
-        fd: Frechet distance of the features of generated and real images.
-        is, is_std: Inception score of the generated images, mean and standard deviation over ten parts of them.
-        kd, kd_std: kernel distance, and the standard deviation of this estimate; None where there is none.
-        precision, recall: improved precision and recall, 0 to 1.
+        A score with a standard deviation has two: NAME and NAME_std.
 
         Args:
           batches: of protocol.num_generated images in all, arrays (any number, size, size, channels) uint8.
@@ -58,18 +102,15 @@ class Evaluator:
         """
         features, logits = self._activations(batches)
         order = scrambled_order(features)
-        features, logits = features[order], logits[order]
-        distance = frechet_distance(gaussian(features), self.real.gaussian)
-        values = (
-            distance,
-            *inception_score(logits),
-            *kernel_distance(self.real.features, features),
-            *precision_and_recall(self.real.features, self.real.radii, features),
-        )
-        if not all(math.isfinite(value) for value in values if value is not None):
-            raise UserError(f"scores are not finite: {dict(zip(SCORES, values))}")
-        names = self.protocol.score_names()
-        return {**{names[name]: value for name, value in zip(SCORES, values)}, **self.further_scores(logits)}
+        samples = Samples(features[order], logits[order], self.real)
+        values: dict[str, float | None] = {}
+        for name, score in SCORES.items():
+            value = score(samples)
+            values.update({name: value[0], f"{name}_std": value[1]} if isinstance(value, tuple) else {name: value})
+        if not all(math.isfinite(value) for value in values.values() if value is not None):
+            raise UserError(f"scores are not finite: {values}")
+        named = {self.protocol.score_name(name): value for name, value in values.items()}
+        return {**named, **self.further_scores(samples.logits)}
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """What an evaluator of special data adds, from the logits (num_generated, num_classes)."""

@@ -7,8 +7,6 @@ from typing import Any
 
 PUBLISHED_NUM_GENERATED = 50_000
 PUBLISHED_FEATURE_DIM = 2048
-# Frechet distance, Inception score, kernel distance, improved precision and recall.
-SCORES = ("fd", "is", "is_std", "kd", "kd_std", "precision", "recall")
 _PUBLISHED_NAMES = {"fd": "fid", "kd": "kid"}
 
 
@@ -68,24 +66,21 @@ class Protocol:
             reasons.append(f"the {self.split} images, not the training images")
         return reasons
 
-    def score_names(self) -> dict[str, str]:
-        """What each of SCORES is called under this protocol.
+    def score_name(self, name: str) -> str:
+        """What a score, name in `registries.SCORES`, or its deviation, "is_std", is called under this protocol.
 
         Those of the published network carry the number of generated images, in thousands where that is whole, and
         "full" where they compare with all real images: fid50k_full, is50k, kid5k. Those of others carry the name
         of the network instead: digits_fd.
         """
         if not self.is_published_extractor:
-            return {name: f"{self.extractor}_{name}" for name in SCORES}
+            return f"{self.extractor}_{name}"
         thousands, rest = divmod(self.num_generated, 1000)
         count = str(self.num_generated) if rest else f"{thousands}k"
-        names = {}
-        for name in SCORES:
-            base, _, deviation = name.partition("_")
-            num_real = {"fd": self.num_real, "is": 0}.get(base, self.num_real_kept)
-            full = "_full" if num_real == self.num_split else ""
-            names[name] = _PUBLISHED_NAMES.get(base, base) + count + full + (f"_{deviation}" if deviation else "")
-        return names
+        base = name.removesuffix("_std")
+        num_real = {"fd": self.num_real, "is": 0}.get(base, self.num_real_kept)
+        full = "_full" if num_real == self.num_split else ""
+        return _PUBLISHED_NAMES.get(base, base) + count + full + name[len(base) :]
 
     def as_dict(self) -> dict[str, Any]:
         """All attributes by name, and `not_comparable` as "not_comparable_with_published"."""

@@ -110,6 +110,3 @@ class FourierEmbedding(_Embedding):
         scale = math.pi / math.sqrt(self.frequencies.shape[0])
         coordinates = tf.cast(coordinates, self.compute_dtype)
         return tf.sin(tf.matmul(coordinates, self.frequencies * scale) + self.phases)
-
-
-POSITIONS = {"fourier": FourierEmbedding, "learned": LearnedEmbedding}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Callable
 
 import tensorflow as tf
+
+from vitgan_tf.layers.registry import ACTIVATIONS
 
 
 def is_narrow(x: tf.Tensor) -> bool:
@@ -40,12 +41,12 @@ def bias_act(
     Args:
       x: (..., features).
       bias: (features,), or a shape that is broadcast to x; float32 where x has 16 bits.
-      activation: name in `ACTIVATIONS`.
+      activation: see `activate`.
       residual: the shape and dtype of x; None for zeros.
     """
     # On CPUs, the gradient of bias_add sums 16 bits in 16 bits.
     can_add = bias.shape.rank == 1 and not is_narrow(x)
-    outputs = ACTIVATIONS[activation](tf.nn.bias_add(x, bias) if can_add else x + tf.cast(bias, x.dtype))
+    outputs = activate(tf.nn.bias_add(x, bias) if can_add else x + tf.cast(bias, x.dtype), activation)
     return outputs if residual is None else outputs + residual
 
 
@@ -55,12 +56,12 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.nn.gelu(as_float32(x)), x.dtype)
 
 
-ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "linear": lambda x: x,
-    "gelu": gelu,
-    "relu": tf.nn.relu,
-    "silu": tf.nn.silu,
-}
+relu, silu = tf.nn.relu, tf.nn.silu
+
+
+def activate(x: tf.Tensor, activation: str) -> tf.Tensor:
+    """An activation by its name in `registries.ACTIVATIONS`, or "linear" for none."""
+    return x if activation == "linear" else ACTIVATIONS[activation](x)
 
 
 def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:

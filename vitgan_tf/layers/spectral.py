@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from vitgan_tf.layers.equalized import equalized_kernel_initializer, linear
 from vitgan_tf.layers.formulas import bias_act
+from vitgan_tf.layers.registry import NORMALIZATIONS
 
-NORMALIZATIONS = ("isn", "sn", "none")
 # From this size on, iterations find the largest eigenvalue faster than a decomposition finds all.
 _LANCZOS_SIZE = 64
 

@@ -6,13 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention, first_tokens
+from vitgan_tf.layers.attention import first_tokens
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
-from vitgan_tf.layers.ops import ACTIVATIONS
+from vitgan_tf.layers.registry import ACTIVATIONS, ATTENTIONS
 from vitgan_tf.layers.spectral import ISNDense
-
-ATTENTIONS = {"l2": L2MultiHeadAttention, "dot_product": MultiHeadAttention}
 
 
 class FeedForward(tf.keras.layers.Layer):

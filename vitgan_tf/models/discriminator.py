@@ -6,10 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid
+from vitgan_tf.layers.coordinates import coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import extract_patches
+from vitgan_tf.layers.registry import POSITIONS
 from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.layers.transformer import TransformerBlock
 
@@ -75,14 +76,9 @@ class ViTDiscriminator(tf.keras.Model):
         self.patch_size = patch_size
         self.patch_overlap = patch_overlap
         self.embed_dim = embed_dim
-        self.mlp_dim = mlp_dim
         self.num_heads = num_heads
         self.num_blocks = num_blocks
-        self.activation = activation
-        self.attention = attention
-        self.normalization = normalization
         self.pooling = pooling
-        self._positions_name = positions
         self.grid_size = image_size // patch_size
 
         self.patch_projection = ISNDense(embed_dim, normalization=normalization, name="patch_projection")

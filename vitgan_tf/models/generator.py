@@ -6,12 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.config import DECODERS, STYLE_INJECTIONS
-from vitgan_tf.layers.coordinates import POSITIONS, coordinate_grid, patch_pixels
-from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder, LinearPatchDecoder
+from vitgan_tf.config import STYLE_INJECTIONS
+from vitgan_tf.layers.coordinates import coordinate_grid, patch_pixels
+from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import patches_to_images
+from vitgan_tf.layers.registry import DECODERS, POSITIONS
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator
@@ -78,7 +79,7 @@ class ViTGenerator(StyleGenerator):
         if style_injection not in STYLE_INJECTIONS:
             raise ValueError(f"style_injection must be one of {STYLE_INJECTIONS}, got {style_injection!r}")
         if decoder not in DECODERS:
-            raise ValueError(f"decoder must be one of {DECODERS}, got {decoder!r}")
+            raise ValueError(f"decoder must be one of {tuple(DECODERS)}, got {decoder!r}")
         if positions not in POSITIONS:
             raise ValueError(f"positions must be one of {tuple(POSITIONS)}, got {positions!r}")
         self.image_size = image_size
@@ -86,17 +87,10 @@ class ViTGenerator(StyleGenerator):
         self.patch_size = patch_size
         self.latent_dim = latent_dim
         self.embed_dim = embed_dim
-        self.mlp_dim = mlp_dim
         self.num_heads = num_heads
         self.num_blocks = num_blocks
-        self.activation = activation
-        self.mapping_layers = mapping_layers
-        self.mapping_lr_multiplier = mapping_lr_multiplier
         self.style_injection = style_injection
-        self.attention = attention
-        self.normalization = normalization
         self.grid_size = image_size // patch_size
-        self._decoder_name, self._positions_name = decoder, positions
         self._modulated = style_injection == "modulate"
 
         self.mapping = MappingNetwork(
@@ -110,12 +104,8 @@ class ViTGenerator(StyleGenerator):
             for i in range(num_blocks)
         ]
         self.norm = (SelfModulatedLayerNorm if self._modulated else LayerNorm)(name="norm")
-        if decoder == "fourier":
-            self.decoder = FourierPatchDecoder(patch_size, num_channels, embed_dim, name="decoder")
-        elif decoder == "linear":
-            self.decoder = LinearPatchDecoder(patch_size, num_channels, name="decoder")
-        else:
-            self.decoder = ConvPatchDecoder(patch_size, num_channels, name="decoder")
+        hidden = {"hidden_dim": embed_dim} if decoder == "fourier" else {}
+        self.decoder = DECODERS[decoder](patch_size, num_channels, **hidden, name="decoder")
 
     @property
     def num_styles(self) -> int:

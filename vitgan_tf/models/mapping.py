@@ -33,8 +33,6 @@ class MappingNetwork(tf.keras.Model):
         if num_layers < 1:
             raise ValueError(f"num_layers must be at least 1, got {num_layers}")
         self.style_dim = style_dim
-        self.num_layers = num_layers
-        self.lr_multiplier = lr_multiplier
         self.dense_layers = [
             EqualizedDense(style_dim, lr_multiplier=lr_multiplier, name=f"dense_{i}", dtype=self.dtype_policy)
             for i in range(num_layers)

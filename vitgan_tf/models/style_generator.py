@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import CUTOFF, IS_MIXED, OTHER_LATENT, BatchRandom
 
 
 class StyleGenerator(tf.keras.Model):
@@ -42,9 +42,9 @@ class StyleGenerator(tf.keras.Model):
         Returns:
           (batch, num_styles, style_dim).
         """
-        others = random.fork(2).normal(self.latent_dim)
-        is_mixed = random.fork(3).uniform() < share
-        cutoff = random.fork(4).uniform(low=1, high=self.num_styles, dtype=tf.int32)
+        others = random.fork(OTHER_LATENT).normal(self.latent_dim)
+        is_mixed = random.fork(IS_MIXED).uniform() < share
+        cutoff = random.fork(CUTOFF).uniform(low=1, high=self.num_styles, dtype=tf.int32)
         cutoff = tf.where(is_mixed, cutoff, self.num_styles)
         is_first = tf.range(self.num_styles)[:, None] < cutoff[:, None, None]  # (batch, num_styles, 1)
         return tf.where(is_first, *(self.mapping(z)[:, None] for z in (latents, others)))

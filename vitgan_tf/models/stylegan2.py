@@ -69,10 +69,6 @@ class StyleGAN2Generator(StyleGenerator):
         self.num_channels = num_channels
         self.latent_dim = latent_dim
         self.style_dim = style_dim
-        self.channel_base = channel_base
-        self.channel_max = channel_max
-        self.mapping_layers = mapping_layers
-        self.mapping_lr_multiplier = mapping_lr_multiplier
         units = list(_features(image_size, channel_base, channel_max).values())
         self.mapping = MappingNetwork(
             style_dim, mapping_layers, mapping_lr_multiplier, name="mapping", dtype=self.variable_dtype
@@ -170,8 +166,6 @@ class StyleGAN2Discriminator(tf.keras.Model):
         features = _features(image_size, channel_base, channel_max)
         self.image_size = image_size
         self.num_channels = num_channels
-        self.channel_base = channel_base
-        self.channel_max = channel_max
         self.group_size = group_size
         self.from_image = EqualizedConv2D(features[image_size], kernel_size=1, name="from_image")
         self.blocks = [

@@ -17,8 +17,9 @@ from PIL import Image
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.data.decoding import Preprocessing, decode_all, encode_png
 from vitgan_tf.data.pipeline import training_dataset
-from vitgan_tf.data.registry import DATASETS
+from vitgan_tf.data.registry import ArrayDataset
 from vitgan_tf.errors import UserError
+from vitgan_tf.registries import DATASETS
 from vitgan_tf.training.benchmark import rounded
 from vitgan_tf.training.experiment import build_gan
 
@@ -58,9 +59,9 @@ def measure_data(config: ExperimentConfig, num_images: int, num_steps: int) -> d
       UserError: the data set has no files.
     """
     data, batch_size = config.data, config.train.batch_size
-    if data.dataset not in DATASETS:
-        raise UserError(f"the data set {data.dataset!r} is not read from files: there is nothing to measure")
     spec = DATASETS[data.dataset]
+    if isinstance(spec, ArrayDataset):
+        raise UserError(f"the data set {data.dataset!r} is not read from files: there is nothing to measure")
     file_format, height, width = _SOURCES[spec.family]
     preprocess = spec.preprocessing(data)
     files = _encoded_photos(file_format, height, width, "L" if spec.family == "mnist" else "RGB")

@@ -11,13 +11,12 @@ import tensorflow as tf
 from vitgan_tf.augment import diff_augment
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.layers.formulas import fused_ops
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import NOISE, BatchRandom
 from vitgan_tf.training.ema import ema_beta, update_ema
 from vitgan_tf.training.metrics import StepMetrics
 from vitgan_tf.training.objectives import (
     DISCRIMINATOR_TERMS,
     GENERATOR_TERMS,
-    NOISE,
     DiscriminatorPass,
     GeneratorPass,
     Objective,

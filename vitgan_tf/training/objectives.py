@@ -17,7 +17,8 @@ import tensorflow as tf
 from vitgan_tf import losses
 from vitgan_tf.config import LossConfig
 from vitgan_tf.layers.formulas import input_gradient
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import DIRECTION, NOISE, BatchRandom
+from vitgan_tf.registries import ADVERSARIAL_LOSSES
 from vitgan_tf.training.lazy import lazily
 
 
@@ -157,10 +158,6 @@ def path_length_penalty_and_mean(
     return [losses.path_length_penalty(lengths, average), tf.reduce_mean(lengths)]
 
 
-# Which of an image's random numbers are whose, beside its latent and `StyleGenerator.mixed_styles`.
-NOISE, DIRECTION = 1, 5
-
-
 def lazy_r1(d: DiscriminatorPass) -> Value:
     """R1 of the real views in every r1_every_steps-th step."""
     variables, interval = d.discriminator.trainable_variables, d.loss.r1_every_steps
@@ -169,14 +166,14 @@ def lazy_r1(d: DiscriminatorPass) -> Value:
 
 
 def _generator_loss(g: GeneratorPass) -> tf.Tensor:
-    adversarial = losses.ADVERSARIAL_LOSSES[g.loss.adversarial]
+    adversarial = ADVERSARIAL_LOSSES[g.loss.adversarial]
     real = [g.logits_of_real()] if adversarial.compares else []
     return adversarial.generator(*real, g.logits_of_fake())
 
 
 DISCRIMINATOR_TERMS: dict[str, Term] = {
     "r1": Term(lazy_r1, lambda loss: loss.r1_gamma / 2),
-    "d_loss": Term(lambda d: losses.ADVERSARIAL_LOSSES[d.loss.adversarial].discriminator(d.real, d.fake)),
+    "d_loss": Term(lambda d: ADVERSARIAL_LOSSES[d.loss.adversarial].discriminator(d.real, d.fake)),
     "bcr_real": Term(lambda d: losses.consistency_loss(d.real, d.real_again), lambda loss: loss.bcr_lambda_real),
     "bcr_fake": Term(lambda d: losses.consistency_loss(d.fake, d.fake_again), lambda loss: loss.bcr_lambda_fake),
     "real_logits": Term(lambda d: d.means[0], is_watched=True),

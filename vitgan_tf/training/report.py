@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
 import io
 import json
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vitgan_tf import sampling
-from vitgan_tf.config import ExperimentConfig, differences
+from vitgan_tf.config import ExperimentConfig, as_dict, differences
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import read_json_lines, write_atomically
 from vitgan_tf.presets import preset
@@ -261,7 +260,7 @@ def _configuration(run_dir: str, config: ExperimentConfig) -> str:
     changes = differences(preset(config.data.dataset, image_size=size), config)
     rows = [("command", command), ("commit", content.get("commit")), ("versions", versions)]
     listed = "".join(f"<li><code>{html.escape(change)}</code></li>" for change in changes)
-    whole = html.escape(json.dumps(dataclasses.asdict(config), indent=2))
+    whole = html.escape(json.dumps(as_dict(config), indent=2))
     return (
         f"{_table((), rows)}\n<p>What differs from the preset {html.escape(config.data.dataset)}:</p>"
         f"<ul>{listed or '<li>nothing</li>'}</ul>\n<details><summary>all fields</summary><pre>{whole}</pre></details>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import platform
@@ -13,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 import vitgan_tf
-from vitgan_tf.config import ExperimentConfig, differences, from_dict, unused_sections
+from vitgan_tf.config import ExperimentConfig, as_dict, differences, from_dict, unread_fields
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line, only_one, write_atomically
 
@@ -46,12 +45,16 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
       UserError: that of something else, or damaged.
     """
     config_path = os.path.join(path, CONFIG)
+    plugins = ""
     try:
         with open(config_path, encoding="utf-8") as file:
             content = json.load(file)
+        arguments = (argument for argument in content.get("command") or [] if isinstance(argument, str))
+        plugins = " ".join(argument for argument in arguments if argument.startswith("--plugin="))
         return from_dict(content["config"]), dict(content.get("data", {}))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{config_path} is not the configuration of a run ({error})") from error
+        hint = f"; it was trained with {plugins}" if plugins else ""
+        raise UserError(f"{config_path} is not the configuration of a run ({error}){hint}") from error
 
 
 @contextlib.contextmanager
@@ -148,7 +151,7 @@ class RunDirectory:
         if not os.path.exists(self._config_path):
             return
         old, old_data = read_run(self.path)
-        changed = differences(old, config, FREE_TO_CHANGE + unused_sections(config))
+        changed = differences(old, config, FREE_TO_CHANGE + unread_fields(config))
         if changed:
             raise UserError(
                 f"{self.path!r} holds a run of another configuration ({'; '.join(changed)}): "
@@ -162,7 +165,7 @@ class RunDirectory:
 
     def _write_config(self, config: ExperimentConfig, provenance: dict[str, Any]) -> None:
         content = {
-            "config": dataclasses.asdict(config),
+            "config": as_dict(config),
             "versions": {
                 "vitgan_tf": vitgan_tf.__version__,
                 "tensorflow": tf.__version__,

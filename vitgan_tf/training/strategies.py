@@ -168,15 +168,18 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
             f"train.microbatch must divide the {share} images of each replica, got {train.microbatch}: "
             "train.batch_size over the number of replicas"
         )
-    if (train.microbatch or share) % _group_size(config):
+    generator, discriminator = config.chosen_networks()
+    group_size = discriminator.group_size(config)
+    if (train.microbatch or share) % group_size:
+        name = config.discriminator.architecture
         raise UserError(
-            f"stylegan2.group_size must divide the {share} images of each replica and train.microbatch, "
-            f"got {_group_size(config)} and {train.microbatch}"
+            f"{name}.group_size must divide the {share} images of each replica and train.microbatch, "
+            f"got {group_size} and {train.microbatch}"
         )
-    if _needs_whole_share(config) and train.microbatch not in (0, share):
+    if generator.needs_whole_share and train.microbatch not in (0, share):
         raise UserError(
-            "train.microbatch must be 0 with generator.architecture=biggan: its batch norm is over the whole batch; "
-            f"got {train.microbatch}"
+            f"train.microbatch must be 0 with generator.architecture={config.generator.architecture}: its batch norm "
+            f"is over the whole batch; got {train.microbatch}"
         )
     is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
     is_cpu = not is_tpu and not tf.config.list_physical_devices("GPU")
@@ -196,43 +199,16 @@ def resolve(config: ExperimentConfig, strategy: tf.distribute.Strategy) -> dict[
 
 def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
     """The largest divisor of share with which the widest activations fit `_CPU_ACTIVATION_BYTES`."""
-    if _needs_whole_share(config):
+    generator, discriminator = config.chosen_networks()
+    if generator.needs_whole_share:
         return share
-    widest = max(config.loss.num_views * _widest_activations(config), _widest_attention(config))
+    widest = max(
+        config.loss.num_views * discriminator.widest_activations(config), generator.widest_activations(config), 1
+    )
     limit = _CPU_ACTIVATION_BYTES // (4 * widest)
     fitting = range(1, min(share, max(1, limit)) + 1)
-    group = _group_size(config)
+    group = discriminator.group_size(config)
     return max((size for size in fitting if share % size == 0 and size % group == 0), default=group)
-
-
-def _group_size(config: ExperimentConfig) -> int:
-    """Images whose logits depend on each other, in this order; 1 where each image has its own."""
-    return config.stylegan2.group_size if config.discriminator.architecture == "stylegan2" else 1
-
-
-def _needs_whole_share(config: ExperimentConfig) -> bool:
-    """Whether the generated images of a batch depend on each other."""
-    return config.generator.architecture == "biggan"
-
-
-def _widest_activations(config: ExperimentConfig) -> int:
-    """Numbers in the discriminator's widest activations of an image."""
-    network, size = config.discriminator, config.data.image_size
-    if network.architecture == "stylegan2":
-        return size**2 * min(config.stylegan2.channel_base // size, config.stylegan2.channel_max)
-    if network.architecture == "resnet":
-        return size**2 * config.resnet.width
-    if network.architecture == "biggan":
-        return size**2 * config.biggan.features
-    if network.architecture == "transgan":
-        tokens = (size // config.transgan.patch_size) ** 2
-        return tokens * max(tokens * config.transgan.num_heads, 4 * config.transgan.discriminator_embed_dim)
-    return ((size // network.patch_size) ** 2 + (network.pooling == "class_token")) * network.mlp_dim
-
-
-def _widest_attention(config: ExperimentConfig) -> int:
-    """Numbers in the widest attention of a generator whose every pixel attends to all others, of an image."""
-    return config.data.image_size**4 * config.transgan.num_heads if config.generator.architecture == "transgan" else 0
 
 
 def agree_on_step(strategy: tf.distribute.Strategy, step: int) -> None:

@@ -1,0 +1,104 @@
+"""A plugin as a user would write it: an alternative of each kind, from a file outside the package."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from vitgan_tf import registries
+from vitgan_tf.config import DataConfig, override
+from vitgan_tf.data.registry import ArrayDataset
+from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.fields import Section, field
+from vitgan_tf.losses import AdversarialLoss
+from vitgan_tf.models.style_generator import StyleGenerator
+from vitgan_tf.presets import PRESETS, preset
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyConfig(Section):
+    """Sizes of the toy generator."""
+
+    latent_dim: int = field("size of the latent z", default=8, minimum=1)
+    width: int = field("units of the hidden layer", default=32, minimum=1)
+
+
+class ToyGenerator(StyleGenerator):
+    """An MLP from z to the pixels."""
+
+    num_styles = 1
+    renders_at_any_scale = False
+
+    def __init__(self, image_size, num_channels, latent_dim, width, **kwargs):
+        super().__init__(**kwargs)
+        self.image_size, self.num_channels, self.latent_dim = image_size, num_channels, latent_dim
+        self.mapping = tf.keras.layers.Identity(name="mapping")
+        self.hidden = tf.keras.layers.Dense(width, "relu", name="hidden")
+        self.pixels = tf.keras.layers.Dense(image_size**2 * num_channels, "tanh", name="pixels")
+
+    def build(self, input_shape):
+        self.hidden.build(input_shape)
+        self.pixels.build((None, self.hidden.units))
+        self.built = True
+
+    def synthesize(self, styles, random=None):
+        pixels = self.pixels(self.hidden(self.styles_by_place(styles)[:, 0]))
+        return tf.reshape(pixels, [-1, self.image_size, self.image_size, self.num_channels])
+
+
+registries.SECTIONS.register("toy", ToyConfig)
+registries.GENERATORS.register(
+    "toy",
+    registries.Network(
+        ToyGenerator,
+        {"latent_dim": "toy.latent_dim", "width": "toy.width"},
+        takes_several_styles=lambda config: False,
+    ),
+)
+
+
+def relativistic_discriminator_loss(real_logits, fake_logits):
+    """L_D = mean softplus(D(G(z)) - D(x))      (Jolicoeur-Martineau 2019)"""
+    return tf.reduce_mean(tf.nn.softplus(fake_logits - real_logits))
+
+
+def relativistic_generator_loss(real_logits, fake_logits):
+    """L_G = mean softplus(D(x) - D(G(z)))      (Jolicoeur-Martineau 2019)"""
+    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+
+
+registries.ADVERSARIAL_LOSSES.register(
+    "relativistic",
+    AdversarialLoss(relativistic_discriminator_loss, relativistic_generator_loss, compares=True),
+)
+registries.AUGMENTATIONS.register("negative", lambda images, draws: images * draws.uniform(-1.0, 1.0, neutral=1.0))
+
+
+def checkerboards(config: DataConfig, split: str) -> np.ndarray:
+    """Squares of random sizes."""
+    rows, sizes = np.arange(config.image_size), np.random.RandomState(0).randint(1, 5, size=[64, 1, 1])
+    boards = (rows[:, None] // sizes + rows // sizes) % 2 * 255
+    return np.repeat(boards[..., None], config.num_channels, axis=-1).astype(np.uint8)
+
+
+def checkerboards_preset():
+    """Checkerboards, 8 x 8, made in memory."""
+    return override(preset("tiny"), {"data.dataset": "checkerboards", "eval.extractor": "pixels"})
+
+
+registries.DATASETS.register("checkerboards", ArrayDataset(checkerboards))
+PRESETS.register("checkerboards", checkerboards_preset)
+
+
+def pixel_extractor(request):
+    """The pixels themselves."""
+
+    def function(images):
+        pixels = tf.reshape(images, [images.shape[0], -1])
+        return pixels, pixels
+
+    return FeatureExtractor("pixels", function, "none", "none", num_channels=1)
+
+
+registries.EXTRACTORS.register("pixels", pixel_extractor)
+registries.SCORES.register("brightness", lambda samples: float(np.mean(samples.features)))

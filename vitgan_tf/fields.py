@@ -1,0 +1,73 @@
+"""Configuration fields: documented, checked on construction, and with the nearest right name in their errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+import typing
+from collections.abc import Collection
+from typing import Any
+
+from vitgan_tf.errors import ConfigError, did_you_mean
+
+
+def field(
+    help: str,
+    default: Any = dataclasses.MISSING,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    below: float | None = None,
+    choices: Collection | None = None,
+) -> Any:
+    """A dataclass field with its documentation and the range of its values."""
+    bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
+    return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
+
+
+_SATISFIES = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Checks every field's type and range. Raises ConfigError with the field, what it got and what it wants."""
+
+    def __post_init__(self) -> None:
+        types = typing.get_type_hints(type(self))
+        section = type(self).__name__[: -len("Config")].lower()
+        for field in dataclasses.fields(self):
+            path = f"{section}.{field.name}"
+            value = _checked_type(path, getattr(self, field.name), types[field.name])
+            object.__setattr__(self, field.name, value)
+            for item in value if isinstance(value, tuple) else (value,):
+                _check_range(path, field.metadata, item)
+
+
+def _checked_type(path: str, value: Any, wanted: Any) -> Any:
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if typing.get_origin(wanted) is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(_checked_type(path, item, typing.get_args(wanted)[0]) for item in value)
+    elif isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{path} must be of type {type_name(wanted)}, got {value!r}")
+
+
+def type_name(wanted: Any) -> str:
+    """A field's type in words: "int", "float", "bool", "str" or "list of str"."""
+    return f"list of {typing.get_args(wanted)[0].__name__}" if typing.get_origin(wanted) is tuple else wanted.__name__
+
+
+def _check_range(path: str, metadata: typing.Mapping[str, Any], value: Any) -> None:
+    choices = metadata["choices"]
+    if choices is not None and value not in choices:
+        raise ConfigError(
+            f"{path} must be one of {', '.join(map(str, choices))}, got {value!r}{did_you_mean(value, choices)}"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path} must be a finite number, got {value}")
+    for words, bound in metadata["bounds"].items():
+        if bound is not None and not _SATISFIES[words](value, bound):
+            raise ConfigError(f"{path} must be {words} {bound}, got {value}")

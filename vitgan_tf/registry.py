@@ -1,0 +1,67 @@
+"""Alternatives by name: adding one is a line in its registry, here or in a plugin."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from vitgan_tf.errors import ConfigError, did_you_mean
+
+_Item = TypeVar("_Item")
+
+
+class Registry(Mapping[str, _Item], Generic[_Item]):
+    """What can be chosen by a name; its names are the choices of the configuration field.
+
+    Args:
+      kind: what it holds, in the singular: for messages.
+      items: by name; an item may be given as "module:name", which is imported when the item is asked for: names are
+        known without TensorFlow.
+    """
+
+    def __init__(self, kind: str, items: Mapping[str, _Item | str] | None = None):
+        self._kind = kind
+        self._items: dict[str, Any] = dict(items or {})
+
+    def register(self, name: str, item: _Item | str) -> None:
+        """Adds an item.
+
+        Raises:
+          ConfigError: the name is taken.
+        """
+        if name in self._items:
+            article = "an" if self._kind[0] in "aeiou" else "a"
+            raise ConfigError(f"there is already {article} {self._kind} {name!r}")
+        self._items[name] = item
+
+    def __getitem__(self, name: str) -> _Item:
+        """The item.
+
+        Raises:
+          KeyError: there is none of this name; as ConfigError, with the nearest name.
+        """
+        if name not in self._items:
+            raise UnknownNameError(
+                f"unknown {self._kind} {name!r}{did_you_mean(name, self)} (there are: {', '.join(self)})"
+            )
+        item = self._items[name]
+        if isinstance(item, str):
+            module, _, attribute = item.partition(":")
+            item = self._items[name] = getattr(importlib.import_module(module), attribute)
+        return item
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items  # without importing the item
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class UnknownNameError(ConfigError, KeyError):
+    """A registry has no item of this name."""
+
+    __str__ = Exception.__str__

@@ -25,7 +25,7 @@ SMALL = [
     *("--batch_size=8", "--total_kimg=0.024", "--mapping_layers=2", "--generator.latent_dim=16"),
     *(f"--{net}.{field}" for net in ("generator", "discriminator") for field in ("embed_dim=24", "mlp_dim=32")),
     *(f"--{net}.num_blocks=1" for net in ("generator", "discriminator")),
-    "--diagnostics_every_kimg=0",
+    *("--diagnostics_every_kimg=0", "--xla=off"),
 ]
 
 

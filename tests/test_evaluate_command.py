@@ -21,7 +21,7 @@ SMALL = [
     *("--batch_size=8", "--total_kimg=0.032", "--mapping_layers=2", "--generator.latent_dim=16"),
     *(f"--{net}.{field}" for net in ("generator", "discriminator") for field in ("embed_dim=24", "mlp_dim=32")),
     *(f"--{net}.num_blocks=1" for net in ("generator", "discriminator")),
-    "--diagnostics_every_kimg=0",
+    *("--diagnostics_every_kimg=0", "--xla=off"),
     *("--eval_every_kimg=0.016", "--checkpoint_every_kimg=0.008", "--eval_samples=24", "--eval_real_images=30"),
 ]
 NUM_REAL, NUM_GENERATED = 50, 44

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import replicas
+from support import replicas, small
 
 from vitgan_tf.config import override
 from vitgan_tf.layers import formulas
@@ -17,6 +17,7 @@ from vitgan_tf.training.experiment import build_gan
 pytestmark = pytest.mark.slow
 
 TINY = override(preset("tiny"), {"train.xla": "off"})
+SMALL = override(TINY, small.FIELDS)
 MIXED = {"mixed_bfloat16": tf.bfloat16, "mixed_float16": tf.float16}
 # Relative rounding of one number.
 ROUNDING = {tf.bfloat16: 2.0**-8, tf.float16: 2.0**-11}
@@ -172,7 +173,7 @@ def test_attention_by_distance_is_right_where_products_of_16_bits_are_not():
 
 @pytest.mark.parametrize("xla", ["off", "kernels"])
 def test_bfloat16_follows_float32_for_a_few_steps(xla):
-    config = override(TINY, {"train.xla": xla, "train.adam_epsilon": 1e-3})
+    config = override(SMALL, {"train.xla": xla, "train.adam_epsilon": 1e-3})
     _, expected = replicas.train(config, tf.distribute.get_strategy(), 5)
     gan, metrics = replicas.train(
         override(config, {"train.precision": "mixed_bfloat16"}), tf.distribute.get_strategy(), 5

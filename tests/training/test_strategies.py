@@ -274,7 +274,7 @@ def test_names_of_the_flag_are_those_of_the_strategies():
     assert ("auto", *strategies._MAKERS) == command_line.STRATEGIES
 
 
-TRAIN = ("experiments/run.py", "--dataset=tiny", *small.FLAGS, "--diagnostics_every_kimg=0")
+TRAIN = ("experiments/run.py", "--dataset=tiny", *small.FLAGS, "--diagnostics_every_kimg=0", "--xla=off")
 
 
 def _train(*arguments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Of --generator and --discriminator: "vit" was the Vanilla-ViT, while generator.architecture=vit is any ViT.
+# --generator and --discriminator called the Vanilla-ViT "vit", while generator.architecture=vit is any ViT.
 NETWORKS = {"vit": "vanilla_vit"}
 # Configuration fields, old path -> new path.
 FIELDS = {"transgan.z_dim": "transgan.latent_dim"}

@@ -109,21 +109,15 @@ def define_plugin_flag() -> None:
     flags.DEFINE_multi_string(
         "plugin", [], "Python file that registers networks, losses, augmentations, scores or data sets of its own."
     )
-    for argument in sys.argv[1:]:
+    for number, argument in enumerate(sys.argv):
         if argument.startswith(("--plugin=", "-plugin=")):
-            _load_plugin(os.path.expanduser(argument.split("=", 1)[1]))
+            _load_plugin(os.path.expanduser(argument.split("=", 1)[1]), f"vitgan_plugin_{number}")
 
 
-def _load_plugin(path: str) -> None:
+def _load_plugin(path: str, name: str) -> None:
     if not path.endswith(".py") or not os.path.isfile(path):
         _fail(f"--plugin={path}: there is no such Python file")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _standard_error_closed():
-        import tensorflow
-    tensorflow.get_logger().setLevel("ERROR")
-    name = f"vitgan_plugin_{os.path.basename(path)[:-3]}"
-    if name in sys.modules:
-        return
+    _imported_tensorflow(is_quiet=True)  # before the plugin does it, with all that is printed then
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
@@ -256,17 +250,13 @@ def config_from_flags() -> config_lib.ExperimentConfig:
 
 def changes_of_networks() -> list[str]:
     """What the networks of the flags change in the preset beside themselves, as "path=value"."""
-    of_networks = ("generator", "discriminator", *config_lib.SECTIONS)
     changes = {}
     for kind in ("generator", "discriminator"):
         changes.update(network_changes(kind, str(flags.FLAGS[kind].value)))
     changes.update(VARIANTS[flags.FLAGS.variant])
     given = fields_from_flags()
-    return [
-        f"{path}={value}"
-        for path, value in changes.items()
-        if path.split(".")[0] not in of_networks and path not in given
-    ]
+    elsewhere = (path for path in changes if not config_lib.is_of_network(path) and path not in given)
+    return [f"{path}={changes[path]}" for path in elsewhere]
 
 
 def preset_from_flags(fields: dict[str, Any], networks: dict[str, str]) -> config_lib.ExperimentConfig:
@@ -393,11 +383,7 @@ def import_tensorflow(prepare: Callable[[], Any] = lambda: None) -> Any:
       The result of prepare.
     """
     is_quiet = logging.get_verbosity() <= logging.INFO
-    if is_quiet:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _standard_error_closed(is_quiet):
-        import tensorflow
-    tensorflow.get_logger().setLevel("ERROR")
+    tensorflow = _imported_tensorflow(is_quiet)
     result = prepare()
     if is_quiet:
         with _standard_error_closed():
@@ -406,6 +392,15 @@ def import_tensorflow(prepare: Callable[[], Any] = lambda: None) -> Any:
             compiled(tensorflow.zeros([1]))
             tensorflow.function(lambda x: compiled(x), autograph=False)(tensorflow.zeros([2]))
     return result
+
+
+def _imported_tensorflow(is_quiet: bool) -> Any:
+    if is_quiet:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _standard_error_closed(is_quiet):
+        import tensorflow
+    tensorflow.get_logger().setLevel("ERROR")
+    return tensorflow
 
 
 @contextlib.contextmanager

@@ -419,15 +419,15 @@ def override(config: ExperimentConfig, values: dict[str, Any]) -> ExperimentConf
             raise ConfigError(f"unknown configuration field {path!r}{did_you_mean(path, valid)}")
         section, name = path.split(".")
         changes.setdefault(section, {})[name] = value
-    return _with_sections(
-        config, {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in changes.items()}
-    )
+    sections = {name: getattr(config, name) for name in section_types()}
+    sections.update({name: dataclasses.replace(sections[name], **fields) for name, fields in changes.items()})
+    return _from_sections(sections)
 
 
-def _with_sections(config: ExperimentConfig, sections: dict[str, Any]) -> ExperimentConfig:
+def _from_sections(sections: dict[str, Any]) -> ExperimentConfig:
     networks = {name: section for name, section in sections.items() if name in SECTIONS}
     others = {name: section for name, section in sections.items() if name not in SECTIONS}
-    return dataclasses.replace(config, **others, networks={**config.networks, **networks})
+    return ExperimentConfig(**others, networks=networks)
 
 
 def as_dict(config: ExperimentConfig) -> dict[str, dict[str, Any]]:
@@ -444,18 +444,20 @@ def from_dict(values: dict[str, dict[str, Any]]) -> ExperimentConfig:
     types = section_types()
     try:
         values = aliases.renamed_fields(values)
-        sections: dict[str, Any] = {name: types[name](**fields) for name, fields in values.items()}
-        networks = {name: sections.pop(name) for name in SECTIONS if name in sections}
-        return ExperimentConfig(**sections, networks=networks)
+        return _from_sections({name: types[name](**fields) for name, fields in values.items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"not a configuration of this version: {error}") from error
+
+
+def is_of_network(path: str) -> bool:
+    """Whether a field, by its path, is one of a network."""
+    return path.split(".")[0] in ("generator", "discriminator", *SECTIONS)
 
 
 def unread_fields(config: ExperimentConfig) -> tuple[str, ...]:
     """Paths of the fields of networks that neither network of a configuration reads."""
     read = {path for network in config.chosen_networks() for path in network.arguments.values()}
-    of_networks = ("generator", "discriminator", *SECTIONS)
-    paths = (path for path, _, _ in field_paths() if path.split(".")[0] in of_networks)
+    paths = (path for path, _, _ in field_paths() if is_of_network(path))
     return tuple(path for path in paths if path not in read and not path.endswith(".architecture"))
 
 

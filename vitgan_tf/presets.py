@@ -259,6 +259,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+_NETWORKS = {
+    "generator": (GENERATORS, registries.GENERATORS),
+    "discriminator": (DISCRIMINATORS, registries.DISCRIMINATORS),
+}
+
+
 def network_changes(kind: str, name: str) -> dict[str, Any]:
     """What a network changes in a preset.
 
@@ -269,17 +275,14 @@ def network_changes(kind: str, name: str) -> dict[str, Any]:
     Raises:
       ConfigError: there is no such network; the nearest name is suggested.
     """
-    table = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[kind]
+    table, _ = _NETWORKS[kind]
     names = {other: table.get(other, {f"{kind}.architecture": other}) for other in network_names(kind)}
     return Registry(kind, names)[aliases.NETWORKS.get(name, name)]
 
 
 def network_names(kind: str) -> list[str]:
     """The generators, or discriminators, that can be chosen: those of the paper's tables, and those of plugins."""
-    table, registry = {
-        "generator": (GENERATORS, registries.GENERATORS),
-        "discriminator": (DISCRIMINATORS, registries.DISCRIMINATORS),
-    }[kind]
+    table, registry = _NETWORKS[kind]
     return [*table, *(name for name in registry if name not in table and name != "vit")]
 
 

@@ -11,6 +11,14 @@ from vitgan_tf.errors import ConfigError, did_you_mean
 _Item = TypeVar("_Item")
 
 
+def imported(item: Any) -> Any:
+    """What "module:name" stands for; anything but a string is itself."""
+    if not isinstance(item, str):
+        return item
+    module, _, attribute = item.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 class Registry(Mapping[str, _Item], Generic[_Item]):
     """What can be chosen by a name; its names are the choices of the configuration field.
 
@@ -45,11 +53,7 @@ class Registry(Mapping[str, _Item], Generic[_Item]):
             raise UnknownNameError(
                 f"unknown {self._kind} {name!r}{did_you_mean(name, self)} (there are: {', '.join(self)})"
             )
-        item = self._items[name]
-        if isinstance(item, str):
-            module, _, attribute = item.partition(":")
-            item = self._items[name] = getattr(importlib.import_module(module), attribute)
-        return item
+        return imported(self._items[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._items  # without importing the item

@@ -6,14 +6,13 @@ Adding a network is its file, and a line in `GENERATORS` or `DISCRIMINATORS`; wi
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from vitgan_tf.errors import ConfigError
 from vitgan_tf.fields import Section, field
 from vitgan_tf.layers.registry import NORMALIZATIONS
-from vitgan_tf.registry import Registry
+from vitgan_tf.registry import Registry, imported
 
 if TYPE_CHECKING:
     from vitgan_tf.config import ExperimentConfig
@@ -109,10 +108,7 @@ class Network:
 
     def build(self, config: ExperimentConfig, name: str) -> Any:
         """The network of a configuration, without weights."""
-        model = self.model
-        if isinstance(model, str):
-            module, _, attribute = model.partition(":")
-            model = getattr(importlib.import_module(module), attribute)
+        model = imported(self.model)
         arguments = {argument: config.value(path) for argument, path in self.arguments.items()}
         return model(config.data.image_size, config.data.num_channels, **arguments, name=name)
 

@@ -19,7 +19,7 @@ from vitgan_tf.config import ConfigError, ExperimentConfig, differences, overrid
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one
 from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS
-from vitgan_tf.training import sweep
+from vitgan_tf.reporting import sweep
 
 _PUBLISHED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "published.csv")
 # Data sets as the paper's tables name them; of the others, those of CIFAR-10 stand beside ours.
@@ -183,7 +183,7 @@ def _cell(
 
 def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:
     """A run that is finished is not started again, and would not notice that it is another one."""
-    from vitgan_tf.training.run_directory import FREE_TO_CHANGE, read_run
+    from vitgan_tf.runs.directory import FREE_TO_CHANGE, read_run
 
     try:
         config, _ = read_run(cell.model_dir)
@@ -216,7 +216,7 @@ def _prepare_extractor(config: ExperimentConfig, cells: list[sweep.Cell], folder
 
 
 def _write(table: str, rows: list[tuple[str, list[sweep.Cell]]], config: ExperimentConfig, folder: str) -> str:
-    from vitgan_tf.training.tables import Row, write_table
+    from vitgan_tf.reporting.tables import Row, write_table
 
     data = _PAPERS_DATA.get(FLAGS.dataset, "CIFAR-10")
     with open(_PUBLISHED, encoding="utf-8", newline="") as file:

@@ -290,7 +290,7 @@ def test_images_that_are_not_numbers_end_in_one_line(setting, tmp_path):
     path, place, _, _ = setting
     run = tmp_path / "run"
     shutil.copytree(path / "run", run)
-    from vitgan_tf.training.checkpoints import load_generator
+    from vitgan_tf.runs.generator import load_generator
 
     trained = load_generator(str(run))
     trained.network.set_weights([np.full_like(weights, np.nan) for weights in trained.network.get_weights()])

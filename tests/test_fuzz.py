@@ -22,8 +22,12 @@ from support import official
 
 from vitgan_tf import config as config_lib
 from vitgan_tf import sampling
-from vitgan_tf.data import sources
 from vitgan_tf.data.decoding import BadImageError, Preprocessing
+from vitgan_tf.data.sources.base import MAX_FILE_BYTES
+from vitgan_tf.data.sources.celeba import celeba
+from vitgan_tf.data.sources.cifar10 import cifar10
+from vitgan_tf.data.sources.lsun import lsun
+from vitgan_tf.data.sources.mnist import mnist
 from vitgan_tf.errors import ConfigError, UserError
 from vitgan_tf.evaluation import real_statistics
 from vitgan_tf.evaluation.real_statistics import RealStatistics
@@ -32,7 +36,7 @@ from vitgan_tf.export import export_generator
 from vitgan_tf.files import read_json_lines
 from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import PRESETS, VARIANTS, preset
-from vitgan_tf.training.run_directory import CONFIG, read_run
+from vitgan_tf.runs.directory import CONFIG, read_run
 
 pytestmark = pytest.mark.fuzz
 
@@ -194,11 +198,11 @@ def _in_a_process_of_its_own(function, seconds=30, gigabytes=6):
 
 
 DATA_SETS = {
-    "mnist": (official.write_mnist, sources.mnist, "train-images-idx3-ubyte.gz"),
-    "cifar10": (official.write_cifar10, sources.cifar10, "cifar-10-binary.tar.gz"),
-    "celeba": (official.write_celeba, sources.celeba, "img_align_celeba.zip"),
-    "celeba's list": (official.write_celeba, sources.celeba, "list_eval_partition.txt"),
-    "lsun": (official.write_lsun, sources.lsun, "bedroom_train_lmdb/data.mdb"),
+    "mnist": (official.write_mnist, mnist, "train-images-idx3-ubyte.gz"),
+    "cifar10": (official.write_cifar10, cifar10, "cifar-10-binary.tar.gz"),
+    "celeba": (official.write_celeba, celeba, "img_align_celeba.zip"),
+    "celeba's list": (official.write_celeba, celeba, "list_eval_partition.txt"),
+    "lsun": (official.write_lsun, lsun, "bedroom_train_lmdb/data.mdb"),
 }
 
 
@@ -240,7 +244,7 @@ def test_bits_of_compressed_pixels(tmp_path):
         flipped[place] ^= 16
         path.write_bytes(flipped)
         with pytest.raises(UserError, match="cannot read CIFAR-10"):
-            sources.cifar10(str(tmp_path), "training")
+            cifar10(str(tmp_path), "training")
 
 
 def test_archives_that_would_fill_the_memory(tmp_path):
@@ -248,12 +252,12 @@ def test_archives_that_would_fill_the_memory(tmp_path):
     with gzip.open(tmp_path / "train-images-idx3-ubyte.gz", "wb", compresslevel=1) as file:
         for _ in range(400):
             file.write(bytes(10**7))
-    assert _in_a_process_of_its_own(lambda: len(sources.mnist(str(tmp_path), "training")), gigabytes=1) == 1
+    assert _in_a_process_of_its_own(lambda: len(mnist(str(tmp_path), "training")), gigabytes=1) == 1
     with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz", compresslevel=1) as tar:
         member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
-        member.size = sources.MAX_FILE_BYTES + 1
+        member.size = MAX_FILE_BYTES + 1
         tar.addfile(member, io.BytesIO(bytes(member.size)))
-    assert _in_a_process_of_its_own(lambda: len(sources.cifar10(str(tmp_path), "training")), gigabytes=0.2) == 1
+    assert _in_a_process_of_its_own(lambda: len(cifar10(str(tmp_path), "training")), gigabytes=0.2) == 1
 
 
 @pytest.fixture(scope="module")

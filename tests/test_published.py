@@ -10,7 +10,7 @@ from support import commands
 from vitgan_tf.config import override
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.presets import preset
-from vitgan_tf.training.run_directory import RunDirectory
+from vitgan_tf.runs.directory import RunDirectory
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from support import classifier, commands, killed_run, small
 from support.killed_run import after, writing
 
-from vitgan_tf.training.run_directory import held_run
+from vitgan_tf.runs.directory import held_run
 
 pytestmark = pytest.mark.slow
 

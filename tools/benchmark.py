@@ -86,14 +86,14 @@ def _text(value: Any) -> str:
 def _sample() -> dict:
     config = command_line.config_from_flags()
     command_line.import_tensorflow()
-    from vitgan_tf.training.benchmark import measure_sampling
+    from vitgan_tf.benchmarks.sampling import measure_sampling
 
     return measure_sampling(config, FLAGS.steps)
 
 
 def _scale() -> dict:
     config = command_line.config_from_flags()
-    from vitgan_tf.training.benchmark_scale import as_flags, in_own_process, measure_scale
+    from vitgan_tf.benchmarks.scale import as_flags, in_own_process, measure_scale
 
     given = {name: FLAGS[name].value for name in ("dataset", "variant", "steps")}
     fields = command_line.fields_from_flags()
@@ -104,7 +104,7 @@ def _scale() -> dict:
 def _train() -> dict:
     config = command_line.config_from_flags()
     command_line.import_tensorflow()
-    from vitgan_tf.training.benchmark import measure_training
+    from vitgan_tf.benchmarks.training import measure_training
 
     return measure_training(config, FLAGS.steps, FLAGS.profile)
 
@@ -112,7 +112,7 @@ def _train() -> dict:
 def _products() -> dict:
     config = command_line.config_from_flags()
     command_line.import_tensorflow()
-    from vitgan_tf.training.benchmark_products import measure_products
+    from vitgan_tf.benchmarks.products import measure_products
 
     return measure_products(config, FLAGS.steps)
 
@@ -120,7 +120,7 @@ def _products() -> dict:
 def _data() -> dict:
     config = command_line.config_from_flags()
     command_line.import_tensorflow()
-    from vitgan_tf.training.benchmark_data import measure_data
+    from vitgan_tf.benchmarks.data import measure_data
 
     return measure_data(config, FLAGS.num_images or 20_000, FLAGS.steps)
 
@@ -129,7 +129,7 @@ def _eval() -> dict:
     if FLAGS.num_images == 1:
         raise UserError("one image has no covariance: --num_images=2 or more")
     command_line.import_tensorflow()
-    from vitgan_tf.training.benchmark_evaluation import measure_evaluation
+    from vitgan_tf.benchmarks.evaluation import measure_evaluation
 
     return measure_evaluation(FLAGS.num_images or 50_000)
 
@@ -137,7 +137,7 @@ def _eval() -> dict:
 def _endurance() -> dict:
     config = command_line.config_from_flags()
     command_line.import_tensorflow()
-    from vitgan_tf.training.benchmark_endurance import measure_endurance
+    from vitgan_tf.benchmarks.endurance import measure_endurance
 
     return measure_endurance(config, FLAGS.steps)
 
@@ -147,7 +147,7 @@ def _render() -> dict:
         raise UserError("say which generator: --model=runs/digits/saved_model")
     command_line.import_tensorflow()
     from vitgan_tf import sampling
-    from vitgan_tf.training.benchmark import measure_rendering
+    from vitgan_tf.benchmarks.sampling import measure_rendering
 
     model = sampling.load(FLAGS.model)
     if not model.renders_at_any_scale:

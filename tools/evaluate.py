@@ -48,7 +48,7 @@ def main(_):
     fields = {path.split(".")[1]: value for path, value in command_line.fields_from_flags().items()}
     dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
     strategy = command_line.import_tensorflow_with_strategy()
-    from vitgan_tf.training import evaluation
+    from vitgan_tf.reporting import evaluation
 
     with strategy.scope():
         if is_run:

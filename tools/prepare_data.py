@@ -14,9 +14,9 @@ import shlex
 from absl import flags, logging
 
 from vitgan_tf import command_line
+from vitgan_tf.config.choices import DATASETS
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import PRESETS, preset
-from vitgan_tf.registries import DATASETS
 
 flags.DEFINE_enum("dataset", None, sorted(set(DATASETS) - {"digits"}), "Data set to prepare.", required=True)
 flags.DEFINE_integer("resolution", None, "Edge of the images in pixels; default: the preset's.")

@@ -23,7 +23,7 @@ def main(argv):
     run_dir = os.path.expanduser(argv[1])
     path = FLAGS.output or os.path.join(run_dir, "report.html")
     command_line.import_tensorflow()
-    from vitgan_tf.training.report import write_report
+    from vitgan_tf.reporting.report import write_report
 
     write_report(run_dir, path)
     logging.info("wrote %s", path)

@@ -12,8 +12,8 @@ import math
 
 import tensorflow as tf
 
+from vitgan_tf.config.choices import AUGMENTATIONS
 from vitgan_tf.randomness import BatchRandom
-from vitgan_tf.registries import AUGMENTATIONS
 
 TRANSLATION_RATIO = 1 / 8
 CUTOUT_RATIO = 1 / 2
@@ -25,7 +25,7 @@ def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float,
 
     Args:
       images: (batch, height, width, channels), in [-1, 1].
-      policy: names in `registries.AUGMENTATIONS`.
+      policy: names in `choices.AUGMENTATIONS`.
       probability: of each operation, per image.
       random: random numbers of these images; the same ones give the same augmentation.
 

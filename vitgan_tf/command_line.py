@@ -17,8 +17,8 @@ from typing import Any, Callable
 
 from absl import app, flags, logging
 
-from vitgan_tf import aliases
 from vitgan_tf import config as config_lib
+from vitgan_tf.config import aliases
 from vitgan_tf.errors import Interrupted, UserError, first_line
 from vitgan_tf.presets import PRESETS, VARIANTS, network_changes, network_names, preset
 

@@ -23,7 +23,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from support import official
 
-from vitgan_tf import network
+from vitgan_tf import connectivity
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data import loading, tfds_sets
 from vitgan_tf.data.loading import fingerprint, load_images
@@ -406,9 +406,9 @@ def test_a_server_that_does_not_answer(monkeypatch):
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(network, "NETWORK_SECONDS", 0.5)
+        monkeypatch.setattr(connectivity, "NETWORK_SECONDS", 0.5)
         monkeypatch.setenv("no_proxy", "*")
-        assert network.unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}") is not None
+        assert connectivity.unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}") is not None
 
 
 def test_a_download_that_breaks_leaves_nothing_that_counts(tmp_path, monkeypatch):

@@ -12,8 +12,13 @@ import numpy as np
 import pytest
 from support import official
 
-from vitgan_tf.data import sources
 from vitgan_tf.data.decoding import BadImageError
+from vitgan_tf.data.sources.base import MissingFilesError
+from vitgan_tf.data.sources.celeba import celeba
+from vitgan_tf.data.sources.cifar10 import cifar10
+from vitgan_tf.data.sources.folder import image_folder
+from vitgan_tf.data.sources.lsun import lsun
+from vitgan_tf.data.sources.mnist import mnist
 from vitgan_tf.errors import UserError
 
 
@@ -31,28 +36,28 @@ def test_cifar10(tmp_path, unpacked):
         archive.unlink()
     places = [tmp_path, tmp_path / "cifar-10-batches-bin"] if unpacked else [tmp_path, archive]
     for place in places:
-        np.testing.assert_array_equal(_all(sources.cifar10(str(place), "training")), training)
-        np.testing.assert_array_equal(_all(sources.cifar10(str(place), "evaluation")), evaluation)
+        np.testing.assert_array_equal(_all(cifar10(str(place), "training")), training)
+        np.testing.assert_array_equal(_all(cifar10(str(place), "evaluation")), evaluation)
 
 
 def test_cifar10_that_is_not_whole(tmp_path):
-    with pytest.raises(sources.MissingFilesError, match=r"neither cifar-10-binary.tar.gz nor cifar-10-batches-bin/"):
-        sources.cifar10(str(tmp_path), "training")
+    with pytest.raises(MissingFilesError, match=r"neither cifar-10-binary.tar.gz nor cifar-10-batches-bin/"):
+        cifar10(str(tmp_path), "training")
     official.write_cifar10(tmp_path)
     archive = tmp_path / "cifar-10-binary.tar.gz"
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cannot read CIFAR-10"):
-        sources.cifar10(str(tmp_path), "training")
+        cifar10(str(tmp_path), "training")
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         tar.extractall(tmp_path)
     batch = tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin"
     batch.write_bytes(batch.read_bytes()[:-5])
     with pytest.raises(UserError, match="not images of 3073"):
-        sources.cifar10(str(tmp_path), "training")
+        cifar10(str(tmp_path), "training")
     batch.unlink()
     with pytest.raises(UserError, match=r"data_batch_3.bin"):
-        sources.cifar10(str(tmp_path), "training")
+        cifar10(str(tmp_path), "training")
 
 
 def test_pickled_cifar10_is_not_unpickled(tmp_path):
@@ -68,7 +73,7 @@ def test_pickled_cifar10_is_not_unpickled(tmp_path):
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
     with pytest.raises(UserError, match=r"pickled: take cifar-10-binary.tar.gz"):
-        sources.cifar10(str(tmp_path / "cifar-10-python.tar.gz"), "training")
+        cifar10(str(tmp_path / "cifar-10-python.tar.gz"), "training")
     assert not (tmp_path / "exploded").exists()
 
 
@@ -82,13 +87,13 @@ def test_mnist(tmp_path, name):
         if not name.endswith(".gz"):
             content = gzip.decompress(content)
         (tmp_path / name.format(prefix)).write_bytes(content)
-    np.testing.assert_array_equal(_all(sources.mnist(str(tmp_path), "training")), parts["train"])
-    np.testing.assert_array_equal(_all(sources.mnist(str(tmp_path), "evaluation")), parts["t10k"])
+    np.testing.assert_array_equal(_all(mnist(str(tmp_path), "training")), parts["train"])
+    np.testing.assert_array_equal(_all(mnist(str(tmp_path), "evaluation")), parts["t10k"])
 
 
 def test_mnist_that_is_not_whole(tmp_path):
-    with pytest.raises(sources.MissingFilesError, match=r"train-images-idx3-ubyte nor train-images-idx3-ubyte.gz"):
-        sources.mnist(str(tmp_path), "training")
+    with pytest.raises(MissingFilesError, match=r"train-images-idx3-ubyte nor train-images-idx3-ubyte.gz"):
+        mnist(str(tmp_path), "training")
     official.write_mnist(tmp_path)
     path = tmp_path / "train-images-idx3-ubyte.gz"
     content = path.read_bytes()
@@ -97,7 +102,7 @@ def test_mnist_that_is_not_whole(tmp_path):
     for wrong in (content[:-20], b"", labels, gzip.compress(plain[:-1]), gzip.compress(plain[:9]), plain):
         path.write_bytes(wrong)
         with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz'"):
-            sources.mnist(str(tmp_path), "training")
+            mnist(str(tmp_path), "training")
 
 
 @pytest.mark.parametrize("form", ["zip", "folder", "nested_zip_and_csv"])
@@ -117,10 +122,10 @@ def test_celeba_follows_the_official_partition(tmp_path, form):
         partition = (tmp_path / "list_eval_partition.txt").read_text().replace(" ", ",")
         (tmp_path / "list_eval_partition.txt").unlink()
         (tmp_path / "list_eval_partition.csv").write_text("image_id,partition\n" + partition)
-    source = sources.celeba(str(tmp_path), "training")
+    source = celeba(str(tmp_path), "training")
     assert _all(source) == training
     assert source.names[:2] == ["000001.jpg", "000002.jpg"]
-    source = sources.celeba(str(tmp_path), "evaluation")
+    source = celeba(str(tmp_path), "evaluation")
     assert _all(source) == evaluation
     assert source.names[0] == "000046.jpg"  # after 40 for training and 5 for validation
 
@@ -130,10 +135,10 @@ def test_celeba_lists_as_other_programs_save_them(tmp_path):
     partition = tmp_path / "list_eval_partition.txt"
     text = partition.read_text()
     partition.write_text(text, encoding="utf-8-sig")
-    assert _all(sources.celeba(str(tmp_path), "training")) == training
+    assert _all(celeba(str(tmp_path), "training")) == training
     partition.unlink()
     (tmp_path / "list_eval_partition.csv").write_text("image_id, partition\n" + text.replace(" ", ", "))
-    assert _all(sources.celeba(str(tmp_path), "training")) == training
+    assert _all(celeba(str(tmp_path), "training")) == training
     archive = tmp_path / "img_align_celeba.zip"
     with zipfile.ZipFile(archive) as opened:
         members = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
@@ -141,34 +146,34 @@ def test_celeba_lists_as_other_programs_save_them(tmp_path):
         for name, content in members.items():
             changed.writestr(name.replace(".jpg", ".JPG"), content)
             changed.writestr(f"__MACOSX/{name}", b"resource fork")
-    assert _all(sources.celeba(str(tmp_path), "training")) == training
+    assert _all(celeba(str(tmp_path), "training")) == training
 
 
 def test_celeba_that_is_not_whole(tmp_path):
-    with pytest.raises(sources.MissingFilesError, match=r"list_eval_partition.txt is not in"):
-        sources.celeba(str(tmp_path), "training")
+    with pytest.raises(MissingFilesError, match=r"list_eval_partition.txt is not in"):
+        celeba(str(tmp_path), "training")
     official.write_celeba(tmp_path)
     archive = tmp_path / "img_align_celeba.zip"
     whole = archive.read_bytes()
     landmarks = tmp_path / "list_landmarks_align_celeba.txt"
     landmarks.write_text(landmarks.read_text() + "999999.jpg 1 2 3 4 5 6 7 8 9 10\n")
     with pytest.raises(UserError, match=r"1 of the 56 images .* the first is 999999.jpg"):
-        sources.celeba(str(tmp_path), "training")
+        celeba(str(tmp_path), "training")
     landmarks.unlink()
-    assert len(sources.celeba(str(tmp_path), "training")) == 40
+    assert len(celeba(str(tmp_path), "training")) == 40
     archive.write_bytes(whole[:-100])
     with pytest.raises(UserError, match=r"cannot read .*img_align_celeba.zip"):
-        sources.celeba(str(tmp_path), "training")
+        celeba(str(tmp_path), "training")
     flawed = bytearray(whole)
     flawed[whole.index(b"\xff\xd8\xff") + 300] ^= 0xFF  # in the first JPEG file
     archive.write_bytes(flawed)
-    source = sources.celeba(str(tmp_path), "training")
+    source = celeba(str(tmp_path), "training")
     with pytest.raises(BadImageError, match=r"damaged in the archive.*CRC"):
         source.read(0)
     assert source.read(1)
     archive.unlink()
-    with pytest.raises(sources.MissingFilesError, match=r"neither img_align_celeba.zip nor img_align_celeba/"):
-        sources.celeba(str(tmp_path), "training")
+    with pytest.raises(MissingFilesError, match=r"neither img_align_celeba.zip nor img_align_celeba/"):
+        celeba(str(tmp_path), "training")
 
 
 def _tree(folder):
@@ -178,9 +183,9 @@ def _tree(folder):
 def test_lsun_lmdb(tmp_path):
     training, evaluation = official.write_lsun(tmp_path)
     before = _tree(tmp_path)
-    assert _all(sources.lsun(str(tmp_path), "training")) == training
-    assert _all(sources.lsun(str(tmp_path), "evaluation")) == evaluation
-    assert _all(sources.lsun(str(tmp_path / "bedroom_val_lmdb"), "evaluation")) == evaluation
+    assert _all(lsun(str(tmp_path), "training")) == training
+    assert _all(lsun(str(tmp_path), "evaluation")) == evaluation
+    assert _all(lsun(str(tmp_path / "bedroom_val_lmdb"), "evaluation")) == evaluation
     assert _tree(tmp_path) == before  # nothing is written beside the data, which may be on a medium that is read-only
 
 
@@ -191,37 +196,37 @@ def test_lsun_exported_to_folders(tmp_path):
         folder = tmp_path / ("bedroom_train" if index < 4 else "bedroom_val") / f"{index % 2}" / "a"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{index:03d}.webp").write_bytes(content)
-    assert sorted(_all(sources.lsun(str(tmp_path), "training"))) == sorted(files[:4])
-    assert sorted(_all(sources.lsun(str(tmp_path), "evaluation"))) == sorted(files[4:])
-    assert sorted(_all(sources.lsun(str(tmp_path / "bedroom_train"), "training"))) == sorted(files[:4])
+    assert sorted(_all(lsun(str(tmp_path), "training"))) == sorted(files[:4])
+    assert sorted(_all(lsun(str(tmp_path), "evaluation"))) == sorted(files[4:])
+    assert sorted(_all(lsun(str(tmp_path / "bedroom_train"), "training"))) == sorted(files[:4])
 
 
 def test_lsun_that_is_not_there_or_packed_or_damaged(tmp_path):
-    with pytest.raises(sources.MissingFilesError, match=r"neither bedroom_train_lmdb/data.mdb nor"):
-        sources.lsun(str(tmp_path), "training")
+    with pytest.raises(MissingFilesError, match=r"neither bedroom_train_lmdb/data.mdb nor"):
+        lsun(str(tmp_path), "training")
     (tmp_path / "bedroom_train_lmdb.zip").write_bytes(b"PK")
-    with pytest.raises(sources.MissingFilesError, match="unzip it there"):
-        sources.lsun(str(tmp_path), "training")
+    with pytest.raises(MissingFilesError, match="unzip it there"):
+        lsun(str(tmp_path), "training")
     (tmp_path / "bedroom_val").mkdir()
     (tmp_path / "bedroom_val" / "a.png").write_bytes(b"")
     for folder in (tmp_path, tmp_path / "bedroom_val"):  # images for validation are not for training
-        with pytest.raises(sources.MissingFilesError):
-            sources.lsun(str(folder), "training")
+        with pytest.raises(MissingFilesError):
+            lsun(str(folder), "training")
     (tmp_path / "bedroom_train_lmdb").mkdir()
     (tmp_path / "bedroom_train_lmdb" / "data.mdb").write_bytes(b"not a data base" * 1000)
     with pytest.raises(UserError, match="cannot read the LMDB environment"):
-        sources.lsun(str(tmp_path), "training")
+        lsun(str(tmp_path), "training")
     official.write_lsun(tmp_path / "whole")
     path = tmp_path / "whole" / "bedroom_train_lmdb" / "data.mdb"
     os.truncate(path, path.stat().st_size * 2 // 3)
     with pytest.raises(UserError, match=r"data.mdb' is not all there"):
-        sources.lsun(str(tmp_path / "whole"), "training")
+        lsun(str(tmp_path / "whole"), "training")
 
 
 def test_any_folder_of_images_can_be_lsun(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.webp").write_bytes(b"content")
-    assert _all(sources.lsun(str(tmp_path), "training")) == [b"content"]
+    assert _all(lsun(str(tmp_path), "training")) == [b"content"]
 
 
 def test_folder_is_sorted_and_follows_links_but_no_circles(tmp_path):
@@ -237,7 +242,7 @@ def test_folder_is_sorted_and_follows_links_but_no_circles(tmp_path):
     for name in ("notes.txt", "sub/labels.csv", ".hidden.png", ".thumbnails/f.png"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"")
-    source = sources.image_folder(str(root))
+    source = image_folder(str(root))
     assert source.names == sorted([*names, "link/e.gif"])
     assert _all(source) == [name.encode() for name in source.names]
     assert source.not_images == ["notes.txt", "sub/labels.csv"]
@@ -245,15 +250,15 @@ def test_folder_is_sorted_and_follows_links_but_no_circles(tmp_path):
 
 
 def test_folders_without_images(tmp_path):
-    with pytest.raises(sources.MissingFilesError, match="there is no folder"):
-        sources.image_folder(str(tmp_path / "nowhere"))
-    with pytest.raises(sources.MissingFilesError, match=r"no images in .*\*\.png.*there are 0 others"):
-        sources.image_folder(str(tmp_path))
+    with pytest.raises(MissingFilesError, match="there is no folder"):
+        image_folder(str(tmp_path / "nowhere"))
+    with pytest.raises(MissingFilesError, match=r"no images in .*\*\.png.*there are 0 others"):
+        image_folder(str(tmp_path))
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(sources.MissingFilesError, match="there are 1 others"):
-        sources.image_folder(str(tmp_path))
-    with pytest.raises(sources.MissingFilesError, match="no evaluation split"):
-        sources.image_folder(str(tmp_path), "evaluation")
+    with pytest.raises(MissingFilesError, match="there are 1 others"):
+        image_folder(str(tmp_path))
+    with pytest.raises(MissingFilesError, match="no evaluation split"):
+        image_folder(str(tmp_path), "evaluation")
 
 
 def test_what_cannot_be_read_as_a_file_is_no_image(tmp_path):
@@ -261,7 +266,7 @@ def test_what_cannot_be_read_as_a_file_is_no_image(tmp_path):
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
     with open(tmp_path / "sparse.png", "wb") as file:
         file.truncate(2**30)
-    source = sources.image_folder(str(tmp_path))
+    source = image_folder(str(tmp_path))
     assert source.names == ["dangling.png", "pipe.png", "sparse.png"]
     with pytest.raises(FileNotFoundError):
         source.read(0)
@@ -297,10 +302,10 @@ def test_missing_permission(unprivileged):
         with open(os.path.join(unprivileged, name), "wb") as file:
             file.write(b"content")
     os.chmod(os.path.join(unprivileged, "a.png"), 0)
-    source = sources.image_folder(unprivileged)
+    source = image_folder(unprivileged)
     with pytest.raises(PermissionError):
         source.read(0)
     assert source.read(1) == b"content"
     os.mkdir(os.path.join(unprivileged, "closed"), 0)
     with pytest.raises(UserError, match=r"cannot read the folder .*closed.*Permission denied"):
-        sources.image_folder(unprivileged)
+        image_folder(unprivileged)

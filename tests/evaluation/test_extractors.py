@@ -14,12 +14,7 @@ from vitgan_tf.config import DataLocation
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation import inception
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.inception import (
-    ExtractorNotFoundError,
-    keras_inception,
-    resize_as_tfgan,
-    tfgan_inception,
-)
+from vitgan_tf.evaluation.inception import ExtractorNotFoundError, keras_inception, resize_as_tfgan, tfgan_inception
 from vitgan_tf.evaluation.scores import tfgan_eval
 from vitgan_tf.files import sha256_of_files
 from vitgan_tf.images import to_float

@@ -20,6 +20,7 @@ from vitgan_tf.layers import (
     modulation,
     normalization,
     spectral,
+    synthesis,
     transformer,
 )
 from vitgan_tf.models import biggan, resnet, stylegan2, transgan
@@ -51,10 +52,10 @@ CASES = [
     ),
     (convolution.ModulatedConv2D, {"units": 5}, [(2, 4, 4, 3), (2, 6)]),
     (convolution.ModulatedConv2D, {"units": 5, "kernel_size": 1, "demodulate": False}, [(2, 4, 4, 3), (2, 6)]),
-    (convolution.StyledConv2D, {"units": 5}, [(2, 4, 4, 3), (2, 6)]),
-    (convolution.StyledConv2D, {"units": 5, "upsample": True}, [(2, 4, 4, 3), (2, 6)]),
-    (convolution.ToImage, {"num_channels": 3}, [(2, 4, 4, 3), (2, 6)]),
-    (convolution.StyledSynthesis, {"units": (4, 3), "num_channels": 2}, [(2, 4, 4, 5), (2, 4, 6)]),
+    (synthesis.StyledConv2D, {"units": 5}, [(2, 4, 4, 3), (2, 6)]),
+    (synthesis.StyledConv2D, {"units": 5, "upsample": True}, [(2, 4, 4, 3), (2, 6)]),
+    (synthesis.ToImage, {"num_channels": 3}, [(2, 4, 4, 3), (2, 6)]),
+    (synthesis.StyledSynthesis, {"units": (4, 3), "num_channels": 2}, [(2, 4, 4, 5), (2, 4, 6)]),
     (minibatch.MinibatchStandardDeviation, {"group_size": 2}, [(2, 4, 6, 3)]),
     (decoders.FourierPatchDecoder, {"patch_size": 2, "num_channels": 3, "hidden_dim": 4}, [(2, 3, 4)]),
     (transformer.FeedForward, {"mlp_dim": 6, "activation": "silu", "normalization": "isn"}, [(2, 3, 4)]),

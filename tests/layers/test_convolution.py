@@ -8,7 +8,9 @@ import pytest
 import scipy.signal
 import tensorflow as tf
 
-from vitgan_tf.layers.convolution import ModulatedConv2D, StyledConv2D, ToImage, upsample
+from vitgan_tf.layers.convolution import ModulatedConv2D
+from vitgan_tf.layers.resampling import upsample
+from vitgan_tf.layers.synthesis import StyledConv2D, ToImage
 from vitgan_tf.randomness import BatchRandom
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vitgan_tf.layers.convolution import upsample
 from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder, LinearPatchDecoder
+from vitgan_tf.layers.resampling import upsample
 from vitgan_tf.randomness import BatchRandom
 
 

@@ -8,13 +8,15 @@ from reference import networks
 from reference.comparison import assert_close, randomize, weights
 
 from vitgan_tf.layers.attention import L2MultiHeadAttention, MultiHeadAttention
-from vitgan_tf.layers.convolution import ModulatedConv2D, StyledConv2D, ToImage, upsample
+from vitgan_tf.layers.convolution import ModulatedConv2D
 from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.modulation import ModulatedDense, SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import extract_patches, patches_to_images
+from vitgan_tf.layers.resampling import upsample
 from vitgan_tf.layers.spectral import ISNDense, move_power_iterations
+from vitgan_tf.layers.synthesis import StyledConv2D, ToImage
 from vitgan_tf.layers.transformer import FeedForward
 from vitgan_tf.models.mapping import MappingNetwork
 

@@ -10,8 +10,9 @@ from reference.comparison import assert_close, float64_layers
 from reference.layers import upsample2d
 from reference.losses import finite_difference_gradient
 
-from vitgan_tf.layers.convolution import EqualizedConv2D, blur, downsample, upsample
+from vitgan_tf.layers.convolution import EqualizedConv2D
 from vitgan_tf.layers.minibatch import MinibatchStandardDeviation
+from vitgan_tf.layers.resampling import blur, downsample, upsample
 
 FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 # TensorFlow has the slope of the leaky ReLU in float32.

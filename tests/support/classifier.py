@@ -7,7 +7,7 @@ import shutil
 import tempfile
 
 from vitgan_tf.evaluation.digits import build_classifier
-from vitgan_tf.training.run_directory import DIGITS_CLASSIFIER
+from vitgan_tf.runs.directory import DIGITS_CLASSIFIER
 
 
 @functools.cache

@@ -19,8 +19,8 @@ for _name in ("TFDS_DATA_DIR", "TFHUB_CACHE_DIR"):
 @functools.lru_cache(maxsize=1)
 def forks():
     """Processes that have imported what the commands need."""
-    modules = ["tensorflow_datasets", "tensorflow_gan", "vitgan_tf.data.preparation", "vitgan_tf.training.benchmark"]
-    processes = Forks([*modules, "vitgan_tf.training.evaluation", "vitgan_tf.training.experiment"])
+    modules = ["tensorflow_datasets", "tensorflow_gan", "vitgan_tf.data.preparation", "vitgan_tf.benchmarks.training"]
+    processes = Forks([*modules, "vitgan_tf.reporting.evaluation", "vitgan_tf.training.experiment"])
     atexit.register(processes.close)
     return processes
 

@@ -20,16 +20,21 @@ from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.presets import preset
-from vitgan_tf.training import callbacks, checkpoints, experiment, run_directory
+from vitgan_tf.runs import directory as run_directory
+from vitgan_tf.runs.best_checkpoint import BestCheckpoint
+from vitgan_tf.runs.checkpoints import RunCheckpoints
+from vitgan_tf.training import experiment
+from vitgan_tf.training.callbacks import writers
+from vitgan_tf.training.callbacks.guards import StopOnDivergence
 
 # Where each is looked up, and its name there.
 FUNCTIONS = {
-    "step": (callbacks.StopOnDivergence, "at_step"),
+    "step": (StopOnDivergence, "at_step"),
     "images of an evaluation": (Evaluator, "_activations"),
-    "checkpoint": (checkpoints.RunCheckpoints, "save"),
-    "best checkpoint": (checkpoints.BestCheckpoint, "offer"),
+    "checkpoint": (RunCheckpoints, "save"),
+    "best checkpoint": (BestCheckpoint, "offer"),
     "metrics": (run_directory.RunDirectory, "append_metrics"),
-    "samples": (callbacks, "write_png"),
+    "samples": (writers, "write_png"),
     "export": (experiment, "export_generator"),
     "removal of an export": (export.shutil, "rmtree"),
 }

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from vitgan_tf import registries
 from vitgan_tf.config import DataConfig, override
+from vitgan_tf.config.fields import Section, field
 from vitgan_tf.data.registry import ArrayDataset
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.fields import Section, field
 from vitgan_tf.losses import AdversarialLoss
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.presets import PRESETS, preset

@@ -17,18 +17,12 @@ from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.images import image_grid
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
-from vitgan_tf.training.callbacks import (
-    CheckpointWriter,
-    MetricsWriter,
-    ProgressBar,
-    SampleWriter,
-    ScalarWriter,
-    StepCallback,
-    StopOnDivergence,
-    written_if_possible,
-)
-from vitgan_tf.training.run_directory import RunDirectory
-from vitgan_tf.training.summaries import Summaries
+from vitgan_tf.runs.directory import RunDirectory
+from vitgan_tf.training.callbacks.base import StepCallback
+from vitgan_tf.training.callbacks.guards import StopOnDivergence
+from vitgan_tf.training.callbacks.progress import ProgressBar
+from vitgan_tf.training.callbacks.writers import CheckpointWriter, MetricsWriter, SampleWriter, ScalarWriter
+from vitgan_tf.training.summaries import Summaries, written_if_possible
 
 LOGS = {"d_loss": 1.5, "g_loss": 0.5}
 

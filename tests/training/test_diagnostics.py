@@ -13,16 +13,16 @@ from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.images import to_float, to_uint8
 from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import preset
-from vitgan_tf.training.callbacks import CheckpointWriter, ScalarWriter
+from vitgan_tf.runs.directory import RunDirectory
+from vitgan_tf.training.callbacks.diagnostics import DiagnosticsWriter
+from vitgan_tf.training.callbacks.writers import CheckpointWriter, ScalarWriter
 from vitgan_tf.training.diagnostics import (
-    DiagnosticsWriter,
     discriminator_attention,
     generator_attention,
     spectral_layers,
     spectral_norms,
 )
 from vitgan_tf.training.experiment import _callbacks, build_gan
-from vitgan_tf.training.run_directory import RunDirectory
 from vitgan_tf.training.summaries import Summaries
 
 pytestmark = pytest.mark.slow

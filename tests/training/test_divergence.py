@@ -15,7 +15,7 @@ from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.errors import DivergedError
 from vitgan_tf.presets import preset
 from vitgan_tf.training import experiment
-from vitgan_tf.training.callbacks import CollapseWatch, SkipWatch, StopOnDivergence
+from vitgan_tf.training.callbacks.guards import CollapseWatch, SkipWatch, StopOnDivergence
 from vitgan_tf.training.diagnostics import divergence_report, spectral_layers
 from vitgan_tf.training.experiment import build_gan, run_experiment
 from vitgan_tf.training.optimizer import FusedAdam

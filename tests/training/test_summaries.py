@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 from support.events import events
 
-from vitgan_tf.training.summaries import Summaries, read_events
+from vitgan_tf.runs.events import read_events
+from vitgan_tf.training.summaries import Summaries
 
 
 def test_what_is_written_can_be_read(tmp_path):

@@ -20,6 +20,7 @@ import numpy as np
 from absl import logging
 
 from vitgan_tf.config import SPLITS, DataConfig, DataLocation
+from vitgan_tf.config.choices import DATASETS
 from vitgan_tf.data import tfds_sets
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all
 from vitgan_tf.data.registry import ArrayDataset, DatasetSpec
@@ -27,7 +28,6 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import crc32_of_file, only_one, write_atomically
 from vitgan_tf.presets import PRESETS
 from vitgan_tf.progress import progress
-from vitgan_tf.registries import DATASETS
 
 _LISTED = 10
 _DEFAULT_LOCATION = DataLocation()

@@ -19,7 +19,7 @@ from absl import logging
 from vitgan_tf.config import DataConfig
 from vitgan_tf.data.decoding import BadImageError, Preprocessing, RawImage, decode_all, encode_png
 from vitgan_tf.data.registry import DatasetSpec
-from vitgan_tf.data.sources import ImageSource, MissingFilesError
+from vitgan_tf.data.sources.base import ImageSource, MissingFilesError
 from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.files import only_one, write_atomically

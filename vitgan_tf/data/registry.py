@@ -1,4 +1,4 @@
-"""The data sets: where their files come from, and the customary preprocessing of each. See `registries.DATASETS`."""
+"""The data sets: where their files come from, and the customary preprocessing of each. See `choices.DATASETS`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import Callable
 import numpy as np
 
 from vitgan_tf.config import DataConfig
-from vitgan_tf.data import sources
 from vitgan_tf.data.decoding import Preprocessing
 from vitgan_tf.data.digits import load_digits
+from vitgan_tf.data.sources.base import ImageSource
+from vitgan_tf.data.sources.celeba import celeba
+from vitgan_tf.data.sources.cifar10 import cifar10
+from vitgan_tf.data.sources.folder import image_folder
+from vitgan_tf.data.sources.lsun import lsun
+from vitgan_tf.data.sources.mnist import mnist
 from vitgan_tf.errors import UserError
 
 
@@ -43,7 +48,7 @@ class DatasetSpec:
     """
 
     family: str
-    source: Callable[[str, str], sources.ImageSource]
+    source: Callable[[str, str], ImageSource]
     center_crop: int | None = None
     pad_to: int | None = None
     tfds_name: str = ""
@@ -67,7 +72,7 @@ class DatasetSpec:
 
 CELEBA = DatasetSpec(
     family="celeba",
-    source=sources.celeba,
+    source=celeba,
     center_crop=140,
     tfds_name="celeb_a",
     files=("img_align_celeba.zip", "list_eval_partition.txt"),
@@ -75,7 +80,7 @@ CELEBA = DatasetSpec(
 )
 LSUN_BEDROOM = DatasetSpec(
     family="lsun_bedroom",
-    source=sources.lsun,
+    source=lsun,
     tfds_name="lsun/bedroom",
     tfds_splits=(("training", "train"), ("evaluation", "validation")),
     files=("bedroom_train_lmdb.zip", "bedroom_val_lmdb.zip"),
@@ -85,20 +90,20 @@ LSUN_BEDROOM = DatasetSpec(
 
 CIFAR10 = DatasetSpec(
     family="cifar10",
-    source=sources.cifar10,
+    source=cifar10,
     tfds_name="cifar10",
     files=("cifar-10-binary.tar.gz",),
     url="https://www.cs.toronto.edu/~kriz/cifar.html",
 )
 MNIST = DatasetSpec(
     family="mnist",
-    source=sources.mnist,
+    source=mnist,
     pad_to=32,
     tfds_name="mnist",
     files=("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
     url="https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-FOLDER = DatasetSpec(family="folder", source=sources.image_folder)
+FOLDER = DatasetSpec(family="folder", source=image_folder)
 
 
 def _digits(config: DataConfig, split: str) -> np.ndarray:

@@ -11,9 +11,9 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
+from vitgan_tf.connectivity import unreachable
 from vitgan_tf.data.registry import DatasetSpec
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.network import unreachable
 
 PREPARED_VERSION = "1.0.0"
 PREPARED_SPLITS = {"training": "train", "evaluation": "test"}

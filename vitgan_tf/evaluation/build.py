@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from vitgan_tf.config import DataConfig, DataLocation
+from vitgan_tf.config.choices import EXTRACTORS
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.loading import fingerprint, load_images
 from vitgan_tf.errors import UserError, first_line
@@ -17,7 +18,6 @@ from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import real_statistics
-from vitgan_tf.registries import EXTRACTORS
 
 # Of two halves, each has a covariance.
 MIN_REAL = 4
@@ -40,7 +40,7 @@ def build_evaluator(
     Args:
       data: data set, size and channels.
       location: of the real images, of Inception's weights and of the cache.
-      extractor_name: name in `registries.EXTRACTORS`, see `EvalConfig`.
+      extractor_name: name in `choices.EXTRACTORS`, see `EvalConfig`.
       split: of the real images, "training" or "evaluation".
       num_generated: images that will be scored.
       num_real: real images to compare with, drawn at random, always the same; 0 for all of the split.

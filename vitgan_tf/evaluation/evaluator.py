@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vitgan_tf.config.choices import SCORES
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
@@ -22,7 +23,6 @@ from vitgan_tf.evaluation.scores import (
     precision_and_recall,
     scrambled_order,
 )
-from vitgan_tf.registries import SCORES
 
 
 @dataclasses.dataclass
@@ -89,7 +89,7 @@ class Evaluator:
         return self.protocol.score_name("fd")
 
     def evaluate(self, batches: Iterable[np.ndarray]) -> dict[str, Any]:
-        """All scores of `registries.SCORES` by the names that `Protocol.score_name` gives them.
+        """All scores of `choices.SCORES` by the names that `Protocol.score_name` gives them.
 
         A score with a standard deviation has two: NAME and NAME_std.
 

@@ -10,11 +10,11 @@ import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.config import DataLocation
+from vitgan_tf.connectivity import unreachable
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.scores import tfgan_eval
 from vitgan_tf.files import sha256_of_files
-from vitgan_tf.network import unreachable
 
 KERAS_WEIGHTS = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 KERAS_WEIGHTS_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/{KERAS_WEIGHTS}"

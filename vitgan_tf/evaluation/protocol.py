@@ -67,7 +67,7 @@ class Protocol:
         return reasons
 
     def score_name(self, name: str) -> str:
-        """What a score, name in `registries.SCORES`, or its deviation, "is_std", is called under this protocol.
+        """What a score, name in `choices.SCORES`, or its deviation, "is_std", is called under this protocol.
 
         Those of the published network carry the number of generated images, in thousands where that is whole, and
         "full" where they compare with all real images: fid50k_full, is50k, kid5k. Those of others carry the name

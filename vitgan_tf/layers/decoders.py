@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.convolution import StyledSynthesis
 from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.modulation import ModulatedDense
+from vitgan_tf.layers.synthesis import StyledSynthesis
 from vitgan_tf.randomness import BatchRandom
 
 

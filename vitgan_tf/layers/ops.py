@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from vitgan_tf.layers.registry import ACTIVATIONS
+from vitgan_tf.config.choices import ACTIVATIONS
 
 
 def is_narrow(x: tf.Tensor) -> bool:
@@ -60,7 +60,7 @@ relu, silu = tf.nn.relu, tf.nn.silu
 
 
 def activate(x: tf.Tensor, activation: str) -> tf.Tensor:
-    """An activation by its name in `registries.ACTIVATIONS`, or "linear" for none."""
+    """An activation by its name in `choices.ACTIVATIONS`, or "linear" for none."""
     return x if activation == "linear" else ACTIVATIONS[activation](x)
 
 

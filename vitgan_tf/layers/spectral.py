@@ -10,9 +10,9 @@ import scipy.linalg
 import scipy.sparse.linalg
 import tensorflow as tf
 
+from vitgan_tf.config.choices import NORMALIZATIONS
 from vitgan_tf.layers.equalized import equalized_kernel_initializer, linear
 from vitgan_tf.layers.formulas import bias_act
-from vitgan_tf.layers.registry import NORMALIZATIONS
 
 # From this size on, iterations find the largest eigenvalue faster than a decomposition finds all.
 _LANCZOS_SIZE = 64

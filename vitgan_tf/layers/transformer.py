@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from vitgan_tf.config.choices import ACTIVATIONS, ATTENTIONS
 from vitgan_tf.layers.attention import first_tokens
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
-from vitgan_tf.layers.registry import ACTIVATIONS, ATTENTIONS
 from vitgan_tf.layers.spectral import ISNDense
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.convolution import repeat_pixels
 from vitgan_tf.layers.normalization import BatchNorm
+from vitgan_tf.layers.resampling import repeat_pixels
 from vitgan_tf.layers.spectral import ISNConv2D, ISNDense
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.randomness import BatchRandom

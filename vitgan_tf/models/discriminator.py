@@ -6,11 +6,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from vitgan_tf.config.choices import POSITIONS
 from vitgan_tf.layers.coordinates import coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import extract_patches
-from vitgan_tf.layers.registry import POSITIONS
 from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.layers.transformer import TransformerBlock
 

@@ -7,12 +7,12 @@ from typing import Any
 import tensorflow as tf
 
 from vitgan_tf.config import STYLE_INJECTIONS
+from vitgan_tf.config.choices import DECODERS, POSITIONS
 from vitgan_tf.layers.coordinates import coordinate_grid, patch_pixels
 from vitgan_tf.layers.decoders import ConvPatchDecoder, FourierPatchDecoder
 from vitgan_tf.layers.modulation import SelfModulatedLayerNorm
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import patches_to_images
-from vitgan_tf.layers.registry import DECODERS, POSITIONS
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator

@@ -7,9 +7,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.layers.convolution import EqualizedConv2D, StyledSynthesis, activated
+from vitgan_tf.layers.convolution import EqualizedConv2D, activated
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.minibatch import MinibatchStandardDeviation
+from vitgan_tf.layers.synthesis import StyledSynthesis
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.randomness import BatchRandom

@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from vitgan_tf.layers.attention import MultiHeadAttention, RelativeMultiHeadAttention, first_tokens
-from vitgan_tf.layers.convolution import repeat_pixels
 from vitgan_tf.layers.coordinates import LearnedEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.normalization import pixel_norm
 from vitgan_tf.layers.patches import extract_patches
+from vitgan_tf.layers.resampling import repeat_pixels
 from vitgan_tf.layers.transformer import FeedForward
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.randomness import BatchRandom

@@ -24,22 +24,22 @@ from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_float
 from vitgan_tf.models.build import build_discriminator, build_generator
-from vitgan_tf.training.callbacks import (
+from vitgan_tf.runs.best_checkpoint import BestCheckpoint
+from vitgan_tf.runs.checkpoints import RunCheckpoints
+from vitgan_tf.runs.directory import CHECKPOINTS, RunDirectory, held_run
+from vitgan_tf.training.callbacks.diagnostics import DiagnosticsWriter
+from vitgan_tf.training.callbacks.guards import CollapseWatch, SkipWatch, StopOnDivergence
+from vitgan_tf.training.callbacks.progress import ProgressBar
+from vitgan_tf.training.callbacks.writers import (
     CheckpointWriter,
-    CollapseWatch,
     MetricsReset,
     MetricsWriter,
-    ProgressBar,
     SampleWriter,
     ScalarWriter,
-    SkipWatch,
-    StopOnDivergence,
 )
-from vitgan_tf.training.checkpoints import BestCheckpoint, RunCheckpoints
-from vitgan_tf.training.diagnostics import DiagnosticsWriter, divergence_report
+from vitgan_tf.training.diagnostics import divergence_report
 from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.interruption import StopRequest
-from vitgan_tf.training.run_directory import CHECKPOINTS, RunDirectory, held_run
 from vitgan_tf.training.strategies import agree_on_step, describe, distribute, num_workers, resolve, worker
 from vitgan_tf.training.summaries import Summaries
 

@@ -14,7 +14,7 @@ from typing import Any
 from absl import logging
 
 from vitgan_tf.errors import Interrupted
-from vitgan_tf.training.callbacks import StepCallback
+from vitgan_tf.training.callbacks.base import StepCallback
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 5.0

@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from vitgan_tf import losses
 from vitgan_tf.config import LossConfig
+from vitgan_tf.config.choices import ADVERSARIAL_LOSSES
 from vitgan_tf.layers.formulas import input_gradient
 from vitgan_tf.randomness import DIRECTION, NOISE, BatchRandom
-from vitgan_tf.registries import ADVERSARIAL_LOSSES
 from vitgan_tf.training.lazy import lazily
 
 

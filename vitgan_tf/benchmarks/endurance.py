@@ -1,0 +1,86 @@
+"""Whether a long run stays what it was: memory, open files, time of a step, size of its events."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from vitgan_tf.benchmarks.timing import rounded
+from vitgan_tf.config import ExperimentConfig, override
+from vitgan_tf.training.experiment import run_experiment
+
+ROWS = 10
+ROUNDS = 40  # of evaluation, samples and checkpoints in a run
+
+
+class _Recorder(tf.keras.callbacks.Callback):
+    """Once in so many steps, what the process holds and what its steps took."""
+
+    def __init__(self, directory: str, period: int):
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+        self._directory = directory
+        self._period = period
+        self._process = psutil.Process()
+        self._seconds: list[float] = []
+        self._start = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._seconds.append(time.perf_counter() - self._start)
+        if (batch + 1) % self._period:
+            return
+        events = [name for name in os.listdir(self._directory) if name.startswith("events.")]
+        self.rows.append(
+            {
+                "step": batch + 1,
+                "memory_mb": self._process.memory_info().rss / 1e6,
+                "open_files": self._process.num_fds(),
+                "milliseconds_per_step": rounded(1000 * statistics.median(self._seconds)),
+                "events_mb": rounded(
+                    sum(os.path.getsize(os.path.join(self._directory, name)) for name in events) / 1e6
+                ),
+            }
+        )
+        self._seconds.clear()
+
+
+def measure_endurance(config: ExperimentConfig, num_steps: int) -> dict[str, Any]:
+    """Trains in this process, in a folder that is removed afterwards, and says what grows.
+
+    Args:
+      config: its length, and how often the run evaluates, draws and saves, are set here: 40 times.
+      num_steps: of the run.
+
+    Returns:
+      dataset, steps.
+      memory_kb_per_1000_steps: slope of the resident memory, least squares, without the first tenth of the run.
+      largest_step_time_ratio: largest median time of a step in a tenth of the run over the smallest.
+      rows: after each tenth of the run, step, memory_mb (resident, 10^6 bytes), open_files, milliseconds_per_step
+        (median, without what callbacks do) and events_mb, the size of TensorBoard's files.
+    """
+    period = max(1, num_steps // ROWS)
+    kimg = num_steps * config.train.batch_size / 1000
+    every = {f"log.{name}_every_kimg": kimg / ROUNDS for name in ("samples", "eval", "checkpoint", "diagnostics")}
+    with tempfile.TemporaryDirectory() as directory:
+        recorder = _Recorder(directory, period)
+        run_experiment(override(config, {"train.total_kimg": kimg, **every}), directory, callbacks=[recorder])
+    rows = recorder.rows
+    slope = np.polyfit([row["step"] for row in rows[1:]], [row["memory_mb"] for row in rows[1:]], 1)[0]
+    times = [row["milliseconds_per_step"] for row in rows]
+    return {
+        "dataset": config.data.dataset,
+        "steps": num_steps,
+        "memory_kb_per_1000_steps": rounded(float(slope) * 1000 * 1000),
+        "largest_step_time_ratio": rounded(max(times) / min(times)),
+        "rows": [{**row, "memory_mb": rounded(row["memory_mb"])} for row in rows],
+    }

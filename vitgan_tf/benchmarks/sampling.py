@@ -1,0 +1,134 @@
+"""Speed and memory of drawing images; cost and likeness of renders at several resolutions."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from vitgan_tf.benchmarks.timing import matmul_flops, peak_memory, rounded, time_between_products
+from vitgan_tf.config import ExperimentConfig
+from vitgan_tf.evaluation.generation import ImageSampler
+from vitgan_tf.models.build import build_generator
+from vitgan_tf.sampling import latent_dim
+
+SAMPLED_BATCH_SIZES = (16, 64, 128)
+
+
+def measure_sampling(
+    config: ExperimentConfig, num_draws: int, batch_sizes: Sequence[int] = SAMPLED_BATCH_SIZES
+) -> dict[str, Any]:
+    """Times the drawing of images by the generator of a moving average, as evaluations do it.
+
+    The moving average is in float32 whatever the precision of the training; here its weights are untrained. The batch
+    sizes are drawn by turns, with large matrix products between them.
+
+    Args:
+      config: the generator is taken from it.
+      num_draws: timed batches of each size, after two that are not.
+      batch_sizes: images at a time, from small to large, each a multiple of 16.
+
+    Returns:
+      dataset, draws.
+      gflops_per_image: counted floating-point operations of the matrix products, 10^9, at the largest batch size.
+      batch_sizes: for each, in order
+        batch_size.
+        images_per_second: batch size over the median time of a batch, from seed to uint8.
+        milliseconds_per_image: its inverse.
+        matmul_peak_gflops, fraction_of_matmul_peak: as of `measure_training`.
+        peak_memory_gb: largest resident size of the process up to there, 10^9 bytes: two batches of this size and of
+          each smaller one, without the products beside which they are measured.
+    """
+    tf.keras.utils.set_random_seed(config.train.seed)
+    generator = build_generator(config)
+
+    def draw(latents: tf.Tensor) -> tf.Tensor:
+        return generator(latents)
+
+    def batch_of(sampler: ImageSampler) -> Callable[[], Any]:
+        return lambda: sampler.images(sampler.images_per_step, config.train.seed)
+
+    samplers = [ImageSampler(draw, generator.latent_dim, batch_size) for batch_size in batch_sizes]
+    batches, memory = [batch_of(sampler) for sampler in samplers], []
+    for batch in batches:
+        batch()
+        batch()
+        memory.append(peak_memory())
+    timings = time_between_products(batches, num_draws)
+    rows = []
+    for sampler, timing, peak_memory_gb in zip(samplers, timings, memory):
+        size, seconds = sampler.images_per_step, statistics.median(timing.seconds)
+        concrete = tf.function(draw, autograph=False).get_concrete_function(
+            tf.TensorSpec([size, generator.latent_dim])
+        )
+        flops = matmul_flops(concrete)
+        rows.append(
+            {
+                "batch_size": size,
+                "images_per_second": rounded(size / seconds),
+                "milliseconds_per_image": rounded(1000 * seconds / size),
+                **timing.peaks(flops),
+                "peak_memory_gb": peak_memory_gb,
+            }
+        )
+    return {
+        "dataset": config.data.dataset,
+        "draws": num_draws,
+        "gflops_per_image": rounded(flops / size / 1e9),
+        "batch_sizes": rows,
+    }
+
+
+RENDER_SCALES = (1.0, 1.5, 2.0, 4.0)
+
+
+def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> dict[str, Any]:
+    """Cost of drawing the same images at several resolutions, and how alike they are.
+
+    Args:
+      model: a generator from `sampling.load`, with a Fourier decoder.
+      num_images: images per drawing, from fixed latents.
+      repeats: timed drawings at each scale, one scale after the other.
+
+    Returns:
+      num_images and scales; and for each scale
+      milliseconds_per_image: median over the repeats.
+      relative_cost_per_pixel: time per pixel over that at scale 1.
+      difference_from_native: mean absolute difference, in levels of 255, between the images at scale 1 and those at
+        this scale averaged down to the same size; null where the scale is not a whole number.
+    """
+    styles = model.map_latents(tf.random.stateless_normal([num_images, latent_dim(model)], [0, 0]))["styles"]
+
+    def draw(scale: float) -> tuple[tf.Tensor, float]:
+        start = time.perf_counter()
+        images = model.render(styles, scale)["images"]
+        images.numpy()
+        return images, time.perf_counter() - start
+
+    native = draw(1.0)[0]
+    seconds: dict[float, list[float]] = {scale: [] for scale in RENDER_SCALES}
+    differences = {}
+    for scale in RENDER_SCALES:
+        images, _ = draw(scale)
+        small = tf.image.resize(images, native.shape[1:3], method="area") if scale.is_integer() else None
+        difference = None if small is None else float(tf.reduce_mean(tf.abs(small - native))) * 127.5
+        differences[scale] = None if difference is None else rounded(difference)
+    for _ in range(repeats):
+        for scale in RENDER_SCALES:
+            seconds[scale].append(draw(scale)[1])
+    medians = {scale: statistics.median(values) for scale, values in seconds.items()}
+    return {
+        "num_images": num_images,
+        "scales": [
+            {
+                "scale": scale,
+                "milliseconds_per_image": rounded(1000 * medians[scale] / num_images),
+                "relative_cost_per_pixel": rounded(medians[scale] / medians[1.0] / scale**2),
+                "difference_from_native": differences[scale],
+            }
+            for scale in RENDER_SCALES
+        ],
+    }

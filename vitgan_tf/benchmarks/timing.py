@@ -1,0 +1,138 @@
+"""Counts and times matrix products, and times functions between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import tensorflow as tf
+
+MATMUL_SIZE = 4096
+
+
+def used_products(function: tf.types.experimental.ConcreteFunction) -> list[tf.Operation]:
+    """The matrix products in a traced function whose result is used.
+
+    Raises:
+      ValueError: a product's shape is not static.
+    """
+    products, seen = [], set()
+    pending = [tensor.op for tensor in function.graph.outputs] + list(function.graph.control_outputs)
+    while pending:
+        operation = pending.pop()
+        if operation in seen:
+            continue
+        seen.add(operation)
+        pending += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+        if operation.type in ("MatMul", "BatchMatMulV2"):
+            shapes = operation.inputs[0].shape, operation.outputs[0].shape
+            if not all(shape.is_fully_defined() for shape in shapes):
+                raise ValueError(f"shape of {operation.name} is not static")
+            products.append(operation)
+    return products
+
+
+def product_flops(operation: tf.Operation) -> int:
+    """Floating-point operations of a matrix product, 2 m n k."""
+    left = operation.inputs[0].shape
+    transposed = operation.get_attr("transpose_a" if operation.type == "MatMul" else "adj_x")
+    return 2 * operation.outputs[0].shape.num_elements() * (left[-2] if transposed else left[-1])
+
+
+def matmul_flops(function: tf.types.experimental.ConcreteFunction) -> int:
+    """Floating-point operations of the matrix products in a traced function; no other operation counts.
+
+    Raises:
+      ValueError: a product's shape is not static.
+    """
+    return sum(map(product_flops, used_products(function)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """How long a function takes, beside the matrix products around each of its calls.
+
+    Attributes:
+      seconds: of each call.
+      products: by dtype, the seconds of the product just before and of the one just after each call.
+    """
+
+    seconds: list[float]
+    products: dict[str, list[tuple[float, float]]]
+
+    def peaks(self, flops: int) -> dict[str, float]:
+        """The machine's speed, and what of it reaches a function of so many floating-point operations.
+
+        Returns:
+          matmul_peak_gflops: median speed of the float32 products, 10^9 operations per second.
+          fraction_of_matmul_peak: operations per second of a call over those of its two neighbours, median over
+            calls.
+          And of each other dtype, "bfloat16" say, bfloat16_matmul_peak_gflops and fraction_of_bfloat16_matmul_peak.
+        """
+        result, large = {}, 2 * MATMUL_SIZE**3
+        for dtype, pairs in self.products.items():
+            prefix = "" if dtype == "float32" else f"{dtype}_"
+            neighbours = [(before + after) / 2 for before, after in pairs]
+            calls_in_products = statistics.median(call / pair for call, pair in zip(self.seconds, neighbours))
+            result[f"{prefix}matmul_peak_gflops"] = rounded(large / statistics.median(neighbours) / 1e9)
+            result[f"fraction_of_{prefix}matmul_peak"] = rounded(flops / large / calls_in_products)
+        return result
+
+
+def time_between_products(
+    functions: Sequence[Callable[[], Any]], repeats: int, dtypes: Sequence[str] = ("float32",)
+) -> list[Timing]:
+    """Times functions by turns, with large matrix products before and after each call.
+
+    The speed of a processor drifts by several percent within seconds: each call is to be compared with the products
+    just before and just after it.
+
+    Args:
+      functions: return when what they measure is complete; have been called before.
+      repeats: calls of each.
+      dtypes: of the products, 4096 x 4096, one of each dtype at a time.
+
+    Returns:
+      Of each function, in order.
+    """
+    timers = {dtype: _product_timer(dtype) for dtype in dtypes}
+    timings = [Timing([], {dtype: [] for dtype in dtypes}) for _ in functions]
+    for timer in timers.values():
+        timer()  # traced
+    before = {dtype: timer() for dtype, timer in timers.items()}
+    for _ in range(repeats):
+        for function, timing in zip(functions, timings):
+            timing.seconds.append(_seconds(function))
+            after = {dtype: timer() for dtype, timer in timers.items()}
+            for dtype in dtypes:
+                timing.products[dtype].append((before[dtype], after[dtype]))
+            before = after
+    return timings
+
+
+def _product_timer(dtype: str) -> Callable[[], float]:
+    square = tf.cast(tf.random.normal([MATMUL_SIZE, MATMUL_SIZE]), dtype)
+    # One number is fetched, so that the product is complete when the clock stops.
+    product = tf.function(lambda: tf.matmul(square, square)[0, 0], autograph=False)
+    return lambda: _seconds(lambda: product().numpy())
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def peak_memory() -> float:
+    """Largest resident size of the process so far, 10^9 bytes."""
+    return rounded(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)  # kilobytes on Linux
+
+
+def rounded(value: float) -> float:
+    """To four significant digits."""
+    return round(value, 3 - math.floor(math.log10(abs(value)))) if value else 0.0

@@ -1,0 +1,60 @@
+"""Configurations: what defines an experiment. Imports no other room of the package, and no TensorFlow."""
+
+from vitgan_tf.config.experiment import DataLocation, ExperimentConfig
+from vitgan_tf.config.overrides import (
+    as_dict,
+    differences,
+    field_paths,
+    from_dict,
+    is_of_network,
+    override,
+    section_types,
+    short_names,
+    unread_fields,
+)
+from vitgan_tf.config.schema import (
+    NAN_POLICIES,
+    POOLINGS,
+    PRECISIONS,
+    SPLITS,
+    STYLE_INJECTIONS,
+    XLA_MODES,
+    AugmentConfig,
+    DataConfig,
+    DiscriminatorConfig,
+    EvalConfig,
+    GeneratorConfig,
+    LogConfig,
+    LossConfig,
+    TrainConfig,
+)
+from vitgan_tf.errors import ConfigError
+
+__all__ = [
+    "NAN_POLICIES",
+    "POOLINGS",
+    "PRECISIONS",
+    "SPLITS",
+    "STYLE_INJECTIONS",
+    "XLA_MODES",
+    "AugmentConfig",
+    "ConfigError",
+    "DataConfig",
+    "DataLocation",
+    "DiscriminatorConfig",
+    "EvalConfig",
+    "ExperimentConfig",
+    "GeneratorConfig",
+    "LogConfig",
+    "LossConfig",
+    "TrainConfig",
+    "as_dict",
+    "differences",
+    "field_paths",
+    "from_dict",
+    "is_of_network",
+    "override",
+    "section_types",
+    "short_names",
+    "unread_fields",
+]

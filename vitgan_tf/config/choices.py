@@ -1,0 +1,100 @@
+"""Everything that a configuration can choose by a name, but for networks: one registry for each kind.
+
+An item is given as "module:name" and imported when it is used: this module imports no TensorFlow. The choices of a
+configuration field are the names of its registry. `networks` has the registries of networks, `vitgan_tf.registries`
+has all of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vitgan_tf.config.registry import Registry
+
+# Normalisations of the kernel of a linear layer: see `layers.spectral.ISNDense`.
+NORMALIZATIONS = ("isn", "sn", "none")
+
+ATTENTIONS: Registry[Any] = Registry(
+    "attention",
+    {
+        "dot_product": "vitgan_tf.layers.attention:MultiHeadAttention",
+        "l2": "vitgan_tf.layers.attention:L2MultiHeadAttention",
+    },
+)
+POSITIONS: Registry[Any] = Registry(
+    "positional embedding",
+    {
+        "fourier": "vitgan_tf.layers.coordinates:FourierEmbedding",
+        "learned": "vitgan_tf.layers.coordinates:LearnedEmbedding",
+    },
+)
+DECODERS: Registry[Any] = Registry(
+    "decoder",
+    {
+        "fourier": "vitgan_tf.layers.decoders:FourierPatchDecoder",
+        "linear": "vitgan_tf.layers.decoders:LinearPatchDecoder",
+        "conv": "vitgan_tf.layers.decoders:ConvPatchDecoder",
+    },
+)
+ACTIVATIONS: Registry[Any] = Registry(
+    "activation",
+    {
+        "gelu": "vitgan_tf.layers.ops:gelu",
+        "relu": "vitgan_tf.layers.ops:relu",
+        "silu": "vitgan_tf.layers.ops:silu",
+    },
+)
+# `losses.AdversarialLoss`.
+ADVERSARIAL_LOSSES: Registry[Any] = Registry(
+    "adversarial loss",
+    {
+        "non_saturating": "vitgan_tf.losses:NON_SATURATING",
+        "hinge": "vitgan_tf.losses:HINGE",
+        "wasserstein": "vitgan_tf.losses:WASSERSTEIN",
+    },
+)
+# (images, `augment.Draws`) -> images.
+AUGMENTATIONS: Registry[Any] = Registry(
+    "augmentation",
+    {
+        "color": "vitgan_tf.augment:random_color",
+        "translation": "vitgan_tf.augment:random_translation",
+        "scaling": "vitgan_tf.augment:random_scaling",
+        "cutout": "vitgan_tf.augment:random_cutout",
+    },
+)
+# `evaluation.evaluator.Samples` -> a number, or a number and its standard deviation.
+SCORES: Registry[Any] = Registry(
+    "score",
+    {
+        "fd": "vitgan_tf.evaluation.evaluator:frechet",
+        "is": "vitgan_tf.evaluation.evaluator:inception",
+        "kd": "vitgan_tf.evaluation.evaluator:kernel",
+        "precision": "vitgan_tf.evaluation.evaluator:precision",
+        "recall": "vitgan_tf.evaluation.evaluator:recall",
+    },
+)
+# `evaluation.build.ExtractorRequest` -> `FeatureExtractor`.
+EXTRACTORS: Registry[Any] = Registry(
+    "extractor",
+    {
+        "auto": "vitgan_tf.evaluation.build:usual_extractor",
+        "tfgan_inception": "vitgan_tf.evaluation.build:tfgan_extractor",
+        "keras_inception": "vitgan_tf.evaluation.build:keras_extractor",
+        "digits": "vitgan_tf.evaluation.build:digits_classifier",
+    },
+)
+# `data.registry.DatasetSpec` or `data.registry.ArrayDataset`.
+DATASETS: Registry[Any] = Registry(
+    "data set",
+    {
+        "digits": "vitgan_tf.data.registry:DIGITS",
+        "cifar10": "vitgan_tf.data.registry:CIFAR10",
+        "mnist": "vitgan_tf.data.registry:MNIST",
+        "celeba64": "vitgan_tf.data.registry:CELEBA",
+        "celeba128": "vitgan_tf.data.registry:CELEBA",
+        "lsun_bedroom64": "vitgan_tf.data.registry:LSUN_BEDROOM",
+        "lsun_bedroom128": "vitgan_tf.data.registry:LSUN_BEDROOM",
+        "folder": "vitgan_tf.data.registry:FOLDER",
+    },
+)

@@ -1,0 +1,108 @@
+"""A configuration by the paths of its fields: changed, compared, written and read."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from vitgan_tf.config import aliases
+from vitgan_tf.config.experiment import ExperimentConfig
+from vitgan_tf.config.fields import Section
+from vitgan_tf.config.networks import SECTIONS
+from vitgan_tf.errors import ConfigError, did_you_mean
+
+
+def section_types() -> dict[str, type[Section]]:
+    """The sections of a configuration by name: the experiment's, then those of networks."""
+    types = typing.get_type_hints(ExperimentConfig)
+    del types["networks"]
+    return {**types, **SECTIONS}
+
+
+def field_paths() -> Iterator[tuple[str, dataclasses.Field, Any]]:
+    """Every field of a configuration as ("section.name", dataclass field, type), in order."""
+    for section, section_type in section_types().items():
+        types = typing.get_type_hints(section_type)
+        for each in dataclasses.fields(section_type):
+            yield f"{section}.{each.name}", each, types[each.name]
+
+
+def short_names() -> dict[str, str]:
+    """Field name -> path, for names that are one field's among the experiment's, or failing those among networks'."""
+    found: dict[str, list[str]] = {}
+    for path, _, _ in field_paths():
+        section, name = path.split(".")
+        if section not in SECTIONS or all(other.split(".")[0] in SECTIONS for other in found.get(name, [])):
+            found.setdefault(name, []).append(path)
+    return {name: paths[0] for name, paths in found.items() if len(paths) == 1}
+
+
+def override(config: ExperimentConfig, values: dict[str, Any]) -> ExperimentConfig:
+    """A configuration with some fields changed.
+
+    Args:
+      config: stays as it is.
+      values: by path, for example {"train.batch_size": 64}.
+
+    Raises:
+      ConfigError: an unknown path (the nearest right one is named), or a value that its field refuses.
+    """
+    valid = [path for path, _, _ in field_paths()]
+    changes: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        if path not in valid:
+            raise ConfigError(f"unknown configuration field {path!r}{did_you_mean(path, valid)}")
+        section, name = path.split(".")
+        changes.setdefault(section, {})[name] = value
+    sections = {name: getattr(config, name) for name in section_types()}
+    sections.update({name: dataclasses.replace(sections[name], **fields) for name, fields in changes.items()})
+    return _from_sections(sections)
+
+
+def _from_sections(sections: dict[str, Any]) -> ExperimentConfig:
+    networks = {name: section for name, section in sections.items() if name in SECTIONS}
+    others = {name: section for name, section in sections.items() if name not in SECTIONS}
+    return ExperimentConfig(**others, networks=networks)
+
+
+def as_dict(config: ExperimentConfig) -> dict[str, dict[str, Any]]:
+    """A configuration by section and field, as it is in a run's config.json."""
+    return {name: dataclasses.asdict(getattr(config, name)) for name in section_types()}
+
+
+def from_dict(values: dict[str, dict[str, Any]]) -> ExperimentConfig:
+    """The inverse of `as_dict`, also of what earlier versions wrote: see `aliases`.
+
+    Raises:
+      ConfigError: a section or field is missing, unknown or refused.
+    """
+    types = section_types()
+    try:
+        values = aliases.renamed_fields(values)
+        return _from_sections({name: types[name](**fields) for name, fields in values.items()})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"not a configuration of this version: {error}") from error
+
+
+def is_of_network(path: str) -> bool:
+    """Whether a field, by its path, is one of a network."""
+    return path.split(".")[0] in ("generator", "discriminator", *SECTIONS)
+
+
+def unread_fields(config: ExperimentConfig) -> tuple[str, ...]:
+    """Paths of the fields of networks that neither network of a configuration reads."""
+    read = {path for network in config.chosen_networks() for path in network.arguments.values()}
+    paths = (path for path, _, _ in field_paths() if is_of_network(path))
+    return tuple(path for path in paths if path not in read and not path.endswith(".architecture"))
+
+
+def differences(old: ExperimentConfig, new: ExperimentConfig, ignored: tuple[str, ...] = ()) -> list[str]:
+    """One "section.name: old -> new" for each field whose value differs and whose path begins with none ignored."""
+    found = []
+    for path, _, _ in field_paths():
+        before, after = old.value(path), new.value(path)
+        if before != after and not path.startswith(ignored):
+            found.append(f"{path}: {before} -> {after}")
+    return found

@@ -1,0 +1,22 @@
+"""The paper's experiments by name, and the rows of its tables."""
+
+from vitgan_tf.presets.datasets import PRESETS, folder
+from vitgan_tf.presets.variants import (
+    DISCRIMINATORS,
+    GENERATORS,
+    VARIANTS,
+    network_changes,
+    network_names,
+    preset,
+)
+
+__all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "PRESETS",
+    "VARIANTS",
+    "folder",
+    "network_changes",
+    "network_names",
+    "preset",
+]

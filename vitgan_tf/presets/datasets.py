@@ -1,0 +1,182 @@
+"""The configuration of each data set (paper, "Experiment Setup")."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Callable
+
+from vitgan_tf.config import (
+    AugmentConfig,
+    ConfigError,
+    DataConfig,
+    DiscriminatorConfig,
+    EvalConfig,
+    ExperimentConfig,
+    GeneratorConfig,
+    LogConfig,
+    TrainConfig,
+)
+from vitgan_tf.config.networks import BigGANConfig, ResNetConfig, StyleGAN2Config, TransGANConfig
+from vitgan_tf.config.registry import Registry
+
+
+def _paper(
+    dataset: str,
+    image_size: int,
+    num_channels: int,
+    num_blocks: int,
+    patch_size: int,
+    total_kimg: float,
+    flip: bool = False,
+) -> ExperimentConfig:
+    """A row of the paper's table: width 384, MLP 1536, 6 heads, 8 x 8 tokens, batch 128, overlap half a patch.
+
+    Images are mirrored where Ho et al. 2020 (appendix B) do so: CIFAR-10 and CelebA, not LSUN bedroom.
+    """
+    return ExperimentConfig(
+        data=DataConfig(dataset=dataset, image_size=image_size, num_channels=num_channels, flip=flip),
+        generator=GeneratorConfig(num_blocks=num_blocks, patch_size=patch_size),
+        discriminator=DiscriminatorConfig(
+            num_blocks=num_blocks, patch_size=patch_size, patch_overlap=patch_size // 2
+        ),
+        train=TrainConfig(total_kimg=total_kimg),
+        # StyleGAN2-ADA's: as many features as for CIFAR-10 there, half as many at larger sizes.
+        networks={"stylegan2": StyleGAN2Config(channel_base=32_768 if image_size <= 32 else 16_384)},
+        # During training, just more images than Inception has features.
+        log=LogConfig(
+            eval_every_kimg=1000.0, samples_every_kimg=200.0, checkpoint_every_kimg=200.0, eval_samples=5000
+        ),
+        # The field's: 50,000 generated images against all of the training images.
+        eval=EvalConfig(split="training", num_generated=50_000, num_real=0),
+    )
+
+
+def cifar10() -> ExperimentConfig:
+    """CIFAR-10, 32 x 32, 50,000 training images. The length is ours; the paper gives none."""
+    return _paper("cifar10", image_size=32, num_channels=3, num_blocks=4, patch_size=4, total_kimg=25_000, flip=True)
+
+
+def mnist() -> ExperimentConfig:
+    """MNIST padded to 32 x 32, 60,000 training images, 100 epochs."""
+    return _paper("mnist", image_size=32, num_channels=1, num_blocks=4, patch_size=4, total_kimg=6_000)
+
+
+def celeba64() -> ExperimentConfig:
+    """CelebA, aligned, centre crop 140, 64 x 64, 162,770 training images. The length is ours."""
+    return _paper("celeba64", image_size=64, num_channels=3, num_blocks=6, patch_size=8, total_kimg=25_000, flip=True)
+
+
+def lsun_bedroom64() -> ExperimentConfig:
+    """LSUN bedroom, 64 x 64, about 3 million training images. The length is ours."""
+    return _paper("lsun_bedroom64", image_size=64, num_channels=3, num_blocks=6, patch_size=8, total_kimg=25_000)
+
+
+def digits() -> ExperimentConfig:
+    """scikit-learn's 1,797 scanned digits, 16 x 16: the full method in minutes on two CPU cores."""
+    return ExperimentConfig(
+        data=DataConfig(dataset="digits", image_size=16, num_channels=1),
+        generator=GeneratorConfig(latent_dim=96, embed_dim=96, mlp_dim=384, num_heads=3),
+        discriminator=DiscriminatorConfig(embed_dim=96, mlp_dim=384, num_heads=3),
+        # Half the paper's 0.8: in so short a run the discriminator learns faster from images less disturbed.
+        augment=AugmentConfig(probability=0.4),
+        train=TrainConfig(total_kimg=320.0, batch_size=64),
+        networks={
+            "stylegan2": StyleGAN2Config(style_dim=96, channel_base=1024, channel_max=96),
+            "resnet": ResNetConfig(width=48),
+            "transgan": TransGANConfig(
+                latent_dim=96,
+                embed_dim=96,
+                num_blocks=(2, 1),
+                num_heads=2,
+                discriminator_embed_dim=64,
+                discriminator_blocks=2,
+            ),
+            "biggan": BigGANConfig(features=48),
+        },
+        log=LogConfig(eval_every_kimg=25.0, samples_every_kimg=12.5, checkpoint_every_kimg=12.5),
+        eval=EvalConfig(num_generated=10_000),
+    )
+
+
+def tiny() -> ExperimentConfig:
+    """The digits at 8 x 8 with networks of a few thousand weights: for tests, a step takes milliseconds."""
+    return ExperimentConfig(
+        data=DataConfig(dataset="digits", image_size=8, num_channels=1),
+        generator=GeneratorConfig(
+            latent_dim=16, embed_dim=16, mlp_dim=32, num_heads=2, num_blocks=2, mapping_layers=2
+        ),
+        discriminator=DiscriminatorConfig(embed_dim=16, mlp_dim=32, num_heads=2, num_blocks=2),
+        train=TrainConfig(total_kimg=0.16, batch_size=8),
+        networks={
+            "stylegan2": StyleGAN2Config(style_dim=16, channel_base=64, channel_max=8),
+            "resnet": ResNetConfig(width=8),
+            "transgan": TransGANConfig(
+                latent_dim=16,
+                embed_dim=32,
+                num_blocks=(1, 1),
+                lowest_resolution=4,
+                num_heads=2,
+                discriminator_embed_dim=16,
+                discriminator_blocks=1,
+            ),
+            "biggan": BigGANConfig(features=8, chunk_dim=8),
+        },
+        log=LogConfig(
+            scalars_every_steps=5,
+            samples_every_kimg=0.08,
+            eval_every_kimg=0.08,
+            checkpoint_every_kimg=0.04,
+            eval_samples=200,
+        ),
+        eval=EvalConfig(num_generated=200),
+    )
+
+
+def celeba128() -> ExperimentConfig:
+    """CelebA at 128 x 128, beyond the paper's tables: the discriminator has the longer sequence, 256 patches of 8."""
+    return _longer_discriminator_sequence(celeba64(), "celeba128")
+
+
+def lsun_bedroom128() -> ExperimentConfig:
+    """LSUN bedroom at 128 x 128, beyond the paper's tables: 256 patches of 8 for the discriminator."""
+    return _longer_discriminator_sequence(lsun_bedroom64(), "lsun_bedroom128")
+
+
+def _longer_discriminator_sequence(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
+    """64 x 64 to 128 x 128: the generator's patches grow, the discriminator's are four times as many."""
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, dataset=dataset, image_size=128),
+        generator=dataclasses.replace(config.generator, patch_size=16),
+    )
+
+
+def folder(image_size: int = 64) -> ExperimentConfig:
+    """Your own images, from --data_dir: any files, cropped to squares and resized to --resolution, by default 64.
+
+    The generator has 8 x 8 tokens at every resolution, the discriminator patches of at most 8 pixels.
+
+    Args:
+      image_size: edge in pixels, a multiple of 8; the networks are those of the paper's 32 x 32 model up to 32, and
+        those of its 64 x 64 model above.
+
+    Raises:
+      ConfigError: not a multiple of 8.
+    """
+    if image_size < 8 or image_size % 8:
+        raise ConfigError(f"--resolution must be a multiple of 8, so that there are 8 x 8 patches, got {image_size}")
+    patch_size = image_size // 8
+    config = _paper(
+        "folder", image_size, 3, num_blocks=4 if image_size <= 32 else 6, patch_size=patch_size, total_kimg=25_000
+    )
+    if patch_size <= 8:
+        return config
+    return dataclasses.replace(
+        config, discriminator=dataclasses.replace(config.discriminator, patch_size=8, patch_overlap=4)
+    )
+
+
+_PRESETS = (digits, mnist, cifar10, celeba64, lsun_bedroom64, celeba128, lsun_bedroom128, folder, tiny)
+PRESETS: Registry[Callable[[], ExperimentConfig]] = Registry(
+    "dataset", {function.__name__: function for function in _PRESETS}
+)

@@ -1,0 +1,213 @@
+"""A table of runs: Markdown, CSV, and a picture of how the runs went."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.protocol import Protocol
+from vitgan_tf.files import write_atomically
+from vitgan_tf.reporting.sweep import Cell, mean_and_deviation, scores_at
+from vitgan_tf.runs.events import Events, read_events
+from vitgan_tf.runs.metrics import distance_name
+
+GRADIENT_NORM = "d_gradient_norm"
+# Of the run, in which gradients are large in any network.
+_WARM_UP = 0.1
+# What evaluations must have in common to be compared: all but the seed of the latents, that of the run.
+_PROTOCOL = tuple(field.name for field in dataclasses.fields(Protocol) if field.name != "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+      name: of the row.
+      cells: its runs, one for each seed.
+      published: the paper's figure; empty where there is none.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    published: str = ""
+
+
+def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: int, published: str = "") -> str:
+    """Writes <path>.md, <path>.csv and <path>.png.
+
+    The Markdown has, of each row, the Frechet distance at the last step: mean and standard deviation over the seeds
+    (divisor n - 1), and each value; the mean Inception score; images per second and minutes, evaluations included, of
+    the fastest seed, as other work on a machine makes runs slower; of the norm of the discriminator's gradients after
+    the first tenth of the steps, the median, and the largest value over it, both means over the seeds. The CSV has
+    every evaluation of every run. The picture has the distance over thousands of real images, mean and range over the
+    seeds; and the largest norm of the discriminator's gradients in each interval between scalars, of the first seed.
+
+    Args:
+      path: without the end.
+      rows: in order.
+      total_steps: of every run.
+      batch_size: of every run, in images.
+      published: heading of the paper's figures; empty for no such column.
+
+    Returns:
+      The Markdown.
+
+    Raises:
+      UserError: the scores are of different real images, or were made with different numbers of images or networks.
+    """
+    lines = [line for row in rows for cell in row.cells for line in cell.training_metrics()]
+    distance = distance_name(lines) or "distance"
+    _check_protocol(path, [line for line in lines if line["step"] == total_steps])
+    # Without their pictures, which would fill the memory.
+    events = {
+        cell: dataclasses.replace(read_events(cell.model_dir), pictures={})
+        for row in rows
+        for cell in row.cells
+        if os.path.isdir(cell.model_dir)
+    }
+    markdown = _markdown(rows, distance, events, total_steps, published)
+    write_atomically(f"{path}.md", markdown.encode())
+    write_atomically(f"{path}.csv", _csv(rows).encode())
+    write_atomically(f"{path}.png", _picture(rows, distance, events, total_steps, batch_size))
+    return markdown
+
+
+def _check_protocol(path: str, lines: Sequence[dict[str, Any]]) -> None:
+    for field in _PROTOCOL:
+        values = dict.fromkeys(str(line[field]) for line in lines if field in line)
+        if len(values) > 1:
+            raise UserError(
+                f"the runs of {path!r} were evaluated in different ways ({field}: {', '.join(values)}): make them "
+                "anew in another --output_dir"
+            )
+
+
+def _inception_score(distance: str, cell: Cell) -> str | None:
+    """The name of the Inception score beside a distance: digits_is, is5k, ...; None where there is none."""
+    prefix = distance.removesuffix("fd") if distance.endswith("_fd") else ""
+    names = dict.fromkeys(name for line in cell.training_metrics() for name in line)
+    return next((name for name in names if re.fullmatch(rf"{prefix}is(\d+k?)?", name)), None)
+
+
+def _markdown(
+    rows: Sequence[Row], distance: str, events: dict[Cell, Events], total_steps: int, published: str
+) -> str:
+    header = ["row", f"{distance}, mean ± deviation", "of each seed", "IS, mean", "images/s", "minutes"]
+    header += [f"median of {GRADIENT_NORM}", "largest over median"] + [published] * bool(published)
+    table = [header, ["---"] * len(header)]
+    for row in rows:
+        table.append(
+            [row.name, *_cells_of_row(row, distance, events, total_steps), *[row.published] * bool(published)]
+        )
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+
+
+def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_steps: int) -> list[str]:
+    finished = [cell for cell in row.cells if scores_at([cell], total_steps, distance)]
+    if not finished:
+        return ["not finished", *[""] * 6]
+    distances = scores_at(finished, total_steps, distance)
+    name = _inception_score(distance, finished[0])
+    mean, deviation = mean_and_deviation(distances)
+    spread = f" ± {deviation:.2g}" if len(distances) > 1 else ""
+    missing = f" ({len(finished)} of {len(row.cells)} seeds)" if len(finished) < len(row.cells) else ""
+    norms = [_gradient_norms(events[cell], total_steps) for cell in finished]
+
+    def formatted(function: Callable[[list[float]], float], values: list[float | None]) -> str:
+        known = [value for value in values if value is not None]
+        return f"{function(known):.3g}" if known else ""
+
+    return [
+        f"{mean:.4g}{spread}{missing}",
+        ", ".join(f"{value:.4g}" for value in distances),
+        f"{statistics.fmean(scores_at(finished, total_steps, name)):.4g}" if name else "",
+        formatted(max, [_median(events[cell], "images_per_second") for cell in finished]),
+        formatted(min, [events[cell].seconds / 60 or None for cell in finished]),
+        formatted(statistics.fmean, [median for median, _ in norms]),
+        formatted(statistics.fmean, [largest / median if median else None for median, largest in norms]),
+    ]
+
+
+def _median(events: Events, name: str) -> float | None:
+    values = events.scalars.get(name, {}).values()
+    return statistics.median(values) if values else None
+
+
+def _gradient_norms(events: Events, total_steps: int) -> tuple[float | None, float]:
+    """Median and largest norm of the discriminator's gradients, after the first steps."""
+    norms, largest = _norms_by_step(events)
+    late = [step for step in norms if step > _WARM_UP * total_steps]
+    if not late:
+        return None, 0.0
+    return statistics.median(norms[step] for step in late), max(largest[step] for step in late)
+
+
+def _norms_by_step(events: Events) -> tuple[dict[int, float], dict[int, float]]:
+    """Mean and largest norm of the discriminator's gradients in each interval between scalars."""
+    norms, spikes = events.scalars.get(GRADIENT_NORM, {}), events.scalars.get(f"{GRADIENT_NORM}_spike", {})
+    return norms, {step: norm * spikes.get(step, 1.0) for step, norm in norms.items()}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Every evaluation: what is a number there, and no setting of the evaluation."""
+    lines = [(row, cell, line) for row in rows for cell in row.cells for line in cell.training_metrics()]
+    names = {name: None for *_, line in lines for name, value in line.items() if isinstance(value, float)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row", "cell", "seed", "step", *names])
+    for row, cell, line in lines:
+        writer.writerow([row.name, cell.variant, cell.seed, line["step"], *map(line.get, names)])
+    return text.getvalue()
+
+
+def _picture(
+    rows: Sequence[Row], distance: str, events: dict[Cell, Events], total_steps: int, batch_size: int
+) -> bytes:
+    # Imported where it is used: it takes a second.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for index, row in enumerate(rows):
+        colour = f"C{index % 10}"
+        style = {"color": colour, "linestyle": "-" if index < 10 else "--", "linewidth": 1.5}
+        curves = [curve for curve in (_distances(cell, distance) for cell in row.cells) if curve]
+        # Of unfinished runs, which count if none is finished, those steps that all that have begun have reached.
+        curves = [curve for curve in curves if total_steps in curve] or curves
+        steps = sorted(step for step in set().union(*curves) if all(step in curve for curve in curves))
+        if steps:
+            values = np.array([[curve[step] for step in steps] for curve in curves])
+            kimg = np.array(steps) * batch_size / 1000
+            left.plot(kimg, values.mean(axis=0), label=row.name, **style)
+            left.fill_between(kimg, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+        if row.cells[0] in events:
+            _, largest = _norms_by_step(events[row.cells[0]])
+            steps = sorted(largest)
+            right.plot(steps, [largest[step] for step in steps], **{**style, "linewidth": 0.8})
+    left.set(xlabel="kimg", ylabel=distance, yscale="log", title=f"{distance}: mean and range over the seeds")
+    right.set(
+        xlabel="step", ylabel=GRADIENT_NORM, yscale="log", title="Norm of the discriminator's gradients, one seed"
+    )
+    right.set_xlim(0, total_steps)
+    for axes in (left, right):
+        axes.grid(alpha=0.3, which="both")
+    handles = dict(zip(*reversed(left.get_legend_handles_labels())))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize="small")
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
+
+
+def _distances(cell: Cell, distance: str) -> dict[int, float]:
+    """The distance by step."""
+    return {line["step"]: line[distance] for line in cell.training_metrics() if distance in line}

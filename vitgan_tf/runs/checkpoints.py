@@ -1,0 +1,182 @@
+"""The newest states of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from vitgan_tf.errors import UserError, first_line
+
+
+def restore_from(path: str, checkpoint: tf.train.Checkpoint, is_part: bool = False) -> None:
+    """Restores every object of a checkpoint.
+
+    Args:
+      path: of the files, without their endings.
+      checkpoint: takes the values.
+      is_part: whether the files may hold more than that.
+
+    Raises:
+      UserError: the files cannot be read, or hold other objects.
+    """
+    try:
+        status = checkpoint.restore(path)
+        if is_part:
+            status.assert_existing_objects_matched().expect_partial()
+        else:
+            status.assert_consumed()
+    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:  # IndexError: of a file cut short
+        raise UserError(f"cannot restore {path} ({first_line(error)})") from error
+
+
+def paths_by_step(state: Any) -> dict[str, str]:
+    """Of the checkpoints in what `tf.train.get_checkpoint_state` returns, in the order of their writing."""
+    paths = state.all_model_checkpoint_paths if state else []
+    numbers = (re.search(r"-(\d+)$", path) for path in paths)
+    return {number[1]: path for number, path in zip(numbers, paths) if number}
+
+
+class RunCheckpoints:
+    """The newest states of a run: `ckpt-STEP` in a folder of their own, and TensorFlow's list of them.
+
+    TensorFlow writes the files of a checkpoint under other names and renames them when they are complete, the index
+    last; what each tensor holds has a checksum. Here they are read back as soon as they are written.
+
+    Args:
+      checkpoint: of the run.
+      directory: for the files; exists where `save` is called.
+      keep: how many of the newest are kept.
+    """
+
+    def __init__(self, checkpoint: tf.train.Checkpoint, directory: str, keep: int):
+        self._checkpoint = checkpoint
+        self._directory = directory
+        self._keep = keep
+        self._damaged: set[int] = set()
+
+    def restore_newest(self) -> int | None:
+        """Restores the newest state that is whole, and returns its step; None if none was ever saved.
+
+        What is damaged or missing is named in a warning. Nothing is written.
+
+        Raises:
+          UserError: there are checkpoints, and none can be restored.
+        """
+        listed, steps = self._listed_steps(), self._steps()
+        for step in sorted(set(listed) - set(steps)):
+            logging.warning("the checkpoint of step %d is missing in %s", step, self._directory)
+        errors = []
+        for step in reversed(steps):
+            try:
+                restore_from(self._path(step), self._checkpoint)
+            except UserError as error:
+                errors.append(error)
+                self._damaged.add(step)
+                logging.warning("%s: trying the checkpoint before", error)
+            else:
+                return step
+        if errors or listed:
+            reason = errors[0] if errors else "all are missing"
+            raise UserError(
+                f"{self._directory!r} holds no checkpoint that can be restored ({reason}). Nothing was changed: "
+                "bring one back, or choose another --model_dir"
+            )
+        return None
+
+    def save(self, step: int) -> None:
+        """Saves the present state; what was there of this step is replaced.
+
+        Raises:
+          UserError: it cannot be written, or not be read back. Those before are not touched.
+        """
+        try:
+            self._put_damaged_aside()
+            self._remove_pieces()
+            # The oldest is removed once this one is known to be whole.
+            self._list(self._steps())
+            manager = tf.train.CheckpointManager(self._checkpoint, self._directory, max_to_keep=None)
+            path = manager.save(checkpoint_number=step)
+            self._damaged.add(step)
+            reader = tf.train.load_checkpoint(path)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)  # which compares checksums
+            self._damaged.remove(step)
+            steps = [other for other in self._steps() if other != step] + [step]
+            self._list(steps[-self._keep :])
+            self._remove(steps[: -self._keep])
+        except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
+            with contextlib.suppress(OSError):
+                self._remove_pieces()
+            raise UserError(
+                f"cannot write the checkpoint of step {step} to {self._directory!r} ({first_line(error)})"
+            ) from error
+
+    def _path(self, step: int) -> str:
+        return os.path.join(self._directory, f"ckpt-{step}")
+
+    def _steps(self) -> list[int]:
+        """Of the checkpoints whose index is there, in order."""
+        if not os.path.isdir(self._directory):  # not yet made by the process that writes
+            return []
+        names = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in os.listdir(self._directory))
+        return sorted(int(name[1]) for name in names if name)
+
+    def _listed_steps(self) -> list[int]:
+        """Of the checkpoints in TensorFlow's list, in its order; a damaged list counts as empty."""
+        try:
+            state = tf.train.get_checkpoint_state(self._directory)
+        except (ValueError, tf.errors.OpError):
+            state = None
+        return list(map(int, paths_by_step(state)))
+
+    def _put_damaged_aside(self) -> None:
+        for step in self._damaged:
+            for path in self._files(step):
+                os.replace(path, path + ".damaged")
+        self._damaged.clear()
+
+    def _files(self, step: int) -> list[str]:
+        paths = glob.glob(glob.escape(self._path(step)) + ".*")
+        return [path for path in paths if not path.endswith(".damaged")]
+
+    def _remove(self, steps: Sequence[int]) -> None:
+        for step in steps:
+            # The index last in the writing, and first here: without it, the others are pieces.
+            for path in sorted(self._files(step), key=lambda path: not path.endswith(".index")):
+                os.remove(path)
+
+    def _list(self, steps: Sequence[int]) -> None:
+        """Makes these TensorFlow's list, the last one its newest."""
+        if not steps:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(self._directory, "checkpoint"))
+            return
+        if list(steps) == self._listed_steps():
+            return
+        paths = list(map(self._path, steps))
+        times = [os.path.getmtime(path + ".index") for path in paths]
+        tf.compat.v1.train.update_checkpoint_state(
+            self._directory,
+            os.path.basename(paths[-1]),
+            list(map(os.path.basename, paths)),
+            all_model_checkpoint_timestamps=times,
+            last_preserved_timestamp=min(times) - 1.0,
+        )
+
+    def _remove_pieces(self) -> None:
+        kept = {f"ckpt-{step}" for step in self._steps()}
+        for name in os.listdir(self._directory):
+            step_name = re.match(r"ckpt-\d+|checkpoint\.tmp", name)
+            is_file = re.fullmatch(r"ckpt-\d+\.(index|data-\d+-of-\d+)", name)
+            if not step_name or (is_file and step_name[0] in kept) or name.endswith(".damaged"):
+                continue
+            path = os.path.join(self._directory, name)
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)

@@ -1,0 +1,79 @@
+"""The generator of a run, out of one of its checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from vitgan_tf.config import ExperimentConfig
+from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.models.build import build_generator
+from vitgan_tf.runs.checkpoints import paths_by_step, restore_from
+from vitgan_tf.runs.directory import BEST_CHECKPOINT, CHECKPOINTS, read_run
+
+# Of the generator's weights in a checkpoint: attribute of `GAN`.
+WEIGHTS = {"ema": "ema_generator", "raw": "generator"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator out of a run.
+
+    Attributes:
+      network: latents (batch, latent_dim) -> images.
+      config: of the run.
+      data: what identifies the images of the training: see `RunDirectory`.
+      step: finished training steps.
+    """
+
+    network: tf.keras.Model
+    config: ExperimentConfig
+    data: dict[str, Any]
+    step: int
+
+
+def load_generator(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -> TrainedGenerator:
+    """The generator of a run, without the rest of it.
+
+    Args:
+      model_dir: the run directory.
+      checkpoint: "latest", "best" or the number of a step whose checkpoint is kept.
+      weights: "ema", the moving average, or "raw".
+
+    Raises:
+      UserError: there is no such run or checkpoint, or it cannot be read.
+    """
+    try:
+        config, data = read_run(model_dir)
+    except OSError as error:
+        raise UserError(f"{model_dir!r} is not a run: it has no config.json ({error.strerror or error})") from error
+    generator = build_generator(config)
+    step = tf.Variable(0, dtype=tf.int64)
+    path = None
+    while path is None:
+        path = _checkpoint_path(model_dir, checkpoint)
+        try:
+            restore_from(path, tf.train.Checkpoint(**{WEIGHTS[weights]: generator, "step": step}), is_part=True)
+        except UserError:
+            # A run that goes on may have replaced it in the meantime.
+            if path == _checkpoint_path(model_dir, checkpoint):
+                raise
+            path = None
+    return TrainedGenerator(generator, config, data, int(step.numpy()))
+
+
+def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
+    folder = os.path.join(model_dir, BEST_CHECKPOINT if checkpoint == "best" else CHECKPOINTS)
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except (ValueError, tf.errors.OpError) as error:
+        raise UserError(f"cannot read the list of checkpoints in {folder!r}: {first_line(error)}") from error
+    kept = paths_by_step(state)
+    chosen = list(kept)[-1] if kept and checkpoint in ("latest", "best") else checkpoint
+    if chosen not in kept:
+        there = f"there are those of step {', '.join(kept)}" if kept else "there is none"
+        raise UserError(f"{folder!r} holds no checkpoint {checkpoint!r}: {there}")
+    return kept[chosen]

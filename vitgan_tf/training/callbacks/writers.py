@@ -1,0 +1,161 @@
+"""Callbacks that write what a run leaves behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import tqdm
+from absl import logging
+
+from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.evaluator import Evaluator
+from vitgan_tf.evaluation.generation import ImageSampler
+from vitgan_tf.images import image_grid, write_png
+from vitgan_tf.runs.best_checkpoint import BestCheckpoint
+from vitgan_tf.runs.checkpoints import RunCheckpoints
+from vitgan_tf.runs.directory import RunDirectory
+from vitgan_tf.training.callbacks.base import StepCallback
+from vitgan_tf.training.summaries import Summaries, written_if_possible
+
+
+class MetricsReset(StepCallback):
+    """Begins the means of the metrics anew. Every process of a run must do so at the same steps."""
+
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
+        self.model.reset_metrics()
+
+
+class ScalarWriter(MetricsReset):
+    """TensorBoard scalars: means of the metrics over the period, and the images that the steps took per second.
+
+    Where there is a maximum too, also its ratio to the mean, `_spike`: near 1 where the training is stable.
+    """
+
+    def __init__(self, summaries: Summaries, batch_size: int, **schedule: int):
+        super().__init__(**schedule)
+        self._summaries = summaries
+        self._batch_size = batch_size
+        self._seconds = 0.0
+        self._steps = 0
+        self._started = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # The first time, most of it is tracing.
+        if self.step > self.first_step:
+            self._seconds += time.perf_counter() - self._started
+            self._steps += self.first_step + batch + 1 - self.step
+        super().on_train_batch_end(batch, logs)
+
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
+        scalars = dict(logs)
+        for name, value in logs.items():
+            if f"{name}_max" in logs and value > 0:
+                scalars[f"{name}_spike"] = logs[f"{name}_max"] / value
+        if self._steps:
+            scalars["images_per_second"] = self._batch_size * self._steps / self._seconds
+        self._summaries.scalars(step, scalars)
+        self._seconds, self._steps = 0.0, 0
+        super().at_step(step, logs)
+
+
+class SampleWriter(StepCallback):
+    """Grids of the moving average's images, always from the same latents: samples/step_*.png and TensorBoard."""
+
+    acts_before_training = True
+    COLUMNS = 10
+    MIN_WIDTH = 640
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        summaries: Summaries,
+        sampler: ImageSampler,
+        seed: int,
+        **schedule: int,
+    ):
+        super().__init__(**schedule)
+        self._directory = directory
+        self._summaries = summaries
+        self._sampler = sampler
+        self._seed = seed
+
+    def _path(self, step: int) -> str:
+        return os.path.join(self._directory.samples, f"step_{step:08d}.png")
+
+    def is_missing(self, step: int) -> bool:
+        return not os.path.exists(self._path(step))
+
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
+        grid = image_grid(self._sampler.images(self.COLUMNS**2, self._seed), self.COLUMNS, self.MIN_WIDTH)
+        with written_if_possible(self._path(step)):
+            write_png(self._path(step), grid)
+        self._summaries.images(step, {"samples": grid})
+
+
+class MetricsWriter(StepCallback):
+    """Scores of the moving average's images: a line of metrics.jsonl and TensorBoard scalars.
+
+    Args:
+      sampler: of the moving average.
+      evaluator: says how many images it wants, from which seed.
+      best: keeps the state with the least distance.
+      batch_size: real images per training step, for kimg.
+    """
+
+    acts_before_training = True
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        summaries: Summaries,
+        sampler: ImageSampler,
+        evaluator: Evaluator,
+        best: BestCheckpoint,
+        batch_size: int,
+        **schedule: int,
+    ):
+        super().__init__(**schedule)
+        self._directory = directory
+        self._summaries = summaries
+        self._sampler = sampler
+        self._evaluator = evaluator
+        self._best = best
+        self._batch_size = batch_size
+
+    def is_missing(self, step: int) -> bool:
+        return not self._directory.has_metrics_of(step)
+
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
+        protocol = self._evaluator.protocol
+        scores = self._evaluator.evaluate(self._sampler.batches(protocol.num_generated, protocol.seed))
+        kimg = step * self._batch_size / 1000
+        line = {"step": step, "kimg": kimg, "weights": "ema", "source": "training", **protocol.as_dict(), **scores}
+        with written_if_possible("a line of metrics.jsonl"):
+            self._directory.append_metrics(line)
+        scalars = {name: value for name, value in scores.items() if isinstance(value, float)}
+        self._summaries.scalars(step, scalars)
+        with written_if_possible("the best checkpoint"):
+            self._best.offer(step, scores[self._evaluator.distance_name], protocol)
+        with tqdm.tqdm.external_write_mode():  # on a line of its own, above the bar
+            logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
+
+
+class CheckpointWriter(StepCallback):
+    """Saves the whole state of the run. Where that fails, the training goes on, but for its last step."""
+
+    def __init__(self, checkpoints: RunCheckpoints, **schedule: int):
+        super().__init__(**schedule)
+        self._checkpoints = checkpoints
+
+    def at_step(self, step: int, logs: dict[str, float]) -> None:
+        try:
+            self._checkpoints.save(step)
+        except UserError as error:
+            if step == self.total_steps:
+                raise
+            logging.warning("%s: the training goes on, and tries again at the next one", error)

@@ -1,9 +1,9 @@
 """DiffAugment: differentiable augmentation of real and generated images (Zhao et al. 2020).
 
-Every operation draws its numbers per image, works on whole batches with static shapes, without gathers, and
-passes gradients to the images. Images are (batch, height, width, channels), floats in [-1, 1]; outside the
-image, and in the cut-out square, is 0. The drawn numbers are arguments of the operations, so that each can be
-compared with a loop; `diff_augment` draws them.
+Every operation draws its random numbers per image, works on whole batches with static shapes and no gathers, and is
+differentiable in the images. Images are (batch, height, width, channels), floats in [-1, 1]. Pixels from outside the
+image and cut-out pixels are 0. The operations take the drawn numbers as arguments, so that each can be compared with
+a loop; `diff_augment` draws them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SCALING_RANGE = (0.8, 1.25)
 
 
 def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float, random: BatchRandom) -> tf.Tensor:
-    """Applies the operations of a policy in its order, each to each image with a probability of its own draw.
+    """Applies the operations of a policy in order, each with an independent draw per image.
 
     Args:
       images: (batch, height, width, channels), in [-1, 1].
       policy: names in `choices.AUGMENTATIONS`.
-      probability: of each operation, per image.
-      random: random numbers of these images; the same ones give the same augmentation.
+      probability: probability of each operation, per image.
+      random: random numbers of the images; equal ones give equal augmentations.
 
     Returns:
       Images of the same shape and dtype; values may leave [-1, 1].
@@ -40,12 +40,12 @@ def diff_augment(images: tf.Tensor, policy: tuple[str, ...], probability: float,
 
 
 class Draws:
-    """The random numbers of one operation, for the images that it is applied to; the others get neutral ones.
+    """Random numbers of one operation; images that it skips get neutral values.
 
     Args:
-      probability: that the operation is applied to an image.
+      probability: probability that the operation is applied to an image.
       random: random numbers of the images.
-      dtype: of the numbers.
+      dtype: dtype of the drawn numbers.
     """
 
     def __init__(self, probability: float, random: BatchRandom, dtype: tf.DType):
@@ -60,18 +60,18 @@ class Draws:
         return random.uniform(1, 1, 1, low=low, high=high, dtype=self._dtype)
 
     def uniform(self, low: float, high: float, neutral: float) -> tf.Tensor:
-        """One number per image in [low, high), or neutral: (batch, 1, 1, 1). Each call draws anew."""
+        """Draws one number in [low, high) per image, or neutral: (batch, 1, 1, 1). Every call draws new numbers."""
         return tf.where(self._applies, self._uniform(low, high), tf.cast(neutral, self._dtype))
 
     def whole(self, low: int, high: int, neutral: int) -> tf.Tensor:
-        """One whole number per image, low to high inclusive, or neutral, as float: (batch, 1, 1, 1)."""
+        """Draws one integer in [low, high] per image, or neutral, as float: (batch, 1, 1, 1)."""
         return tf.floor(self.uniform(low, high + 1, neutral))
 
 
 def adjust_color(images: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor, contrast: tf.Tensor) -> tf.Tensor:
-    """Brightness is added; saturation scales around the grey of each pixel, contrast around that of the image.
+    """Adds brightness, then scales saturation around each pixel's grey, then contrast around the image mean.
 
-    The three, each (batch, 1, 1, 1), are applied in this order.
+    Each argument is (batch, 1, 1, 1).
     """
     images += brightness
     grey = tf.reduce_mean(images, axis=3, keepdims=True)
@@ -81,7 +81,7 @@ def adjust_color(images: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor
 
 
 def random_color(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Brightness by up to 0.5, saturation by a factor up to 2, contrast by one of 0.5 to 1.5."""
+    """Shifts brightness by up to 0.5, scales saturation by 0 to 2 and contrast by 0.5 to 1.5."""
     return adjust_color(
         images,
         brightness=draws.uniform(-0.5, 0.5, neutral=0.0),
@@ -91,32 +91,33 @@ def random_color(images: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 
 def translate(images: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Shifts by whole numbers of pixels, given as floats (batch, 1, 1, 1), filling with 0."""
+    """Shifts images by whole pixels, given as floats (batch, 1, 1, 1), and fills with 0."""
     return _resample(images, tf.ones_like(down), down, right)
 
 
 def random_translation(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Shifts by up to an eighth of the edge, in whole pixels."""
+    """Shifts images by up to 1/8 of their size along each axis, in whole pixels."""
     limits = [int(size * TRANSLATION_RATIO + 0.5) for size in images.shape[1:3]]
     return translate(images, *(draws.whole(-limit, limit, neutral=0) for limit in limits))
 
 
 def scale(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Enlarges around the centre by a factor (batch, 1, 1, 1), bilinearly, cropping or filling with 0."""
+    """Zooms around the centre by a factor (batch, 1, 1, 1), bilinearly; crops, or fills with 0."""
     return _resample(images, factor, tf.zeros_like(factor), tf.zeros_like(factor))
 
 
 def random_scaling(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Enlarges by a factor of 0.8 to 1.25, uniform in its logarithm."""
+    """Zooms by a log-uniform factor from 0.8 to 1.25."""
     low, high = (math.log(factor) for factor in SCALING_RANGE)
     return scale(images, tf.exp(draws.uniform(low, high, neutral=0.0)))
 
 
 def _resample(images: tf.Tensor, factor: tf.Tensor, down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """Bilinear resampling as one product per axis: out = R_y image R_x^T, which passes gradients without gathers.
+    """Bilinear resampling as one matrix product per axis, out = R_y image R_x^T: differentiable, no gathers.
 
-    Row i of R_y holds the weights max(0, 1 - |s_i - j|) of the input rows j, where s_i = (i - c - down) / factor
-    + c is the place that output row i shows, c the centre. At factor 1 and whole shifts they are 0 and 1.
+    Row i of R_y holds the weights max(0, 1 - |s_i - j|) of the input rows j. Output row i shows the position
+    s_i = (i - c - down) / factor + c of the input, where c is the centre. At factor 1 and whole-pixel shifts, the
+    weights are 0 and 1.
     """
     _, height, width, channels = images.shape
     rows = tf.reshape(images, [-1, height, width * channels])
@@ -129,7 +130,7 @@ def _resample(images: tf.Tensor, factor: tf.Tensor, down: tf.Tensor, right: tf.T
 
 
 def _interpolation_weights(size: int, factor: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
-    """(batch, size, size): weights of the input positions (last axis) for each output position."""
+    """Weights of the input positions (last axis) for each output position, (batch, size, size)."""
     positions = tf.range(size, dtype=factor.dtype)
     centre = (size - 1) / 2
     sources = (positions[None, :, None] - centre - shift[:, 0]) / factor[:, 0] + centre
@@ -141,8 +142,8 @@ def cutout(images: tf.Tensor, row: tf.Tensor, column: tf.Tensor, size: tuple[int
 
     Args:
       images: (batch, height, width, channels).
-      row: first row of the rectangle, (batch, 1, 1, 1), whole numbers as floats; may lie outside.
-      column: its first column, likewise.
+      row: first row of the rectangle, (batch, 1, 1, 1), integers as floats; may lie outside the image.
+      column: first column of the rectangle, likewise.
       size: height and width of the rectangle in pixels.
     """
     _, height, width, _ = images.shape
@@ -153,9 +154,9 @@ def cutout(images: tf.Tensor, row: tf.Tensor, column: tf.Tensor, size: tuple[int
 
 
 def random_cutout(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Sets a square of half the edge to 0."""
+    """Sets a rectangle of half the height and half the width to 0."""
     height, width = (int(size * CUTOUT_RATIO + 0.5) for size in images.shape[1:3])
-    # The centre is uniform over the image, its far border included; neutral is a rectangle outside.
+    # The centre is uniform over the image, including the far border. The neutral rectangle lies outside the image.
     row, column = (
         draws.whole(0, size - edge % 2, neutral=-edge) - edge // 2
         for size, edge in zip(images.shape[1:3], (height, width))

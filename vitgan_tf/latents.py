@@ -1,13 +1,13 @@
-"""The latents behind generated images: each is determined by a seed and its place."""
+"""Latents of generated images, each determined by a seed and its index."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-# Latents come in chunks, so that any part of a long sequence can be drawn by itself.
+# Latents are drawn in chunks, so that any part of a long sequence can be drawn on its own.
 CHUNK = 16
 
 
 def chunk_of_latents(seed: tf.Tensor | int, index: tf.Tensor | int, latent_dim: int) -> tf.Tensor:
-    """Latents number CHUNK * index and following, from N(0, I): (CHUNK, latent_dim)."""
+    """Draws CHUNK latents from N(0, I), starting with number CHUNK * index: (CHUNK, latent_dim)."""
     return tf.random.stateless_normal([CHUNK, latent_dim], tf.stack([seed, index]))

@@ -1,6 +1,6 @@
-"""Adversarial losses and regularisers of both networks: pure functions of logits and gradients.
+"""Adversarial losses and regularisers: pure functions of logits and gradients.
 
-Logits are (batch,), before any sigmoid; the results are scalars, means over the batch, not weighted.
+Logits are (batch,), before any sigmoid. Losses are unweighted scalars, averaged over the batch.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ def wasserstein_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tenso
 
 
 def negative_logit_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
-    """L_G = -mean D(G(z)): the generator's side of the hinge and of the Wasserstein loss."""
+    """L_G = -mean D(G(z)): the generator loss of the hinge and Wasserstein GANs."""
     return -tf.reduce_mean(fake_logits)
 
 
 class AdversarialLoss(NamedTuple):
-    """The losses of both networks.
+    """A pair of discriminator and generator losses.
 
     Attributes:
       discriminator: (real logits, fake logits) -> L_D.
-      generator: fake logits -> L_G, or if compares (real logits, fake logits) -> L_G.
-      compares: whether the generator's loss compares generated images with real ones, which then pass through the
-        discriminator in its step too.
+      generator: fake logits -> L_G; with compares, (real logits, fake logits) -> L_G.
+      compares: whether the generator loss also takes real logits. The generator step then passes real images through
+        the discriminator.
     """
 
     discriminator: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -56,7 +56,7 @@ WASSERSTEIN = AdversarialLoss(wasserstein_discriminator_loss, negative_logit_gen
 
 
 def consistency_loss(logits: tf.Tensor, other_view_logits: tf.Tensor) -> tf.Tensor:
-    """mean (D(T(x)) - D(T'(x)))^2: bCR's term, on real or on generated images (Zhao et al. 2021).
+    """mean (D(T(x)) - D(T'(x)))^2: the bCR term, for real or generated images (Zhao et al. 2021).
 
     T and T' are independent augmentations of the same images, as in the authors' reproduction.
     """
@@ -64,22 +64,22 @@ def consistency_loss(logits: tf.Tensor, other_view_logits: tf.Tensor) -> tf.Tens
 
 
 def r1_penalty(gradients: tf.Tensor) -> tf.Tensor:
-    """mean |dD(x)/dx|^2 over real images, to be weighted by gamma / 2      (Mescheder et al. 2018, Eq. 9)
+    """mean |dD(x)/dx|^2 over real images; its weight is gamma / 2      (Mescheder et al. 2018, Eq. 9)
 
     Args:
-      gradients: of each image's logit with respect to that image, (batch, height, width, channels).
+      gradients: gradient of each image's logit with respect to that image, (batch, height, width, channels).
     """
     return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
 
 
 def path_lengths(gradients: tf.Tensor) -> tf.Tensor:
-    """|J_w^T y|, how far images move with their styles, (batch,)      (Karras et al. 2020, section 3.2)
+    """|J_w^T y|, the path length of each image, (batch,)      (Karras et al. 2020, section 3.2)
 
-    With several styles for an image, the root of the mean over them of the squared length, as in the authors' code.
+    With several styles per image, the root mean square over them, as in the authors' code.
 
     Args:
-      gradients: of the sum of images * y with respect to the styles, (batch, num_styles, style_dim). y is N(0, 1),
-        here over the edge of the image, so that lengths do not grow with it.
+      gradients: gradient of sum(images * y) with respect to the styles, (batch, num_styles, style_dim). y is N(0, 1)
+        divided by the image size, so that path lengths do not grow with it.
     """
     return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=2), axis=1))
 
@@ -89,7 +89,7 @@ def path_length_penalty(lengths: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
 
     Args:
       lengths: `path_lengths` of the images.
-      mean: a, the moving average of their means.
+      mean: a, the moving average of the mean path length.
     """
     return tf.reduce_mean(tf.square(lengths - mean))
 
@@ -102,8 +102,8 @@ def lecam_loss(
     Args:
       real_logits: D(x).
       fake_logits: D(G(z)).
-      real_average: a_R, moving average of the mean of D(x), a scalar.
-      fake_average: a_F, that of D(G(z)).
+      real_average: a_R, moving average of mean D(x), a scalar.
+      fake_average: a_F, moving average of mean D(G(z)), a scalar.
     """
     return tf.reduce_mean(tf.math.squared_difference(real_logits, fake_average)) + tf.reduce_mean(
         tf.math.squared_difference(fake_logits, real_average)

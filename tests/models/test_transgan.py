@@ -454,7 +454,7 @@ def test_generator_refuses_widths_that_are_not_quartered(embed_dim, num_heads):
 
 
 def test_generator_refuses_no_blocks():
-    with pytest.raises(ValueError, match="num_blocks must have a number for the lowest resolution"):
+    with pytest.raises(ValueError, match="num_blocks must have at least one number"):
         TransGANGenerator(32, 3, num_blocks=())
 
 

@@ -1,4 +1,4 @@
-"""Multi-head self-attention: by scaled dot products, and by L2 distance (Lipschitz)."""
+"""Multi-head self-attention: scaled dot-product and L2 (Lipschitz)."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ def split_heads(tokens: tf.Tensor, num_heads: int) -> tf.Tensor:
 
 
 def merge_heads(heads: tf.Tensor) -> tf.Tensor:
-    """(batch, num_heads, num_tokens, head_dim) -> (batch, num_tokens, embed_dim): undoes `split_heads`."""
+    """(batch, num_heads, num_tokens, head_dim) -> (batch, num_tokens, embed_dim): inverse of `split_heads`."""
     _, num_heads, num_tokens, head_dim = heads.shape
     return tf.reshape(tf.transpose(heads, [0, 2, 1, 3]), [-1, num_tokens, num_heads * head_dim])
 
 
 def first_tokens(tokens: tf.Tensor, count: int | None) -> tf.Tensor:
-    """The first tokens of (batch, num_tokens, embed_dim), or all, without the copy that a slice makes."""
+    """Returns the first count tokens of (batch, num_tokens, embed_dim); None returns all, without a slice's copy."""
     return tokens if count is None else tokens[:, :count]
 
 
 def dot_product_attention_weights(queries: tf.Tensor, keys: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
-    """softmax_j(q_i . k_j + bias_ij), the softmax in float32.
+    """softmax_j(q_i . k_j + bias_ij), with the softmax in float32.
 
     Args:
-      queries: (..., num_queries, head_dim), over sqrt(head_dim) already.
+      queries: (..., num_queries, head_dim), already divided by sqrt(head_dim).
       keys: (..., num_tokens, head_dim).
-      bias: float32, broadcast to (..., num_queries, num_tokens); None for none.
+      bias: float32, broadcast to (..., num_queries, num_tokens); None for no bias.
 
     Returns:
-      (..., num_queries, num_tokens) of the dtype of the keys, each row summing to 1.
+      (..., num_queries, num_tokens) in the dtype of keys; rows sum to 1.
     """
     logits = tf.matmul(queries, keys, transpose_b=True)
     return _softmax(logits if bias is None else as_float32(logits) + bias, keys.dtype)
 
 
 def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
-    """softmax_j(-|k_i - k_j|^2 / 2), in float32: the queries are the keys.
+    """softmax_j(-|k_i - k_j|^2 / 2), in float32, with queries tied to keys.
 
-    Expanded to k_i.k_j - |k_j|^2 / 2: the term |k_i|^2 is constant in a row and leaves its softmax as it is, and
-    no tensor of differences is made.
+    The logits are expanded to k_i.k_j - |k_j|^2 / 2, which needs no tensor of differences. The term |k_i|^2 is
+    constant per row and cancels in the softmax.
 
     Args:
-      keys: (..., num_tokens, head_dim), times sqrt(2) / head_dim^(1/4) already.
-      num_queries: computes the rows of the first tokens only; None for all.
+      keys: (..., num_tokens, head_dim), already multiplied by sqrt(2) / head_dim^(1/4).
+      num_queries: number of first tokens used as queries; None for all.
 
     Returns:
-      (..., num_queries, num_tokens) of the dtype of the keys, each row summing to 1.
+      (..., num_queries, num_tokens) in the dtype of keys; rows sum to 1.
     """
     dtype = keys.dtype
-    # Large products and norms nearly cancel: 8 bits are too few for their difference.
+    # Large products and norms nearly cancel: bfloat16's 8 significant bits cannot resolve their difference.
     keys = as_float32(keys)
     if num_queries is None:
         products, squared_norms = _products_of_pairs(keys)
@@ -73,7 +73,7 @@ def _softmax(logits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 @tf.custom_gradient
 def _products_of_pairs(keys: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
-    """k_i.k_j and |k_j|^2. From their gradients G and n, that of K is (G + G^T + 2 diag(n)) K, a single product."""
+    """k_i.k_j and |k_j|^2. With their gradients G and n, dK = (G + G^T + 2 diag(n)) K, a single product."""
     products = tf.matmul(keys, keys, transpose_b=True)
 
     def gradient(upstream: tf.Tensor, upstream_norms: tf.Tensor) -> tf.Tensor:
@@ -85,7 +85,7 @@ def _products_of_pairs(keys: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Ca
 
 
 class _SelfAttention(tf.keras.layers.Layer):
-    """What both attentions share: everything but queries and keys."""
+    """Base class of the attention layers: everything except queries and keys."""
 
     def __init__(self, num_heads: int, normalization: str = "none", **kwargs: Any):
         super().__init__(**kwargs)
@@ -107,14 +107,14 @@ class _SelfAttention(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def attention_weights(self, tokens: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
-        """How much each token attends to each.
+        """Computes the attention weights.
 
         Args:
           tokens: (batch, num_tokens, embed_dim).
-          num_queries: computes the rows of the first tokens only; None for all.
+          num_queries: number of first tokens used as queries; None for all.
 
         Returns:
-          (batch, num_heads, num_queries, num_tokens), rows sum to 1.
+          (batch, num_heads, num_queries, num_tokens); rows sum to 1.
         """
         raise NotImplementedError
 
@@ -131,22 +131,22 @@ class _SelfAttention(tf.keras.layers.Layer):
 
 
 class MultiHeadAttention(_SelfAttention):
-    """Multi-head self-attention by scaled dot products (Vaswani et al. 2017).
+    """Scaled dot-product multi-head self-attention (Vaswani et al. 2017).
 
     A_h(X) = softmax((X W_q + b_q) (X W_k)^T / sqrt(d_h)) (X W_v),   MSA(X) = concat_h(A_h(X)) W + b
 
-    The biases of keys and values are left out: the first cancels in the softmax, the second is a bias of
-    the output projection.
+    Keys and values have no bias: a key bias cancels in the softmax, a value bias is absorbed by the output
+    projection's.
 
-    Call: (batch, num_tokens, embed_dim) -> the same, or with num_queries=n (batch, n, embed_dim): the outputs of
-    the first n tokens, which attend to all. A residual of their shape is added to them.
+    Call: (batch, num_tokens, embed_dim) -> same shape. With num_queries=n, the outputs of the first n tokens only,
+    (batch, n, embed_dim); they attend to all tokens. A residual of the output shape is added.
 
     Args:
       num_heads: number of heads h; d_h = embed_dim / h.
-      normalization: of the four projections, see `ISNDense`.
+      normalization: normalisation of the four projections, see `ISNDense`.
 
     Raises:
-      ValueError: num_heads below 1, or embed_dim not a multiple of it.
+      ValueError: num_heads is below 1, or embed_dim is not a multiple of it.
     """
 
     def build(self, input_shape: Any) -> None:
@@ -155,7 +155,7 @@ class MultiHeadAttention(_SelfAttention):
         super().build(input_shape)
 
     def attention_weights(self, tokens: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
-        # The factor of the logits costs nothing in the kernel.
+        # Scaling the kernel instead of the logits costs nothing.
         gain = 1.0 / math.sqrt(tokens.shape[-1] // self.num_heads)
         queries = self.query(first_tokens(tokens, num_queries), gain=gain)
         queries = split_heads(queries, self.num_heads)
@@ -163,27 +163,28 @@ class MultiHeadAttention(_SelfAttention):
         return dot_product_attention_weights(queries, keys, self._logit_bias(num_queries))
 
     def _logit_bias(self, num_queries: int | None) -> tf.Tensor | None:
-        """What is added to the logits: (num_heads, num_queries, num_tokens), or nothing."""
+        """Returns the bias of the logits, (num_heads, num_queries, num_tokens), or None."""
         return None
 
 
 class RelativeMultiHeadAttention(MultiHeadAttention):
-    """Multi-head self-attention over a square map, with a learned bias for each head and displacement.
+    """Multi-head self-attention over a square token grid, with a learned bias per head and displacement.
 
     A_h(X) = softmax((X W_q + b_q) (X W_k)^T / sqrt(d_h) + E_h) (X W_v),   E_h[i, j] = table[y_i - y_j, x_i - x_j, h]
     (Jiang et al. 2021, section 3.4, "relative position encoding")
 
-    E is two products of the table with constant matrices: the gradient of a look-up would be sparse.
+    E is computed by two products of the table with constant matrices, because a lookup has a sparse gradient.
 
-    Call: as of `MultiHeadAttention`, num_tokens = grid_size^2, in raster order.
+    Call: as `MultiHeadAttention`, with num_tokens = grid_size^2 in raster order.
 
     Args:
       num_heads: number of heads h; d_h = embed_dim / h.
-      grid_size: edge of the map of tokens.
-      normalization: of the four projections, see `ISNDense`.
+      grid_size: edge of the token grid.
+      normalization: normalisation of the four projections, see `ISNDense`.
 
     Raises:
-      ValueError: num_heads or grid_size below 1, embed_dim not a multiple of num_heads, or another number of tokens.
+      ValueError: num_heads or grid_size is below 1, embed_dim is not a multiple of num_heads, or the number of
+        tokens is not grid_size^2.
     """
 
     def __init__(self, num_heads: int, grid_size: int, normalization: str = "none", **kwargs: Any):
@@ -214,23 +215,24 @@ class RelativeMultiHeadAttention(MultiHeadAttention):
 
 
 class L2MultiHeadAttention(_SelfAttention):
-    """Lipschitz multi-head self-attention: logits are minus squared distances, queries tied to keys.
+    """Lipschitz multi-head self-attention: logits are negative squared distances, queries are tied to keys.
 
     A_h(X) = softmax(-|x_i W_q - x_j W_q|^2 / sqrt(d_h)) (X W_v),   MSA(X) = concat_h(A_h(X)) W + b
-    (paper, "Enforcing Lipschitzness of Transformer Discriminator", after Kim, Papamakarios, Mnih 2021, whose
-    theorem needs the minus sign and W_q = W_k: the paper's own equation prints the distance without the sign.)
+    (paper, "Enforcing Lipschitzness of Transformer Discriminator", after Kim, Papamakarios, Mnih 2021. Their theorem
+    needs the minus sign and W_q = W_k; the paper's own equation omits the sign.)
 
-    A query bias would cancel in the differences, and a value bias is one of the output projection.
+    There are no biases on queries and values: a query bias cancels in the differences, a value bias is absorbed by
+    the output projection's.
 
-    Call: (batch, num_tokens, embed_dim) -> the same, or with num_queries=n (batch, n, embed_dim): the outputs of
-    the first n tokens, which attend to all. A residual of their shape is added to them.
+    Call: (batch, num_tokens, embed_dim) -> same shape. With num_queries=n, the outputs of the first n tokens only,
+    (batch, n, embed_dim); they attend to all tokens. A residual of the output shape is added.
 
     Args:
       num_heads: number of heads h; d_h = embed_dim / h.
-      normalization: of the three projections, see `ISNDense`.
+      normalization: normalisation of the three projections, see `ISNDense`.
 
     Raises:
-      ValueError: num_heads below 1, or embed_dim not a multiple of it.
+      ValueError: num_heads is below 1, or embed_dim is not a multiple of it.
     """
 
     def build(self, input_shape: Any) -> None:

@@ -1,4 +1,4 @@
-"""Convolution layers of StyleGAN2's networks."""
+"""StyleGAN2's convolution layers."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from vitgan_tf.layers.resampling import blur, downsample
 
 
 class EqualizedConv2D(tf.keras.layers.Layer):
-    """Convolution with equalised learning rate, and StyleGAN2's activation (Karras et al. 2020, figure 7).
+    """Convolution with equalised learning rate and StyleGAN2's activation (Karras et al. 2020, figure 7).
 
     out = sqrt(2) * leaky_relu(conv(features, W / sqrt(kernel_size^2 in)) + b), slope 0.2;   W ~ N(0, 1) at the start
 
-    With downsample, the features are blurred and every second pixel is kept: `blur` and a convolution of stride 2;
-    of a 1 x 1 kernel, `downsample` before it. Zeros are outside the image.
+    With downsample, a 3 x 3 kernel is a `blur` followed by a stride-2 convolution; a 1 x 1 kernel is applied after
+    `downsample`. Padding is with zeros.
 
-    Call: features (batch, height, width, in) -> (batch, h, w, units), h = height and w = width, or with downsample
-    half of these.
+    Call: features (batch, height, width, in) -> (batch, h, w, units). h and w are height and width, halved with
+    downsample.
 
     Args:
       units: number of output features.
-      kernel_size: edge of the kernel in pixels; with downsample, 1 or 3.
-      downsample: halve the resolution.
-      use_bias: adds a learned bias, zero at the start.
+      kernel_size: edge of the kernel in pixels, odd; with downsample, 1 or 3.
+      downsample: whether to halve the resolution.
+      use_bias: whether to add a learned bias, initially 0.
       activation: "leaky_relu" as above, or "linear".
 
     Raises:
-      ValueError: units below 1, another kernel_size or activation.
+      ValueError: units is below 1, or kernel_size or activation is not one of the above.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class EqualizedConv2D(tf.keras.layers.Layer):
         if units < 1:
             raise ValueError(f"units must be at least 1, got {units}")
         if kernel_size < 1 or kernel_size % 2 == 0 or (downsample and kernel_size > 3):
-            raise ValueError(f"kernel_size must be odd, with downsample 1 or 3, got {kernel_size}")
+            raise ValueError(f"kernel_size must be odd, and 1 or 3 with downsample, got {kernel_size}")
         if activation not in ("leaky_relu", "linear"):
             raise ValueError(f"activation must be 'leaky_relu' or 'linear', got {activation!r}")
         self.units = units
@@ -83,30 +83,30 @@ class EqualizedConv2D(tf.keras.layers.Layer):
 
 
 def activated(features: tf.Tensor) -> tf.Tensor:
-    """StyleGAN2's activation: leaky ReLU of slope 0.2, times sqrt(2)."""
+    """Applies StyleGAN2's activation: leaky ReLU with slope 0.2 and gain sqrt(2)."""
     return math.sqrt(2.0) * tf.nn.leaky_relu(features, 0.2)
 
 
 class ModulatedConv2D(tf.keras.layers.Layer):
-    """Convolution whose weights a style modulates, one style per image; without a bias.
+    """Convolution with style-modulated weights, one style per image, without a bias.
 
-    s = affine(style), its bias 1 at the start;   W' = diag(s) W;
-    W'' = W' / sqrt(sum_{kh,kw,in} W'^2 + 1e-8);   out = features * W'', zeros outside the image
-    (Karras et al. 2020, section 2.2, Eq. 1 to 3. W is an equalised kernel: N(0, 1), over
-    sqrt(kernel_size^2 in) when it is used. The division, the demodulation of each output feature, is optional.)
+    s = affine(style), bias initially 1;   W' = diag(s) W;
+    W'' = W' / sqrt(sum_{kh,kw,in} W'^2 + 1e-8);   out = features * W'', zero-padded
+    (Karras et al. 2020, section 2.2, Eq. 1 to 3. W is an equalised kernel: drawn from N(0, 1), divided by
+    sqrt(kernel_size^2 in) at use. The division by the square root, called demodulation, is optional.)
 
-    W' is never made for each image: the style scales the inputs, demodulation the outputs of one convolution
-    with W, and the sum over kh and kw in the demodulation does not depend on the style.
+    W' is not computed per image: the style scales the inputs and demodulation the outputs of one convolution with W.
+    The sum over kh and kw in the demodulation does not depend on the style.
 
     Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, height, width, units).
 
     Args:
       units: number of output features.
-      kernel_size: edge of the kernel in pixels.
-      demodulate: normalise the modulated weights.
+      kernel_size: edge of the kernel in pixels, odd.
+      demodulate: whether to normalise the modulated weights.
 
     Raises:
-      ValueError: units below 1, or a kernel_size that is not a positive odd number.
+      ValueError: units is below 1, or kernel_size is not a positive odd number.
     """
 
     def __init__(self, units: int, kernel_size: int = 3, demodulate: bool = True, **kwargs: Any):

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 
 def coordinate_grid(height: int, width: int) -> tf.Tensor:
-    """Centres of the cells of a height x width grid laid over the square [-1, 1]^2.
+    """Returns the cell centres of a height x width grid over the square [-1, 1]^2.
 
-    Cell i of n has its centre at (2 i + 1) / n - 1, so that the centres of a grid twice as fine lie
-    symmetrically around those of the coarse one: what renders a patch at another pixel density.
+    Cell i of n has its centre at (2 i + 1) / n - 1. The centres of a grid twice as fine lie symmetrically around
+    those of the coarse one, so that a patch can be rendered at another pixel density.
 
     Returns:
       (height * width, 2) float32, rows in raster order, columns (y, x), values inside (-1, 1).
@@ -23,19 +23,19 @@ def coordinate_grid(height: int, width: int) -> tf.Tensor:
 
 
 def patch_pixels(grid_size: int, image_size: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which pixels of an axis show which patch, and where in it, for an axis of any number of pixels.
+    """Maps the pixels of an axis to patches and to positions within them, for any number of pixels.
 
-    Pixel j has its centre at (2 j + 1) grid_size / (2 image_size), in patches: the whole part is the patch that shows
-    there, the rest the place in it. Patches then differ by a pixel in size unless image_size is a multiple of
-    grid_size; each gets as many places as the largest, of which those past its end are not used.
+    In units of patches, pixel j has its centre at (2 j + 1) grid_size / (2 image_size). The integer part is the index
+    of its patch, the fraction its position in the patch. Unless image_size is a multiple of grid_size, patch sizes
+    differ by one pixel: every patch gets as many places as the largest, and places past its end are unused.
 
     Args:
-      grid_size: patches along the axis.
-      image_size: pixels along the axis, a number or a scalar int32 tensor.
+      grid_size: number of patches along the axis.
+      image_size: number of pixels along the axis, an int or a scalar int32 tensor.
 
     Returns:
-      Coordinates in the patch, -1 to 1 at its borders: (grid_size, places) float32; and for each pixel the index of
-      its place in the raster of patches and places, (image_size,) int32.
+      The coordinates of the places within each patch, (grid_size, places) float32, with the patch borders at -1 and
+      1; and the index of each pixel in the flattened (grid_size, places), (image_size,) int32.
     """
     places = -(-image_size // grid_size)
     patches = tf.range(grid_size)
@@ -49,7 +49,7 @@ def patch_pixels(grid_size: int, image_size: int | tf.Tensor) -> tuple[tf.Tensor
 
 
 class _Embedding(tf.keras.layers.Layer):
-    """What both embeddings share: their width."""
+    """Base class of the positional embeddings: checks and stores their width."""
 
     def __init__(self, embed_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
@@ -59,12 +59,12 @@ class _Embedding(tf.keras.layers.Layer):
 
 
 class LearnedEmbedding(_Embedding):
-    """A table with a learned row for each position, whatever its coordinates: ViT's embedding.
+    """Table with one learned row per position, independent of the coordinates: ViT's embedding.
 
-    Call: (num_points, 2), read for its size alone -> (num_points, embed_dim), drawn from N(0, 1) at the start.
+    Call: coordinates (num_points, 2), ignored -> (num_points, embed_dim), initialised from N(0, 1).
 
     Raises:
-      ValueError: embed_dim below 1.
+      ValueError: embed_dim is below 1.
     """
 
     def build(self, input_shape: Any) -> None:
@@ -84,13 +84,13 @@ class FourierEmbedding(_Embedding):
 
     E(c) = sin(pi * c W / sqrt(2) + b)     (paper, "Generator Design"; Anokhin et al. 2021)
 
-    W is drawn from N(0, 1) and scaled at use as in every equalised layer. The phases b start uniform in
-    [-pi, pi], so that the embedding spans even as well as odd functions of the coordinates.
+    W is drawn from N(0, 1) and scaled at use, as in every equalised layer. The phases b are initialised uniformly in
+    [-pi, pi], so that the embedding spans both even and odd functions of the coordinates.
 
     Call: (..., 2) coordinates in [-1, 1] -> (..., embed_dim) in [-1, 1].
 
     Raises:
-      ValueError: embed_dim below 1.
+      ValueError: embed_dim is below 1.
     """
 
     def build(self, input_shape: Any) -> None:

@@ -1,4 +1,4 @@
-"""From the embeddings of the patches to their pixels."""
+"""Patch decoders: patch embeddings to pixels."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from vitgan_tf.randomness import BatchRandom
 
 
 class FourierPatchDecoder(tf.keras.layers.Layer):
-    """Implicit neural representation of a patch: a small network over pixel coordinates.
+    """Implicit neural representation of a patch: a small MLP over pixel coordinates.
 
     x_p = f_theta(E_fou, y)      (paper, "Implicit Neural Representation for Patch Generation")
 
-    E_fou is the Fourier embedding of the coordinates of the patch's pixels; f_theta a network of two layers,
-    both modulated by the patch's embedding y as in StyleGAN2 and CIPS, the hidden one demodulated and followed
-    by a leaky ReLU (slope 0.2, gain sqrt 2). All patches and tokens share the same codes E_fou.
+    E_fou is the Fourier embedding of the pixel coordinates within a patch. f_theta is a two-layer MLP, modulated by
+    the patch embedding y as in StyleGAN2 and CIPS; the hidden layer is demodulated and followed by a leaky ReLU
+    (slope 0.2, gain sqrt 2). All patches of all images share the same codes E_fou.
 
-    Call: (batch, num_tokens, embed_dim) -> (batch, num_tokens, patch_size, patch_size, num_channels): the patches at
-    the resolution of the training. f_theta is a function of the coordinates: with coordinates=c, of shape
-    (rows, columns, 2) for all patches or (num_tokens, rows, columns, 2), it is drawn at these points instead ->
-    (batch, num_tokens, rows, columns, num_channels).
+    Call: (batch, num_tokens, embed_dim) -> (batch, num_tokens, patch_size, patch_size, num_channels), the patches at
+    training resolution. f_theta can be evaluated at any points: coordinates=c, of shape (rows, columns, 2) for all
+    patches or (num_tokens, rows, columns, 2), gives (batch, num_tokens, rows, columns, num_channels).
 
     Args:
       patch_size: edge of a patch in pixels.
-      num_channels: colour channels of the image.
+      num_channels: number of colour channels.
       hidden_dim: width of the Fourier embedding and of the hidden layer.
 
     Raises:
-      ValueError: an argument below 1.
+      ValueError: an argument is below 1.
     """
 
     def __init__(self, patch_size: int, num_channels: int, hidden_dim: int, **kwargs: Any):
@@ -78,16 +77,16 @@ class FourierPatchDecoder(tf.keras.layers.Layer):
 
 
 class LinearPatchDecoder(tf.keras.layers.Layer):
-    """Each patch is a linear function of its embedding: x_p = y W + b, the ablation of the Fourier decoder.
+    """Linear map from patch embedding to pixels, x_p = y W + b: the ablation of the Fourier decoder.
 
     Call: (batch, num_tokens, embed_dim) -> (batch, num_tokens, patch_size, patch_size, num_channels).
 
     Args:
       patch_size: edge of a patch in pixels.
-      num_channels: colour channels of the image.
+      num_channels: number of colour channels.
 
     Raises:
-      ValueError: an argument below 1.
+      ValueError: an argument is below 1.
     """
 
     def __init__(self, patch_size: int, num_channels: int, **kwargs: Any):
@@ -108,21 +107,21 @@ class LinearPatchDecoder(tf.keras.layers.Layer):
 
 
 class ConvPatchDecoder(tf.keras.layers.Layer):
-    """The tokens as a map of features, and StyleGAN2's blocks from there to the image: see `StyledSynthesis`.
+    """Convolutional decoder: StyleGAN2's blocks on top of the token map, see `StyledSynthesis`.
 
-    All its convolutions have the same style; each doubling of the resolution halves the features. The authors of the
-    paper recommended this decoder later: it converges faster.
+    All convolutions share one style. Each doubling of the resolution halves the number of features, down to 16. The
+    paper's authors later recommended this decoder, because it converges faster.
 
     Call: (tokens (batch, num_tokens, embed_dim), style (batch, style_dim)) -> images (batch, grid_size * patch_size,
-    grid_size * patch_size, num_channels), grid_size^2 = num_tokens; unlike the other decoders, whole images.
-    random: as in `StyledConv2D`.
+    grid_size * patch_size, num_channels), where grid_size^2 = num_tokens. Unlike the other decoders, it returns whole
+    images. random: as in `StyledConv2D`.
 
     Args:
-      patch_size: pixels per token along an axis, a power of 2.
-      num_channels: colour channels of the image.
+      patch_size: pixels per token along each axis, a power of 2.
+      num_channels: number of colour channels.
 
     Raises:
-      ValueError: an argument below 1, patch_size not a power of 2, or num_tokens not a square.
+      ValueError: an argument is below 1, patch_size is not a power of 2, or num_tokens is not a square.
     """
 
     MIN_FEATURES = 16

@@ -11,7 +11,7 @@ from vitgan_tf.layers.formulas import bias_act, product
 
 
 def equalized_kernel_initializer(lr_multiplier: float = 1.0) -> tf.keras.initializers.Initializer:
-    """N(0, 1) / lr_multiplier: every equalised kernel starts here and is scaled when it is used."""
+    """N(0, 1) / lr_multiplier: initial values of every equalised kernel, which is scaled at use."""
     return tf.keras.initializers.RandomNormal(stddev=1.0 / lr_multiplier)
 
 
@@ -22,16 +22,16 @@ def linear(
     scale: tf.Tensor | float = 1.0,
     kernel_is_transposed: bool = False,
 ) -> tf.Tensor:
-    """(..., fan_in) times (fan_in, units) * scale, plus (units,) -> (..., units), as one two-dimensional product.
+    """inputs (kernel * scale) + bias -> (..., units), as one two-dimensional product.
 
-    A batched product of the same shapes would sum the kernel's gradient over the batch afterwards. Inputs of 16 bits
-    have outputs of 16 bits; the kernel is scaled in float32 and then rounded once.
+    A batched product would compute the kernel's gradient per batch entry and sum afterwards. 16-bit inputs give
+    16-bit outputs; the kernel is scaled in float32, then rounded once.
 
     Args:
       inputs: (..., fan_in).
-      kernel: (fan_in, units), float32; or with kernel_is_transposed (units, fan_in).
-      bias: (units,), as it is applied: not scaled.
-      scale: a scalar.
+      kernel: (fan_in, units), float32; with kernel_is_transposed, (units, fan_in).
+      bias: (units,), not scaled; None for no bias.
+      scale: scalar factor of the kernel.
       kernel_is_transposed: see kernel.
     """
     units = kernel.shape[0 if kernel_is_transposed else 1]
@@ -45,25 +45,25 @@ def linear(
 
 
 class EqualizedDense(tf.keras.layers.Layer):
-    """Linear layer whose weights all learn at the same speed, whatever the fan-in.
+    """Linear layer with equalised learning rate: weights learn at the same speed whatever the fan-in.
 
-    y = x (W * m / sqrt(fan_in)) + m * b,   W ~ N(0, 1) / m at the start,   m = lr_multiplier
-    (Karras et al. 2018, section 4.1; the multiplier after Karras et al. 2019, appendix C.)
+    y = x (W * m / sqrt(fan_in)) + m * b,   W ~ N(0, 1) / m initially,   m = lr_multiplier
+    (Karras et al. 2018, section 4.1; multiplier after Karras et al. 2019, appendix C.)
 
-    With inputs of unit variance the outputs start with variance 1. Adam's step does not depend on the scale of
-    the gradient, so that W, of variance 1 in every layer, moves by the same relative amount in every layer; a
+    Initially, inputs of unit variance give outputs of unit variance. Adam's step does not depend on the scale of the
+    gradient, so W, which has variance 1 in every layer, moves by the same relative amount in every layer. A
     multiplier below 1 slows the layer down by that factor.
 
     Call: (..., fan_in) -> (..., units).
 
     Args:
       units: number of output features.
-      use_bias: adds a learned bias.
-      bias_initial_value: the bias as it is applied (after the multiplier), before training.
+      use_bias: whether to add a learned bias.
+      bias_initial_value: initial value of the bias as applied (after the multiplier).
       lr_multiplier: m above.
 
     Raises:
-      ValueError: units below 1 or lr_multiplier not positive.
+      ValueError: units is below 1 or lr_multiplier is not positive.
     """
 
     def __init__(

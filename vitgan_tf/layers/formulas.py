@@ -1,6 +1,6 @@
-"""The formulas of `layers.ops`, or inside `with fused_ops():` their namesakes in `layers.fused`.
+"""Dispatches formulas to `layers.ops`, or inside `with fused_ops():` to their namesakes in `layers.fused`.
 
-Where XLA compiles the whole step (TPUs) and in exported models, the plain formulas are as good.
+The plain formulas are as good where XLA compiles the whole step (TPUs) and in exported models.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from vitgan_tf.layers import fused, ops
 
-# Per thread, because strategies trace each replica in a thread of its own.
+# Thread-local, because strategies trace each replica in its own thread.
 _state = threading.local()
 
 
 @contextlib.contextmanager
 def fused_ops(enabled: bool = True) -> Iterator[None]:
-    """Formulas that are called (traced) inside are the fused ones, or with enabled=False the plain ones."""
+    """Selects the fused formulas for calls (traces) inside, or the plain ones with enabled=False."""
     before = _is_fused()
     _state.enabled = enabled
     try:
@@ -49,9 +49,9 @@ layer_norm = _chosen(ops.layer_norm, fused.layer_norm)
 
 
 def input_gradient(function: Callable[[tf.Tensor], tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
-    """d sum(function(inputs)) / d inputs, which can be differentiated again: of plain formulas.
+    """d sum(function(inputs)) / d inputs, by the plain formulas, so that it can be differentiated again.
 
-    The fused formulas' gradients by hand have no second derivatives, or none inside `tf.cond`.
+    The fused formulas' hand-written gradients have no second derivatives, or none inside `tf.cond`.
     """
     with fused_ops(False), tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs)

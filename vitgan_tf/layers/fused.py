@@ -1,9 +1,8 @@
-"""The formulas of `layers.ops` under the same names, as kernels compiled by XLA with gradients by hand.
+"""XLA-compiled kernels with hand-written gradients for the formulas of `layers.ops`, under the same names.
 
-On a CPU, TensorFlow runs each operation of a formula as a pass of its own over tensors of tens of megabytes:
-beside matrix products that run at the processor's peak, these passes would be a third of a training step, and
-their intermediate results most of its memory. The kernels read their inputs once and keep only what the gradient
-needs.
+On a CPU, TensorFlow runs each operation of a formula as a separate pass over tensors of tens of megabytes. The matrix
+products run at the processor's peak, so these passes would take a third of a training step, and their intermediate
+results most of its memory. The kernels read their inputs once and keep only what the gradient needs.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ _kernel: Callable = functools.partial(tf.function, jit_compile=True, autograph=F
 def product(
     inputs: tf.Tensor, kernel: tf.Tensor, scale: tf.Tensor | float = 1.0, kernel_is_transposed: bool = False
 ) -> tf.Tensor:
-    """See `ops.product`: two-dimensional products of gradients in the form in which oneDNN is fastest."""
+    """See `ops.product`. The products of the gradients have the form that oneDNN computes fastest."""
     dtype, rows = inputs.dtype, inputs.shape[0]
     fan_in, units = reversed(kernel.shape) if kernel_is_transposed else kernel.shape
     if rows is not None and rows < units and not is_narrow(inputs) and not kernel_is_transposed:
-        inputs *= tf.cast(scale, dtype)  # the smaller of the two is scaled
+        inputs *= tf.cast(scale, dtype)  # scales the smaller of the two
     else:
         if units > fan_in and not kernel_is_transposed:
-            # oneDNN is slower at multiplying by a transposed matrix where the sum runs over the longer side: this
-            # way, the gradient's product is a plain one.
+            # oneDNN is slow at multiplying by a transposed matrix when the sum runs over its longer side. Transposed
+            # here, the kernel enters the gradient's product as it is.
             kernel, kernel_is_transposed = tf.transpose(kernel), True
         kernel = tf.cast(kernel * scale, dtype)
     return _transposed_product(inputs, kernel) if kernel_is_transposed else _product(inputs, kernel)
@@ -54,9 +53,9 @@ def _transposed_product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor
 
 
 def _sum_of_outer_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """left^T right, the sum over their rows, which are many.
+    """left^T right, summed over many rows.
 
-    As a batch of one: oneDNN has another code for batches, which is faster at this in float32.
+    Computed as a batch of one: oneDNN's code for batches is faster at this in float32.
     """
     left, right = tf.expand_dims(left, 0), tf.expand_dims(right, 0)
     return tf.squeeze(tf.matmul(left, right, transpose_a=True), 0)
@@ -65,7 +64,7 @@ def _sum_of_outer_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
 def bias_act(
     x: tf.Tensor, bias: tf.Tensor, activation: str = "linear", residual: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """See `ops.bias_act`. TensorFlow's own operations are as good where there is one pass to make."""
+    """See `ops.bias_act`. Cases that take a single pass use TensorFlow's own operations, which are as good."""
     if bias.shape.rank > 1:
         return ops.bias_act(x, bias, activation, residual)
     if activation == "gelu":
@@ -75,8 +74,8 @@ def bias_act(
         return _compiled_add_bias(x, bias, residual)
     if not is_narrow(x):
         return ops.bias_act(x, bias, activation, residual)
-    # TensorFlow takes a bias into the product before it. In 16 bits that product leaves a processor's matrix unit
-    # unused, and takes three times as long.
+    # TensorFlow would fuse the bias into the product before it. In 16 bits, the fused product does not use the
+    # processor's matrix unit and takes three times as long.
     outputs = ops.activate(_compiled_add_bias(x, bias), activation)
     return outputs if residual is None else outputs + residual
 
@@ -126,7 +125,7 @@ def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Ten
 def _compiled_scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         dx, x_dx = _scaled_leaky_relu_gradient(x, scale, bias, upstream)
-        # dx / scale is the gradient at the sum x * scale + bias, whose row sums suffice here.
+        # dx / scale is the gradient with respect to x * scale + bias. Dividing after the sum over points suffices.
         return (
             dx,
             as_float32(tf.reduce_sum(x_dx, axis=1)) / scale,
@@ -154,7 +153,11 @@ def _scaled_leaky_relu_gradient(
 
 
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """See `ops.layer_norm`. Raises NotImplementedError where its second derivative is asked for."""
+    """See `ops.layer_norm`.
+
+    Raises:
+      NotImplementedError: the second derivative is requested.
+    """
     return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, scale.dtype))
 
 
@@ -165,7 +168,7 @@ def _compiled_layer_norm(
     y, mean, inverse_deviation = _layer_norm(x, scale, offset, epsilon)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
-        # Of the three, a layer whose weights are not trained in this pass needs the first alone.
+        # Separate kernels: a pass that does not train this layer's weights needs only dx.
         dx = _layer_norm_gradient(x, mean, inverse_deviation, scale, upstream)
         dscale = _sum_like(_normalized_times(x, mean, inverse_deviation, upstream), scale)
         return _differentiable_once(dx), _differentiable_once(dscale), _sum_like(upstream, scale), None
@@ -175,10 +178,12 @@ def _compiled_layer_norm(
 
 @tf.custom_gradient
 def _differentiable_once(first_gradient: tf.Tensor) -> tuple[tf.Tensor, Callable]:
-    """Refuses to be differentiated: mean and deviation would count as constants, and the result be wrong."""
+    """Identity without a gradient: mean and deviation would count as constants, and the result would be wrong."""
 
     def gradient(*_: tf.Tensor) -> NoReturn:
-        raise NotImplementedError("second derivatives of layer_norm need its plain formula: formulas.input_gradient")
+        raise NotImplementedError(
+            "second derivatives of layer_norm need its plain formula: use formulas.input_gradient"
+        )
 
     return tf.identity(first_gradient), gradient
 
@@ -219,22 +224,21 @@ def _layer_norm_gradient(
 
 
 def _feature_mean(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf.Tensor:
-    """Mean over the last axis of an element-wise function of tensors, that axis kept with size 1.
+    """Mean of an element-wise function of tensors over the last axis, which is kept with size 1.
 
-    XLA's CPU back end sums over the last axis one number at a time. Here slices of it are added up first, which
-    are vectors.
+    XLA's CPU back end sums over the last axis one number at a time. Adding slices of it first uses vectors.
     """
     features = tensors[0].shape[-1]
     width = math.gcd(features, 32)
     parts = [function(*slices) for slices in zip(*(tf.split(x, features // width, axis=-1) for x in tensors))]
-    while len(parts) > 1:  # in pairs, the order in which the rounding errors stay smallest
+    while len(parts) > 1:  # pairwise summation keeps the rounding errors small
         pairs = [first + second for first, second in zip(parts[::2], parts[1::2])]
         parts = pairs + parts[2 * len(pairs) :]
     return tf.reduce_sum(parts[0], axis=-1, keepdims=True) / features
 
 
 def _sum_like(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Sum of x over the axes along which weights, (features,) or (batch, 1, features), is broadcast to it."""
+    """Sums x over the axes along which weights, (features,) or (batch, 1, features), are broadcast to it."""
     if weights.shape.rank == 1:
         total = _sum_of_rows(tf.reshape(x, [-1, x.shape[-1]]))
     else:
@@ -243,5 +247,5 @@ def _sum_like(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 def _sum_of_rows(x: tf.Tensor) -> tf.Tensor:
-    """(rows, features) -> (features,): a product with ones, which TensorFlow runs at the speed of memory."""
+    """(rows, features) -> (features,), as a product with ones, which TensorFlow runs at memory speed."""
     return tf.squeeze(tf.matmul(tf.ones([1, x.shape[0]], x.dtype), x), 0)

@@ -1,4 +1,4 @@
-"""What a discriminator sees of other images of its batch."""
+"""Minibatch standard deviation: statistics across images for a discriminator."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from vitgan_tf.layers.ops import as_float32
 
 
 class MinibatchStandardDeviation(tf.keras.layers.Layer):
-    """Appends, as a map of its own, how much the images of a group differ (Karras et al. 2018, section 3).
+    """Appends the standard deviation within groups of images as a feature map (Karras et al. 2018, section 3).
 
-    Of each feature at each pixel, the standard deviation over the images of the group, sqrt(var + 1e-8) with the
-    divisor group_size; of these, the mean over features and pixels, the same number at every pixel of the group.
+    The standard deviation over a group, sqrt(var + 1e-8) with divisor group_size, is computed per feature and pixel.
+    Its mean over features and pixels fills the new map of all images of the group.
 
-    Groups are consecutive images. StyleGAN2 has every (batch / group_size)-th; but here real, generated and
-    augmented views pass in one batch, one after the other, and a group must be of one kind.
+    Groups are consecutive images. StyleGAN2 takes every (batch / group_size)-th image instead. Here, one batch holds
+    real, generated and augmented views one after the other, and a group must be of one kind.
 
-    Call: (batch, height, width, features) -> (batch, height, width, features + 1). Of a batch that is no multiple of
-    group_size, a group is their greatest common divisor; a batch of unknown size must be one.
+    Call: (batch, height, width, features) -> (batch, height, width, features + 1). If the batch size is not a
+    multiple of group_size, groups have the size of their greatest common divisor. A batch of unknown size must be a
+    multiple.
 
     Args:
-      group_size: images of a group.
+      group_size: number of images per group.
 
     Raises:
-      ValueError: group_size below 1.
+      ValueError: group_size is below 1.
     """
 
     def __init__(self, group_size: int = 4, **kwargs: Any):

@@ -1,4 +1,4 @@
-"""Layers that a style vector modulates: self-modulated layer norm and modulated linear layer."""
+"""Layers modulated by a style vector: self-modulated layer norm and modulated linear layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
     """Layer normalisation whose gain and offset are affine functions of a style vector.
 
     SLN(h, w) = gamma(w) * (h - mu) / sqrt(sigma^2 + epsilon) + beta(w)      (paper, "Self-modulated LayerNorm")
-    gamma(w) = 1 + w A + a,   beta(w) = w B + b,   mu and sigma^2 over the features of one token
+    gamma(w) = 1 + w A + a,   beta(w) = w B + b,   mu and sigma^2 over the features of each token
 
     The 1 in gamma and epsilon = 1e-3 follow the authors' reproduction.
 
@@ -42,28 +42,27 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
 
 
 class ModulatedDense(tf.keras.layers.Layer):
-    """Linear layer whose weights a style modulates, one style per token.
+    """Linear layer with style-modulated weights, one style per token.
 
-    s = affine(y), its bias 1 at the start;   W' = diag(s) W;   W'' = W' / sqrt(sum_in W'^2 + 1e-8)
+    s = affine(y), bias initially 1;   W' = diag(s) W;   W'' = W' / sqrt(sum_in W'^2 + 1e-8)
     out = activation(x W'' + b)
-    (Karras et al. 2020, section 2.2, Eq. 1 to 3; for coordinate networks Anokhin et al. 2021. W is an
-    equalised kernel. The division, the demodulation of each output feature, is optional.)
+    (Karras et al. 2020, section 2.2, Eq. 1 to 3; for coordinate networks Anokhin et al. 2021. W is an equalised
+    kernel. The division by the square root, called demodulation, is optional.)
 
-    W' is never made for each token, which would take tokens * fan_in * units numbers. Where all tokens share
-    the inputs x, as the Fourier codes of the pixels are shared, x is folded into W, and one product with s
-    remains. Otherwise the style scales the inputs; or W, where units is less than the number of points and
-    that is the smaller tensor. Demodulation scales the outputs.
+    Computing W' for each token would take tokens * fan_in * units numbers. If all tokens share the inputs x, like the
+    Fourier codes of the pixels, x is folded into W, which leaves one product with s. Otherwise the style scales the
+    smaller tensor: W if units is less than the number of points, else the inputs. Demodulation scales the outputs.
 
-    Call: (x, y) with styles y (num_tokens, style_dim) and x (num_points, fan_in), shared, or
-    (num_tokens, num_points, fan_in) -> (num_tokens, num_points, units).
+    Call: (x, y) -> (num_tokens, num_points, units), with styles y (num_tokens, style_dim) and inputs x
+    (num_points, fan_in), shared by all tokens, or (num_tokens, num_points, fan_in).
 
     Args:
       units: number of output features.
-      demodulate: normalise the modulated weights.
+      demodulate: whether to normalise the modulated weights.
       activation: "linear", or "leaky_relu" with slope 0.2 and gain sqrt(2).
 
     Raises:
-      ValueError: units below 1, an unknown activation, or leaky_relu without demodulation.
+      ValueError: units is below 1, activation is unknown, or leaky_relu is used without demodulation.
     """
 
     def __init__(self, units: int, demodulate: bool = True, activation: str = "linear", **kwargs: Any):

@@ -1,4 +1,4 @@
-"""Normalisation of features: of a token, of a pixel, and over a batch."""
+"""Normalisation layers: pixel norm, layer norm and batch norm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vitgan_tf.layers.ops import as_float32
 
 
 def pixel_norm(x: tf.Tensor) -> tf.Tensor:
-    """x / sqrt(mean(x^2) + 1e-8), the mean over the last axis, in float32      (Karras et al. 2018, section 4.2)"""
+    """x / sqrt(mean(x^2) + 1e-8), with the mean over the last axis, in float32   (Karras et al. 2018, section 4.2)"""
     wide = as_float32(x)
     return tf.cast(wide * tf.math.rsqrt(tf.reduce_mean(tf.square(wide), axis=-1, keepdims=True) + 1e-8), x.dtype)
 
@@ -19,10 +19,10 @@ def pixel_norm(x: tf.Tensor) -> tf.Tensor:
 class LayerNorm(tf.keras.layers.Layer):
     """LN(h) = gamma * (h - mu) / sqrt(sigma^2 + epsilon) + beta      (Ba et al. 2016)
 
-    mu and sigma^2 over the features of one token; gamma starts at 1, beta at 0. The formula of
-    `tf.keras.layers.LayerNormalization`, with the compiled kernels of the training step.
+    mu and sigma^2 are taken over the features of each token. gamma is initially 1, beta 0. Same formula as
+    `tf.keras.layers.LayerNormalization`, but with the compiled kernels of the training step.
 
-    Call: (batch, num_tokens, features) -> the same.
+    Call: (batch, num_tokens, features) -> same shape.
     """
 
     def __init__(self, epsilon: float = 1e-5, **kwargs: Any):
@@ -43,19 +43,19 @@ class LayerNorm(tf.keras.layers.Layer):
 class BatchNorm(tf.keras.layers.Layer):
     """(x - mean) / sqrt(variance + epsilon), per feature, optionally with gain and offset      (Ioffe, Szegedy 2015)
 
-    With use_batch_statistics, mean and variance are those of the batch of all replicas, over all its pixels. They are
-    then taken into the moving averages that are used otherwise: average <- momentum * average + (1 - momentum) *
-    statistic, but for statistics that are not finite. They are float32, the variance with divisor n.
+    With use_batch_statistics, mean and variance are computed over all pixels of the global batch, in float32 and with
+    divisor n. They also update the moving averages, unless they are not finite:
+    average <- momentum * average + (1 - momentum) * statistic. Otherwise the moving averages are used.
 
-    `tf.keras.layers.BatchNormalization` has averages of each replica's own, which one process of several cannot save,
-    and variances as differences of squares, which can be negative.
+    `tf.keras.layers.BatchNormalization` keeps moving averages per replica, which one process of several cannot save,
+    and computes variances as differences of squares, which can be negative.
 
-    Call: (batch, height, width, features) -> the same.
+    Call: (batch, height, width, features) -> same shape.
 
     Args:
       momentum: see above.
       epsilon: see above.
-      has_affine: learned gain, 1 at the start, and offset, 0.
+      has_affine: whether to learn a gain, initially 1, and an offset, initially 0.
     """
 
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, has_affine: bool = False, **kwargs: Any):
@@ -70,7 +70,7 @@ class BatchNorm(tf.keras.layers.Layer):
                 name=name, shape=input_shape[-1:], initializer=value, experimental_autocast=False, **kwargs
             )
 
-        # Every replica computes the same: any one of them may be kept.
+        # All replicas compute the same values, so any copy may be kept.
         state = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
         self.moving_mean, self.moving_variance = (
             add("moving_mean", "zeros", **state),

@@ -1,4 +1,4 @@
-"""Images to (overlapping) patches, and patches back to the image."""
+"""Images to (overlapping) patches, and patches back to images."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import tensorflow as tf
 
 
 def _overlapping_windows(tensor: tf.Tensor, axis: int, patch_size: int, patch_overlap: int) -> tf.Tensor:
-    """Cuts an axis of size n * patch_size + 2 * patch_overlap into n windows, each patch_size apart.
+    """Splits an axis of size n * patch_size + 2 * patch_overlap into n windows with stride patch_size.
 
-    The axis becomes two: (n, patch_size + 2 * patch_overlap). Windows are put together from whole cells of
-    size gcd(patch_size, 2 * patch_overlap): a handful of slices, two where the overlap is half a patch, whose
-    gradients are paddings. The gradient of `tf.image.extract_patches` is a sparse product, which XLA and TPUs
-    do not have.
+    The axis becomes two: (n, patch_size + 2 * patch_overlap). Windows are concatenated from cells of size
+    gcd(patch_size, 2 * patch_overlap). This takes few slices (two if the overlap is half a patch), whose gradients
+    are paddings. The gradient of `tf.image.extract_patches` is a sparse product, which XLA and TPUs do not support.
     """
     shape = tensor.shape
     cell = math.gcd(patch_size, 2 * patch_overlap)
@@ -22,15 +21,15 @@ def _overlapping_windows(tensor: tf.Tensor, axis: int, patch_size: int, patch_ov
     lead = [-1, *shape[1:axis]]
     cells = tf.reshape(tensor, [*lead, shape[axis] // cell, cell, *shape[axis + 1 :]])
     begin = [slice(None)] * axis
-    # window tensors of (..., count, cell, ...)
+    # `window` tensors of shape (..., count, cell, ...)
     parts = [cells[(*begin, slice(i, i + (count - 1) * stride + 1, stride))] for i in range(window)]
     return tf.concat(parts, axis=axis + 1)
 
 
 def extract_patches(images: tf.Tensor, patch_size: int, patch_overlap: int = 0) -> tf.Tensor:
-    """Grid patches, each extended by patch_overlap pixels on every side (paper, "Overlapping Image Patches").
+    """Extracts grid patches, extended by patch_overlap pixels per side (paper, "Overlapping Image Patches").
 
-    The image is zero-padded by patch_overlap, so that the number of patches does not depend on the overlap.
+    The image is zero-padded by patch_overlap, so the number of patches does not depend on the overlap.
 
     Args:
       images: (batch, height, width, channels), height and width multiples of patch_size.
@@ -38,8 +37,8 @@ def extract_patches(images: tf.Tensor, patch_size: int, patch_overlap: int = 0) 
       patch_overlap: o, in pixels, at least 0.
 
     Returns:
-      (batch, num_patches, (P + 2 o)^2 * channels): patches in raster order, in each the pixels in raster
-      order, channels last.
+      (batch, num_patches, (P + 2 o)^2 * channels): patches in raster order, the pixels of each patch in raster order,
+      channels last.
 
     Raises:
       ValueError: height or width is not a multiple of patch_size, or patch_overlap is negative.
@@ -59,12 +58,12 @@ def extract_patches(images: tf.Tensor, patch_size: int, patch_overlap: int = 0) 
 
 
 def patches_to_images(patches: tf.Tensor, grid_height: int, grid_width: int) -> tf.Tensor:
-    """Puts each patch into its own cell of the grid: undoes `extract_patches` without overlap.
+    """Assembles images from a grid of patches: the inverse of `extract_patches` without overlap.
 
     Args:
-      patches: (batch, grid_height * grid_width, P, P, channels), in raster order; P may be unknown beforehand.
-      grid_height: patches in a column.
-      grid_width: patches in a row.
+      patches: (batch, grid_height * grid_width, P, P, channels), in raster order; P may be dynamic.
+      grid_height: number of rows of patches.
+      grid_width: number of columns of patches.
 
     Returns:
       (batch, grid_height * P, grid_width * P, channels).

@@ -1,4 +1,4 @@
-"""Linear layer and convolution under (improved) spectral normalisation."""
+"""Linear layer and convolution with (improved) spectral normalisation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vitgan_tf.config.choices import NORMALIZATIONS
 from vitgan_tf.layers.equalized import equalized_kernel_initializer, linear
 from vitgan_tf.layers.formulas import bias_act
 
-# From this size on, iterations find the largest eigenvalue faster than a decomposition finds all.
+# From this size on, Lanczos iteration is faster than a full eigendecomposition.
 _LANCZOS_SIZE = 64
 
 
 def leading_singular_triplet(matrix: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
-    """Left vector, value and right vector of the largest singular value of a real matrix, in float64."""
+    """Returns (left vector, value, right vector) of the largest singular value of a real matrix, in float64."""
     matrix = np.asarray(matrix, np.float64)
     if matrix.shape[0] > matrix.shape[1]:
         right, sigma, left = leading_singular_triplet(matrix.T)
@@ -35,30 +35,30 @@ def leading_singular_triplet(matrix: np.ndarray) -> tuple[np.ndarray, float, np.
 
 
 class ISNDense(tf.keras.layers.Layer):
-    """Equalised linear layer whose spectral norm is held at its value at initialisation.
+    """Equalised linear layer whose spectral norm is held at its initial value.
 
     W_ISN = sigma(W_init) * W / sigma(W),    y = x W_ISN + b        (paper, "Improved Spectral Normalization")
 
-    W is the equalised kernel: `kernel`, drawn from N(0, 1), over sqrt(fan_in). sigma(W), its largest
-    singular value, comes from one power iteration with a vector u that persists between the training steps and moves
-    once in each: `move_power_iterations` (Miyato et al. 2018, algorithm 1). Gradients flow through sigma(W) but not
-    through u and v. u starts at the leading singular vector of W_init, so that at initialisation W_ISN = W.
-    sigma(W_init) (`initial_sigma`) and u are weights of the layer and saved with it.
+    W is the equalised kernel: `kernel`, drawn from N(0, 1), divided by sqrt(fan_in). sigma(W), its largest singular
+    value, comes from one power iteration on a persistent vector u, which `move_power_iterations` advances once per
+    training step (Miyato et al. 2018, algorithm 1). Gradients flow through sigma(W) but not through u and v. u is
+    initialised to the leading singular vector of W_init, so that W_ISN = W initially. sigma(W_init)
+    (`initial_sigma`) and u are non-trainable weights and saved with the layer.
 
-    The kernel itself is never overwritten, unlike in `tf.keras.layers.SpectralNormalization` and its
-    tensorflow-addons twin, through which no gradient of sigma passes.
+    The kernel itself is never overwritten. `tf.keras.layers.SpectralNormalization` and its tensorflow-addons
+    counterpart overwrite it, so that no gradient passes through sigma.
 
-    Call: (..., fan_in) -> (..., units): activation(gain * y + offset) + residual, offset and residual of shapes that
-    are broadcast to the outputs; all of them optional, and without a bias gain alone.
+    Call: (..., fan_in) -> (..., units): activation(gain * y + offset) + residual, all four optional. offset and
+    residual broadcast to the outputs. Without a bias, only gain is supported.
 
     Args:
       units: number of output features.
-      use_bias: adds a learned bias, zero at the start.
-      normalization: "isn" as above; "sn" for plain spectral normalisation, W / sigma(W); "none" for an
-        ordinary equalised layer.
+      use_bias: whether to add a learned bias, initially 0.
+      normalization: "isn" as above; "sn" for plain spectral normalisation, W / sigma(W); "none" for a plain
+        equalised layer.
 
     Raises:
-      ValueError: units below 1 or an unknown normalization.
+      ValueError: units is below 1 or normalization is unknown.
     """
 
     def __init__(self, units: int, use_bias: bool = True, normalization: str = "isn", **kwargs: Any):
@@ -73,7 +73,7 @@ class ISNDense(tf.keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         fan_in = input_shape[-1]
-        # Drawn here, not by add_weight, because u and initial_sigma are functions of the draw.
+        # Drawn here rather than by add_weight, because u and initial_sigma depend on the values.
         kernel = equalized_kernel_initializer()((fan_in, self.units)).numpy()
         self.kernel = self.add_weight(
             name="kernel",
@@ -94,7 +94,7 @@ class ISNDense(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def _add_state(self, name: str, value: np.ndarray) -> tf.Variable:
-        # Every replica computes the same value from the same kernel: any one of them may be kept.
+        # All replicas compute the same value from the same kernel, so any copy may be kept.
         return self.add_weight(
             name=name,
             shape=value.shape,
@@ -105,7 +105,7 @@ class ISNDense(tf.keras.layers.Layer):
         )
 
     def power_iteration(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """One power iteration on `kernel`, from the stored u.
+        """Runs one power iteration on `kernel`, starting from the stored u; does not assign u.
 
         Returns:
           sigma(kernel), a scalar differentiable with respect to the kernel, and the new u, (1, units).
@@ -116,11 +116,11 @@ class ISNDense(tf.keras.layers.Layer):
         return tf.reduce_sum(v_kernel * u), u
 
     def applied_kernel(self) -> tf.Tensor:
-        """The matrix that inputs are multiplied with, (fan_in, units): W_ISN."""
+        """Returns W_ISN, the matrix that multiplies the inputs, (fan_in, units)."""
         return self.kernel * self._kernel_factor()
 
     def _kernel_factor(self) -> tf.Tensor | float:
-        """W_ISN / `kernel`, a scalar."""
+        """Returns the scalar W_ISN / `kernel`."""
         if self.normalization == "none":
             return 1.0 / math.sqrt(self.kernel.shape[0])
         sigma, _ = self.power_iteration()
@@ -144,21 +144,21 @@ class ISNDense(tf.keras.layers.Layer):
 
 
 class ISNConv2D(ISNDense):
-    """Equalised convolution under (improved) spectral normalisation, zeros outside the image.
+    """Equalised convolution with (improved) spectral normalisation and zero padding.
 
-    What is normalised is the kernel as a matrix, (kernel_size^2 in, units), as in Miyato et al. 2018: its norm bounds
-    that of the convolution but for a factor of kernel_size. Otherwise as `ISNDense`.
+    The kernel is normalised as a matrix (kernel_size^2 in, units), as in Miyato et al. 2018. Its norm bounds that of
+    the convolution up to a factor of kernel_size. Otherwise like `ISNDense`.
 
     Call: (batch, height, width, in) -> (batch, height, width, units).
 
     Args:
       units: number of output features.
       kernel_size: edge of the kernel in pixels.
-      use_bias: adds a learned bias, zero at the start.
-      normalization: "isn", "sn" or "none".
+      use_bias: whether to add a learned bias, initially 0.
+      normalization: "isn", "sn" or "none", see `ISNDense`.
 
     Raises:
-      ValueError: units or kernel_size below 1, or an unknown normalization.
+      ValueError: units or kernel_size is below 1, or normalization is unknown.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class ISNConv2D(ISNDense):
     def build(self, input_shape: Any) -> None:
         super().build((None, self.kernel_size**2 * input_shape[-1]))
 
-    # Only linear layers are called with a gain, an activation, an offset or a residual.
+    # Convolutions take no gain, activation, offset or residual.
     def call(self, inputs: tf.Tensor) -> tf.Tensor:  # type: ignore[override]
         shape = [self.kernel_size, self.kernel_size, inputs.shape[-1], self.units]
         kernel = tf.reshape(self.applied_kernel(), shape)
@@ -181,11 +181,11 @@ class ISNConv2D(ISNDense):
 
 
 def normalized_layers(network: tf.keras.Model) -> list[ISNDense]:
-    """The layers of a network that have a spectral norm."""
+    """Returns the spectrally normalised layers of a network."""
     return [layer for layer in network.submodules if isinstance(layer, ISNDense) and layer.normalization != "none"]
 
 
 def move_power_iterations(layers: list[ISNDense]) -> None:
-    """Advances every power iteration by one; called once per training step."""
+    """Advances every power iteration once; called once per training step."""
     for layer in layers:
         layer.u.assign(layer.power_iteration()[1])

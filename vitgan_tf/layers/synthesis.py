@@ -1,4 +1,4 @@
-"""StyleGAN2's synthesis network: from a map of features to images."""
+"""StyleGAN2's synthesis network: feature maps to images."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from vitgan_tf.randomness import BatchRandom
 
 
 class StyledConv2D(tf.keras.layers.Layer):
-    """One layer of StyleGAN2's synthesis network: modulated 3 x 3 convolution, noise, bias, leaky ReLU.
+    """Layer of StyleGAN2's synthesis network: modulated 3 x 3 convolution, noise, bias, leaky ReLU.
 
     out = sqrt(2) * leaky_relu(conv(features, style) + strength * noise + b), slope 0.2
-    (Karras et al. 2020, section 2.2 and figure 2. conv is a demodulated `ModulatedConv2D`; strength is one number,
-    0 at the start; noise is N(0, 1), one number per pixel which all features share.)
+    (Karras et al. 2020, section 2.2 and figure 2. conv is a demodulated `ModulatedConv2D`. strength is a learned
+    scalar, initially 0. noise is N(0, 1), one number per pixel, shared by all features.)
 
-    With upsample=True the features are first upsampled by 2 with a blur. StyleGAN2 has a transposed convolution
-    followed by the blur instead, which is the same linear operations in another order: the outputs are equal but
-    for the outermost pixels.
+    With upsample, the features are first upsampled by 2 with a blur. StyleGAN2 uses a transposed convolution followed
+    by the blur. These are the same linear operations in another order: only the outermost pixels differ.
 
-    Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, h, w, units), h = height and
-    w = width, or with upsample twice these. The spatial size is fixed when the layer is built. random: random
-    numbers of the images, from which each image's noise is drawn; None for the layer's own fixed noise, the same
-    for all images, which is saved with the weights.
+    Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, h, w, units). h and w are height
+    and width, doubled with upsample. The spatial size is fixed at build time. random: random numbers of the images,
+    from which per-image noise is drawn; None uses the layer's fixed noise, which is the same for all images and saved
+    with the weights.
 
     Args:
       units: number of output features.
-      upsample: upsample the features by 2 first.
+      upsample: whether to upsample the features by 2 first.
 
     Raises:
-      ValueError: units below 1.
+      ValueError: units is below 1.
     """
 
     def __init__(self, units: int, upsample: bool = False, **kwargs: Any):
@@ -56,7 +55,7 @@ class StyledConv2D(tf.keras.layers.Layer):
         self.bias = self.add_weight(
             name="bias", shape=(self.units,), initializer="zeros", experimental_autocast=False
         )
-        # No replica ever changes it: any one of the copies may be kept.
+        # Constant on all replicas, so any copy may be kept.
         self.fixed_noise = self.add_weight(
             name="fixed_noise",
             shape=(1, height, width, 1),
@@ -80,17 +79,17 @@ class StyledConv2D(tf.keras.layers.Layer):
 
 
 class ToImage(tf.keras.layers.Layer):
-    """From features to the colours of pixels: modulated 1 x 1 convolution without demodulation.
+    """Maps features to colours by a modulated 1 x 1 convolution without demodulation.
 
     out = conv(features, style) + b      (StyleGAN2's tRGB, Karras et al. 2020, figures 2 and 7)
 
     Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, height, width, num_channels).
 
     Args:
-      num_channels: colour channels of the image.
+      num_channels: number of colour channels.
 
     Raises:
-      ValueError: num_channels below 1.
+      ValueError: num_channels is below 1.
     """
 
     def __init__(self, num_channels: int, **kwargs: Any):
@@ -112,28 +111,28 @@ class ToImage(tf.keras.layers.Layer):
 
 
 class StyledSynthesis(tf.keras.layers.Layer):
-    """From a map of features to images, by StyleGAN2's synthesis network      (Karras et al. 2020, figure 7)
+    """StyleGAN2's synthesis network from a feature map to images      (Karras et al. 2020, figure 7)
 
-    A styled convolution at the resolution of the map; then, until it is that of the image, two more at twice the
-    resolution. Each resolution adds an image of its own to the upsampled one before (section 4.1, "output skips").
-    Every convolution has a style of its own. The layer that makes a resolution's image shares that of the first
-    convolution of the next one; at the last resolution it has one of its own.
+    One styled convolution at the resolution of the feature map, then two at each doubled resolution up to that of the
+    image. Each resolution adds its own image to the upsampled previous one (section 4.1, "output skips"). Every
+    convolution has its own style. The to-image layer of a resolution shares the style of the next resolution's first
+    convolution; the last to-image layer has its own.
 
     Call: (features (batch, size, size, in), styles (batch, num_styles, style_dim)) -> images (batch, image_size,
     image_size, num_channels), image_size = size * 2^(len(units) - 1). random: as in `StyledConv2D`.
 
     Args:
-      units: features of the convolutions at each resolution, from the lowest on.
-      num_channels: colour channels of the image.
+      units: number of features at each resolution, lowest first.
+      num_channels: number of colour channels.
 
     Raises:
-      ValueError: no resolution, or an argument below 1.
+      ValueError: units is empty, or an argument is below 1.
     """
 
     def __init__(self, units: Sequence[int], num_channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         if not units or min(*units, num_channels) < 1:
-            raise ValueError(f"units and num_channels must be at least 1, got {units}, {num_channels}")
+            raise ValueError(f"units must not be empty, all sizes must be at least 1, got {units}, {num_channels}")
         self.units = tuple(units)
         self.num_channels = num_channels
         self.num_styles = 2 * len(self.units)

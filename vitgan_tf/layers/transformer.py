@@ -1,4 +1,4 @@
-"""Transformer blocks: the discriminator's, and the generator's, which a style modulates."""
+"""Transformer blocks: plain for the discriminator, style-modulated for the generator."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vitgan_tf.layers.spectral import ISNDense
 
 
 class FeedForward(tf.keras.layers.Layer):
-    """MLP(h) = act(h W_1 + b_1) W_2 + b_2, each token by itself (Vaswani et al. 2017).
+    """MLP(h) = act(h W_1 + b_1) W_2 + b_2, applied to each token (Vaswani et al. 2017).
 
-    Call: (..., embed_dim) -> the same; a residual of that shape is added to it.
+    Call: (..., embed_dim) -> same shape. A residual of that shape is added.
 
     Args:
-      mlp_dim: units between the two linear layers.
+      mlp_dim: hidden width.
       activation: "gelu", "relu" or "silu".
-      normalization: of the two linear layers, see `ISNDense`.
+      normalization: normalisation of the two linear layers, see `ISNDense`.
 
     Raises:
-      ValueError: an unknown activation.
+      ValueError: activation is unknown.
     """
 
     def __init__(self, mlp_dim: int, activation: str = "gelu", normalization: str = "none", **kwargs: Any):
@@ -49,23 +49,22 @@ class FeedForward(tf.keras.layers.Layer):
 class TransformerBlock(tf.keras.layers.Layer):
     """Pre-norm block: h' = MSA(norm(h)) + h,   h'' = MLP(norm(h')) + h'.
 
-    With norm = layer norm, the discriminator's block (Dosovitskiy et al. 2021); with modulated=True, norm is the
-    self-modulated layer norm of a style w, the generator's (paper, "Generator Design").
+    In the discriminator, norm is layer norm (Dosovitskiy et al. 2021). With modulated, norm is self-modulated by a
+    style w, as in the generator (paper, "Generator Design").
 
-    Call: tokens (batch, num_tokens, embed_dim), or with modulated=True the pair
-    (tokens, style (batch, style_dim)) -> shape of tokens, or with num_queries=n the first n tokens alone,
-    (batch, n, embed_dim), computed without the others' share of the work.
+    Call: tokens (batch, num_tokens, embed_dim), or with modulated the pair (tokens, style (batch, style_dim)) ->
+    shape of tokens. With num_queries=n, only the first n tokens are computed and returned, (batch, n, embed_dim).
 
     Args:
-      num_heads: attention heads.
+      num_heads: number of attention heads.
       mlp_dim: hidden width of the MLP.
       attention: "l2" or "dot_product".
-      activation: of the MLP: "gelu", "relu" or "silu".
-      normalization: of all linear layers, see `ISNDense`.
+      activation: activation of the MLP, "gelu", "relu" or "silu".
+      normalization: normalisation of all linear layers, see `ISNDense`.
       modulated: whether a style modulates the norms.
 
     Raises:
-      ValueError: an unknown attention or activation, or embed_dim not a multiple of num_heads.
+      ValueError: attention or activation is unknown, or embed_dim is not a multiple of num_heads.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class TransformerBlock(tf.keras.layers.Layer):
     def attention_weights(
         self, inputs: tf.Tensor | tuple[tf.Tensor, tf.Tensor], num_queries: int | None = None
     ) -> tf.Tensor:
-        """How much each token attends to each in this block: (batch, num_heads, num_queries, num_tokens)."""
+        """Computes the attention weights of this block, (batch, num_heads, num_queries, num_tokens)."""
         tokens, style = inputs if self.modulated else (inputs, None)
         normalized = self._norm(self.attention_norm, tokens, style)
         return self.self_attention.attention_weights(normalized, num_queries=num_queries)

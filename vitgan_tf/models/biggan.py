@@ -1,4 +1,4 @@
-"""BigGAN's unconditional generator, a baseline of the paper; its discriminator is that of `models.resnet`."""
+"""BigGAN's unconditional generator, a baseline of the paper; its discriminator is in `models.resnet`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ LOWEST_RESOLUTION = 4
 
 
 class ConditionalBatchNorm(tf.keras.layers.Layer):
-    """Batch normalisation whose gain and offset are linear in a part of z      (Brock et al. 2019, appendix B)
+    """Batch normalisation with gain and offset linear in a chunk of z      (Brock et al. 2019, appendix B)
 
     out = (1 + z W_g) (x - mean) / sqrt(variance + epsilon) + z W_b
 
-    mean and variance are those of `BatchNorm`: of the batch with use_batch_statistics, else moving averages. W_g and
+    mean and variance come from `BatchNorm`: batch statistics with use_batch_statistics, else moving averages. W_g and
     W_b have spectral norm 1.
 
     Call: (features (batch, height, width, units), z (batch, chunk_dim)) -> shape of features.
@@ -48,12 +48,12 @@ class ConditionalBatchNorm(tf.keras.layers.Layer):
 
 
 class UpsamplingBlock(tf.keras.layers.Layer):
-    """Residual block of BigGAN's generator: twice the resolution      (Brock et al. 2019, figure 15a)
+    """Residual block of BigGAN's generator that doubles the resolution      (Brock et al. 2019, figure 15a)
 
-    out = conv(relu(bn(conv(up(relu(bn(x))))))) + skip(up(x)); up repeats each pixel in 2 x 2, the skip is 1 x 1.
+    out = conv(relu(bn(conv(up(relu(bn(x))))))) + skip(up(x)); up repeats each pixel 2 x 2, skip is a 1 x 1 conv.
 
-    Call: (features (batch, height, width, in), z (batch, chunk_dim)) -> (batch, 2 height, 2 width, width). With
-    use_batch_statistics these are used and averaged.
+    Call: (features (batch, height, width, in), z (batch, chunk_dim)) -> (batch, 2 height, 2 width, width).
+    use_batch_statistics: as in `BatchNorm`.
 
     Args:
       width: number of output features.
@@ -84,30 +84,29 @@ class UpsamplingBlock(tf.keras.layers.Layer):
         details = self.first(repeat_pixels(details, 2))
         details = tf.nn.relu(self.second_norm((details, latents), use_batch_statistics=use_batch_statistics))
         details = self.second(details)
-        # A 1 x 1 convolution of repeated pixels is a quarter of the work before they are repeated.
+        # The 1 x 1 convolution commutes with repeating pixels; before that, it takes a quarter of the work.
         return details + repeat_pixels(self.skip(features), 2)
 
 
 class BigGANGenerator(StyleGenerator):
-    """BigGAN's generator without classes      (Brock et al. 2019, appendix B; the constant width of CIFAR-10's)
+    """BigGAN's generator without classes      (Brock et al. 2019, appendix B; constant width as for CIFAR-10)
 
-    z is cut into chunks. A linear layer makes 4 x 4 pixels of the first one; the others enter the batch norms of one
-    `UpsamplingBlock` each, up to the resolution of the image; batch norm, relu, a convolution, tanh. All layers are
-    under spectral normalisation. Without classes, what conditions the batch norms is z alone.
+    z is split into chunks. A linear layer maps the first chunk to features at 4 x 4. Every other chunk conditions the
+    batch norms of one `UpsamplingBlock`, up to the image resolution. Batch norm, ReLU, a convolution and tanh follow.
+    All linear layers and convolutions are spectrally normalised. Without classes, only z conditions the batch norms.
 
-    The style is z itself. Of a style for each place, the place's chunk is taken.
+    The style is z itself. Given one style per place, each place takes its own chunk of its style.
 
-    Call: as of `StyleGenerator`; there is no noise. With use_batch_statistics, images depend on
-    the others of their batch.
+    Call: as `StyleGenerator`, without noise. With use_batch_statistics, an image depends on the rest of its batch.
 
     Args:
-      image_size: edge of the images, in pixels; a power of 2, at least 8.
-      num_channels: colour channels.
-      width: features at every resolution.
-      chunk_dim: numbers of z for each place in which it enters.
+      image_size: edge of the images in pixels; a power of 2, at least 8.
+      num_channels: number of colour channels.
+      width: number of features at every resolution.
+      chunk_dim: size of each chunk of z.
 
     Raises:
-      ValueError: an image_size that is no power of 2 or below 8.
+      ValueError: image_size is not a power of 2 or is below 8.
     """
 
     renders_at_any_scale = False
@@ -149,7 +148,7 @@ class BigGANGenerator(StyleGenerator):
     def synthesize(
         self, styles: tf.Tensor, random: BatchRandom | None = None, use_batch_statistics: bool = False
     ) -> tf.Tensor:
-        """See `StyleGenerator.synthesize` and `BatchNorm`; there is no noise, random changes nothing."""
+        """See `StyleGenerator.synthesize` and `BatchNorm`. There is no noise: random is ignored."""
         styles = tf.cast(self.styles_by_place(styles), self.compute_dtype)
         starts = range(0, self.latent_dim, self.chunk_dim)
         chunks = [styles[:, place, start : start + self.chunk_dim] for place, start in enumerate(starts)]

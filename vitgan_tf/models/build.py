@@ -1,4 +1,4 @@
-"""The networks of a configuration."""
+"""Builds the networks of a configuration."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from vitgan_tf.config import ExperimentConfig
 
 
 def build_generator(config: ExperimentConfig) -> tf.keras.Model:
-    """The generator of a configuration, with its weights made."""
+    """Builds the generator of a configuration, including its weights."""
     generator = config.chosen_networks()[0].build(config, name="generator")
     generator.build((None, generator.latent_dim))
     return generator
 
 
 def build_discriminator(config: ExperimentConfig) -> tf.keras.Model:
-    """The discriminator of a configuration, with its weights made."""
+    """Builds the discriminator of a configuration, including its weights."""
     data = config.data
     discriminator = config.chosen_networks()[1].build(config, name="discriminator")
     discriminator.build((None, data.image_size, data.image_size, data.num_channels))

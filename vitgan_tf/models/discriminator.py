@@ -1,4 +1,4 @@
-"""The ViT discriminator."""
+"""ViT discriminator."""
 
 from __future__ import annotations
 
@@ -16,35 +16,37 @@ from vitgan_tf.layers.transformer import TransformerBlock
 
 
 class ViTDiscriminator(tf.keras.Model):
-    """Lipschitz vision transformer, overlapping patches to a logit (paper, "Regularizing ViT-based Discriminator").
+    """Lipschitz vision transformer from overlapping patches to a logit.
+
+    (paper, "Regularizing ViT-based Discriminator")
 
     h_0 = [x_class; x_1 E; ...; x_L E] + E_pos,   h_l = block_l(h_{l-1}),   logit = LN(h_L[0]) . v + b
 
-    x_i are the overlapping patches, E_pos the Fourier embedding of their centres. The class token has a learned
-    position of its own; as the two only ever appear as a sum, they are one weight here. Attention is by L2
-    distance, and improved spectral normalisation is on the patch projection and on every linear layer of the
-    blocks, not on the last one. With pooling="mean" there is no class token: logit = mean_i LN(h_L[i]) . v + b.
-    With attention="dot_product", normalization="none" and patch_overlap=0, this is the paper's Vanilla-ViT.
+    x_i are the overlapping patches, E_pos the Fourier embedding of their centres. The class token has its own learned
+    position; the two only appear as a sum and are one weight here. Attention is L2 attention. Improved spectral
+    normalisation applies to the patch projection and to every linear layer of the blocks, but not to the head. With
+    pooling="mean" there is no class token: logit = mean_i LN(h_L[i]) . v + b. With attention="dot_product",
+    normalization="none" and patch_overlap=0, this is the paper's Vanilla-ViT.
 
     Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid.
 
     Args:
-      image_size: edge of the images, in pixels; a multiple of patch_size.
-      num_channels: colour channels.
-      patch_size: edge P of a grid patch, in pixels.
+      image_size: edge of the images in pixels; a multiple of patch_size.
+      num_channels: number of colour channels.
+      patch_size: edge P of a grid patch in pixels.
       patch_overlap: pixels o by which a patch is extended on every side.
       embed_dim: token width.
       mlp_dim: hidden width of the blocks' MLP.
-      num_heads: attention heads.
-      num_blocks: transformer blocks.
-      activation: of the blocks' MLP: "gelu", "relu" or "silu".
+      num_heads: number of attention heads.
+      num_blocks: number of transformer blocks.
+      activation: activation of the blocks' MLP, "gelu", "relu" or "silu".
       attention: "l2" or "dot_product".
-      normalization: of patch projection and blocks: "isn", "sn" or "none", see `ISNDense`.
+      normalization: normalisation of patch projection and blocks, "isn", "sn" or "none", see `ISNDense`.
       pooling: "class_token" or "mean".
       positions: "fourier" or "learned".
 
     Raises:
-      ValueError: image_size is not a multiple of patch_size, or an unknown name.
+      ValueError: image_size is not a multiple of patch_size, or a name is unknown.
     """
 
     def __init__(
@@ -69,8 +71,6 @@ class ViTDiscriminator(tf.keras.Model):
             raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
         if pooling not in ("class_token", "mean"):
             raise ValueError(f"pooling must be 'class_token' or 'mean', got {pooling!r}")
-        if positions not in POSITIONS:
-            raise ValueError(f"positions must be one of {tuple(POSITIONS)}, got {positions!r}")
         self.image_size = image_size
         self.num_channels = num_channels
         self.patch_size = patch_size
@@ -116,19 +116,19 @@ class ViTDiscriminator(tf.keras.Model):
         if self.class_token is None:
             tokens = self.norm(self.blocks[-1](tokens))
             return self.head(tf.reduce_mean(tokens, axis=1))[:, 0]
-        # The head reads the class token alone: of the last block, nothing else is needed.
+        # The head reads only the class token, so the last block computes nothing else.
         class_token = self.blocks[-1](tokens, num_queries=1)
         return self.head(self.norm(class_token)[:, 0])[:, 0]
 
     def attention_maps(self, images: tf.Tensor) -> tf.Tensor:
-        """How much each patch weighs in each block: for the class token, or under mean pooling for the mean token.
+        """Computes the class token's attention to each patch in every block; with mean pooling, the token average.
 
         Args:
           images: (batch, image_size, image_size, num_channels) in [-1, 1].
 
         Returns:
-          (batch, num_blocks, num_heads, grid_size, grid_size). What the class token gives to itself is left out:
-          the sum over a map is at most 1.
+          (batch, num_blocks, num_heads, grid_size, grid_size). The class token's attention to itself is left out, so
+          each map sums to at most 1.
         """
         tokens = self._embed(images)
         maps = []
@@ -142,7 +142,7 @@ class ViTDiscriminator(tf.keras.Model):
         return tf.cast(tf.stack(maps, axis=1), self.variable_dtype)
 
     def _embed(self, images: tf.Tensor) -> tf.Tensor:
-        """h_0, (batch, num_tokens, embed_dim); the class token, if there is one, comes first."""
+        """Returns h_0, (batch, num_tokens, embed_dim), with the class token first if there is one."""
         patches = extract_patches(images, self.patch_size, self.patch_overlap)
         positions = self.positions(coordinate_grid(self.grid_size, self.grid_size))
         tokens = self.patch_projection(patches, offset=positions)

@@ -1,4 +1,4 @@
-"""The ViT generator."""
+"""ViT generator."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ class ViTGenerator(StyleGenerator):
 
     w = mapping(z),   h_0 = E_pos,   h_l = block_l(h_{l-1}, w),   y = SLN(h_L, w),   x_i = f_theta(E_fou, y_i)
 
-    E_pos is the Fourier embedding of the centres of the patches, the same for every image: the style enters
-    through the self-modulated layer norms alone (C in the paper's figure). Attention is by dot products, the linear
-    layers are not spectrally normalised. The paper's other ways in, with ordinary layer norms: style_injection="add"
-    (A), h_0 = E_pos + w; and "prepend" (B), h_0 = [w; E_pos], of whose output the first token is dropped.
+    E_pos is the Fourier embedding of the patch centres, the same for every image: the style enters only through the
+    self-modulated layer norms (C in the paper's figure). Attention is by dot products, and the linear layers are not
+    spectrally normalised. The paper's alternatives have ordinary layer norms: style_injection="add" (A),
+    h_0 = E_pos + w, and "prepend" (B), h_0 = [w; E_pos], where the first output token is dropped.
 
-    Call: as of `StyleGenerator`.
+    Call: as `StyleGenerator`.
 
     Args:
-      image_size: edge of the images, in pixels; a multiple of patch_size.
-      num_channels: colour channels.
-      patch_size: edge of a patch, in pixels; with decoder="conv", a power of 2.
+      image_size: edge of the images in pixels; a multiple of patch_size.
+      num_channels: number of colour channels.
+      patch_size: edge of a patch in pixels; with decoder="conv", a power of 2.
       latent_dim: size of z.
-      embed_dim: token width, and size of w.
+      embed_dim: token width and size of w.
       mlp_dim: hidden width of the blocks' MLP.
-      num_heads: attention heads.
-      num_blocks: transformer blocks.
-      activation: of the blocks' MLP: "gelu", "relu" or "silu".
-      mapping_layers: layers of the mapping network.
-      mapping_lr_multiplier: their relative learning rate.
+      num_heads: number of attention heads.
+      num_blocks: number of transformer blocks.
+      activation: activation of the blocks' MLP, "gelu", "relu" or "silu".
+      mapping_layers: number of layers of the mapping network.
+      mapping_lr_multiplier: relative learning rate of the mapping network.
       style_injection: "modulate", "add" or "prepend".
       decoder: "fourier", "linear" or "conv": see `FourierPatchDecoder`, `LinearPatchDecoder`, `ConvPatchDecoder`.
       attention: "dot_product" or "l2".
-      normalization: of the blocks' linear layers: "none", "isn" or "sn", see `ISNDense`.
+      normalization: normalisation of the blocks' linear layers, "none", "isn" or "sn", see `ISNDense`.
       positions: "fourier" or "learned".
 
     Raises:
-      ValueError: image_size is not a multiple of patch_size, or an unknown name.
+      ValueError: image_size is not a multiple of patch_size, or a name is unknown.
     """
 
     def __init__(
@@ -78,43 +78,30 @@ class ViTGenerator(StyleGenerator):
             raise ValueError(f"image_size {image_size} is not a multiple of patch_size {patch_size}")
         if style_injection not in STYLE_INJECTIONS:
             raise ValueError(f"style_injection must be one of {STYLE_INJECTIONS}, got {style_injection!r}")
-        if decoder not in DECODERS:
-            raise ValueError(f"decoder must be one of {tuple(DECODERS)}, got {decoder!r}")
-        if positions not in POSITIONS:
-            raise ValueError(f"positions must be one of {tuple(POSITIONS)}, got {positions!r}")
-        self.image_size = image_size
-        self.num_channels = num_channels
-        self.patch_size = patch_size
-        self.latent_dim = latent_dim
-        self.embed_dim = embed_dim
-        self.num_heads = num_heads
-        self.num_blocks = num_blocks
-        self.style_injection = style_injection
+        self.image_size, self.num_channels, self.patch_size = image_size, num_channels, patch_size
+        self.latent_dim, self.embed_dim = latent_dim, embed_dim
+        self.num_heads, self.num_blocks = num_heads, num_blocks
         self.grid_size = image_size // patch_size
+        self.style_injection = style_injection
         self._modulated = style_injection == "modulate"
-
         self.mapping = MappingNetwork(
             embed_dim, mapping_layers, mapping_lr_multiplier, name="mapping", dtype=self.variable_dtype
         )
         self.positions = POSITIONS[positions](embed_dim, name="positions", dtype=self.variable_dtype)
-        self.blocks = [
-            TransformerBlock(
-                num_heads, mlp_dim, attention, activation, normalization, modulated=self._modulated, name=f"block_{i}"
-            )
-            for i in range(num_blocks)
-        ]
+        arguments = (num_heads, mlp_dim, attention, activation, normalization, self._modulated)
+        self.blocks = [TransformerBlock(*arguments, name=f"block_{i}") for i in range(num_blocks)]
         self.norm = (SelfModulatedLayerNorm if self._modulated else LayerNorm)(name="norm")
         hidden = {"hidden_dim": embed_dim} if decoder == "fourier" else {}
         self.decoder = DECODERS[decoder](patch_size, num_channels, **hidden, name="decoder")
 
     @property
     def num_styles(self) -> int:
-        """In how many places a style of its own can enter: every block, and the end (last norm, decoder)."""
+        """Number of places that can have their own style: every block, and the end (last norm, decoder)."""
         return self.num_blocks + 1 if self._modulated else 1
 
     @property
     def renders_at_any_scale(self) -> bool:
-        """Whether `synthesize` takes a render_scale: the pixels are a function of continuous coordinates."""
+        """True if `synthesize` accepts any rendered_size: pixels are a function of continuous coordinates."""
         return isinstance(self.decoder, FourierPatchDecoder)
 
     def build(self, input_shape: Any) -> None:
@@ -136,21 +123,21 @@ class ViTGenerator(StyleGenerator):
         random: BatchRandom | None = None,
         rendered_size: int | tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Styles to images.
+        """Renders images from styles.
 
         Args:
-          styles: w, (batch, embed_dim); or one for each place in which it enters, (batch, num_styles, embed_dim):
-            mixed styles.
-          random: random numbers of the images, for the conv decoder's noise; None for its fixed noise. The other
+          styles: w, (batch, embed_dim); or mixed styles, one per place, (batch, num_styles, embed_dim).
+          random: random numbers of the images, for the conv decoder's noise; None uses its fixed noise. The other
             decoders have no noise.
-          rendered_size: edge of the images in pixels, any number, as integer or scalar int32 tensor; None for
-            image_size. The Fourier decoder alone can do this.
+          rendered_size: edge of the images in pixels, any int or scalar int32 tensor; None for image_size. Other
+            sizes than image_size need the Fourier decoder.
 
         Returns:
           (batch, size, size, num_channels), size = rendered_size or image_size.
 
         Raises:
-          ValueError: a rendered_size with a decoder that has only one resolution.
+          ValueError: rendered_size differs from image_size and the decoder has only one resolution, or the number of
+            styles is not num_styles.
         """
         styles = self._style_of_each_place(styles)
         tokens = self._embed(styles[0])
@@ -168,9 +155,9 @@ class ViTGenerator(StyleGenerator):
         return tf.cast(images, self.variable_dtype)
 
     def _render(self, tokens: tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-        """Patch embeddings y -> images of any size: f_theta at the centres of their pixels."""
+        """Patch embeddings y -> images of any size: f_theta at the pixel centres."""
         if not self.renders_at_any_scale:
-            raise ValueError(f"the {type(self.decoder).__name__} draws at {self.image_size} pixels only, got {size}")
+            raise ValueError(f"{type(self.decoder).__name__} renders at {self.image_size} pixels only, got {size}")
         if isinstance(size, int) and size % self.grid_size == 0:
             places = size // self.grid_size
             coordinates = tf.reshape(coordinate_grid(places, places), [places, places, 2])
@@ -185,14 +172,14 @@ class ViTGenerator(StyleGenerator):
         return tf.gather(tf.gather(images, index, axis=1), index, axis=2)
 
     def attention_maps(self, latents: tf.Tensor) -> tf.Tensor:
-        """How much each token attends to each.
+        """Computes the attention weights of every block.
 
         Args:
           latents: (batch, latent_dim).
 
         Returns:
-          (batch, num_blocks, num_heads, num_tokens, num_tokens), rows sum to 1. With style_injection="prepend",
-          the style is the first token.
+          (batch, num_blocks, num_heads, num_tokens, num_tokens); rows sum to 1. With style_injection="prepend", the
+          style is the first token.
         """
         styles = self._style_of_each_place(self.mapping(latents))
         tokens = self._embed(styles[0])
@@ -203,7 +190,7 @@ class ViTGenerator(StyleGenerator):
         return tf.cast(tf.stack(maps, axis=1), self.variable_dtype)
 
     def _style_of_each_place(self, styles: tf.Tensor) -> list[tf.Tensor]:
-        """The style of every block, and that of the end: num_blocks + 1 of (batch, embed_dim)."""
+        """Returns the styles of every block and of the end: num_blocks + 1 tensors (batch, embed_dim)."""
         if styles.shape.rank == 2:
             return [styles] * (self.num_blocks + 1)
         places = tf.unstack(self.styles_by_place(styles), axis=1)
@@ -213,7 +200,7 @@ class ViTGenerator(StyleGenerator):
         return (tokens, style) if self._modulated else tokens
 
     def _embed(self, style: tf.Tensor) -> tf.Tensor:
-        """h_0, (batch, num_tokens, embed_dim)."""
+        """Returns h_0, (batch, num_tokens, embed_dim)."""
         positions = tf.cast(self.positions(coordinate_grid(self.grid_size, self.grid_size)), self.compute_dtype)
         style = tf.cast(style, self.compute_dtype)
         if self.style_injection == "add":

@@ -14,8 +14,8 @@ from vitgan_tf.layers.normalization import pixel_norm
 class MappingNetwork(tf.keras.Model):
     """w = MLP(z / sqrt(mean(z^2) + 1e-8))      (Karras et al. 2019, 2020)
 
-    num_layers equalised linear layers that learn slowly, each followed by a leaky ReLU of slope 0.2 and gain
-    sqrt(2).
+    num_layers equalised linear layers with a reduced learning rate, each followed by a leaky ReLU (slope 0.2, gain
+    sqrt 2).
 
     Call: latents z (batch, latent_dim), drawn from N(0, I) -> styles w (batch, style_dim).
 
@@ -25,7 +25,7 @@ class MappingNetwork(tf.keras.Model):
       lr_multiplier: relative learning rate of the layers.
 
     Raises:
-      ValueError: num_layers below 1.
+      ValueError: num_layers is below 1.
     """
 
     def __init__(self, style_dim: int, num_layers: int = 8, lr_multiplier: float = 0.01, **kwargs: Any):

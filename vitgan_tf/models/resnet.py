@@ -1,4 +1,4 @@
-"""The ResNet discriminator of spectrally normalised GANs, a partner of the ViT generator in the paper's hybrids."""
+"""ResNet discriminator of spectrally normalised GANs, paired with the ViT generator in the paper's hybrids."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ BLOCKS_AT_LOWEST = 2
 class ResNetBlock(tf.keras.layers.Layer):
     """Pre-activated residual block of a discriminator      (Miyato et al. 2018, figure 8 and table 3)
 
-    out = pool(conv(relu(conv(relu(x))))) + pool(skip(x)); pool is the mean of 2 x 2 pixels, or nothing; the skip a
-    1 x 1 convolution where features or resolution change, else x. The first block of a network, whose input is the
-    image, begins without the relu, and pools before its skip, which is the same.
+    out = pool(conv(relu(conv(relu(x))))) + pool(skip(x))
 
-    Call: (batch, height, width, in) -> (batch, h, w, width), h and w as they were, or with downsample half of these.
+    pool is the mean of 2 x 2 pixels with downsample, else the identity. skip is a 1 x 1 convolution if the number of
+    features or the resolution changes, else the identity. The first block of a network, whose input is the image,
+    has no first ReLU; the original pools there before the skip, which is equivalent.
+
+    Call: (batch, height, width, in) -> (batch, h, w, width). h and w are height and width, halved with downsample.
 
     Args:
       width: number of output features.
-      downsample: halve the resolution.
-      is_first: of the network.
-      spectral_norm: see `ISNConv2D`.
+      downsample: whether to halve the resolution.
+      is_first: whether this is the first block of the network.
+      spectral_norm: normalisation of the convolutions, see `ISNConv2D`.
     """
 
     def __init__(
@@ -53,27 +55,28 @@ class ResNetBlock(tf.keras.layers.Layer):
         features = self.first(inputs if self.is_first else tf.nn.relu(inputs))
         features = self.second(tf.nn.relu(features))
         if self.downsample:
-            # Of a 1 x 1 convolution, the mean may be taken before: it is a quarter of the work.
+            # The 1 x 1 convolution commutes with the mean; after it, it takes a quarter of the work.
             inputs, features = (tf.nn.avg_pool2d(part, 2, 2, "VALID") for part in (inputs, features))
         return features + (inputs if self.skip is None else self.skip(inputs))
 
 
 class ResNetDiscriminator(tf.keras.Model):
-    """The discriminator of spectrally normalised GANs      (Miyato et al. 2018, table 3)
+    """Discriminator of spectrally normalised GANs      (Miyato et al. 2018, table 3)
 
-    Blocks that halve the resolution down to 8 x 8, at least one, and two that keep it; relu, the sum over all pixels,
-    a linear layer. At 32 x 32 it is theirs for CIFAR-10; their wider networks for larger images are not made.
+    Blocks that halve the resolution down to 8 x 8 (at least one), two blocks that keep it, ReLU, sum over all pixels,
+    linear layer. At 32 x 32, this is their CIFAR-10 network. Their wider networks for larger images are not
+    implemented.
 
     Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid.
 
     Args:
-      image_size: edge of the images, in pixels; a power of 2, at least 8.
-      num_channels: colour channels.
-      width: features of every block.
-      spectral_norm: of all layers: "sn", "isn" or "none", see `ISNConv2D`.
+      image_size: edge of the images in pixels; a power of 2, at least 8.
+      num_channels: number of colour channels.
+      width: number of features of every block.
+      spectral_norm: normalisation of all layers, "sn", "isn" or "none", see `ISNConv2D`.
 
     Raises:
-      ValueError: an image_size that is no power of 2 or below 8.
+      ValueError: image_size is not a power of 2 or is below 8.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class ResNetDiscriminator(tf.keras.Model):
             ResNetBlock(width, index < halvings, index == 0, spectral_norm, name=f"block_{index}")
             for index in range(halvings + BLOCKS_AT_LOWEST)
         ]
-        # Logits are float32, and so is what they are summed up from.
+        # Logits and the sums they are computed from are float32.
         self.head = ISNDense(1, normalization=spectral_norm, name="head", dtype=self.variable_dtype)
 
     def build(self, input_shape: Any) -> None:

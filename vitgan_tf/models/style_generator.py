@@ -1,4 +1,4 @@
-"""What all generators have in common: images by way of styles."""
+"""Base class of the generators: latents to styles, styles to images."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from vitgan_tf.randomness import CUTOFF, IS_MIXED, OTHER_LATENT, BatchRandom
 
 
 class StyleGenerator(tf.keras.Model):
-    """images = synthesize(w),   w = mapping(z): what training, sampling and export know of a generator.
+    """images = synthesize(w),   w = mapping(z): the generator interface of training, sampling and export.
 
-    A subclass has the attributes latent_dim, image_size, num_channels, mapping, num_styles, the number of places in
-    which a style of its own can enter, and renders_at_any_scale; and the method `synthesize`. With the attribute
-    uses_batch_statistics, both calls have an argument use_batch_statistics, by which the images of a batch depend on
-    each other: it is trained so.
+    A subclass defines `synthesize` and the attributes latent_dim, image_size, num_channels, mapping, num_styles (the
+    number of places that can have their own style) and renders_at_any_scale. If uses_batch_statistics is true, `call`
+    and `synthesize` take an argument use_batch_statistics: it is set in training and makes the images of a batch
+    depend on each other.
 
     Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
-    The images are trained towards [-1, 1] and not clipped. The other arguments are those of `synthesize`.
+    Images are trained towards [-1, 1] and not clipped. Other arguments are those of `synthesize`.
     """
 
     uses_batch_statistics = False
@@ -30,14 +30,14 @@ class StyleGenerator(tf.keras.Model):
         return self.synthesize(self.mapping(tf.cast(latents, self.variable_dtype)), random)
 
     def mixed_styles(self, latents: tf.Tensor, random: BatchRandom, share: float) -> tf.Tensor:
-        """Styles of latents, for a share of the images replaced by those of other latents from a random place on.
+        """Maps latents to styles and mixes some with the styles of other latents, from a random place on.
 
-        See Karras et al. 2019, section 3.1.
+        Style mixing: Karras et al. 2019, section 3.1.
 
         Args:
           latents: (batch, latent_dim).
           random: random numbers of the images.
-          share: chance of an image to have a second style.
+          share: probability that an image gets a second style.
 
         Returns:
           (batch, num_styles, style_dim).
@@ -50,10 +50,13 @@ class StyleGenerator(tf.keras.Model):
         return tf.where(is_first, *(self.mapping(z)[:, None] for z in (latents, others)))
 
     def styles_by_place(self, styles: tf.Tensor) -> tf.Tensor:
-        """One style, (batch, style_dim), in all places; or one for each -> (batch, num_styles, style_dim).
+        """Returns one style per place, (batch, num_styles, style_dim).
+
+        Args:
+          styles: (batch, style_dim), repeated for all places; or (batch, num_styles, style_dim), returned as it is.
 
         Raises:
-          ValueError: another number of styles.
+          ValueError: the number of styles is not num_styles.
         """
         if styles.shape.rank == 2:
             return tf.tile(styles[:, None], [1, self.num_styles, 1])
@@ -62,17 +65,16 @@ class StyleGenerator(tf.keras.Model):
         return styles
 
     def synthesize(self, styles: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
-        """Styles to images.
+        """Renders images from styles.
 
         Args:
-          styles: w, (batch, style_dim); or one for each place in which it enters, (batch, num_styles, style_dim):
-            mixed styles.
-          random: random numbers of the images, for the noise of convolutions; None for their fixed noise.
+          styles: w, (batch, style_dim); or mixed styles, one per place, (batch, num_styles, style_dim).
+          random: random numbers of the images, for the convolutions' noise; None uses their fixed noise.
 
         Returns:
           (batch, image_size, image_size, num_channels), float32.
 
         Raises:
-          ValueError: another number of styles.
+          ValueError: the number of styles is not num_styles.
         """
         raise NotImplementedError

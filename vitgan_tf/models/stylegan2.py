@@ -1,4 +1,4 @@
-"""StyleGAN2's networks at the paper's resolutions: its baseline, and partners of the ViT networks in hybrids."""
+"""StyleGAN2 at the paper's resolutions: a baseline, and partner of the ViT networks in hybrids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOWEST_RESOLUTION = 4
 
 
 def _features(image_size: int, channel_base: int, channel_max: int) -> dict[int, int]:
-    """By resolution, from the lowest one, 4, to that of the image: min(channel_base / resolution, channel_max)."""
+    """Returns the number of features per resolution, 4 to image_size: min(channel_base / resolution, channel_max)."""
     if channel_max < 1 or channel_base < image_size:
         raise ValueError(
             f"channel_max must be at least 1 and channel_base at least image_size {image_size}, "
@@ -32,25 +32,26 @@ def _features(image_size: int, channel_base: int, channel_max: int) -> dict[int,
 
 
 class StyleGAN2Generator(StyleGenerator):
-    """StyleGAN2's generator with output skips      (Karras et al. 2020, figure 7; sizes after its ADA)
+    """StyleGAN2's generator with output skips      (Karras et al. 2020, figure 7; sizes as in StyleGAN2-ADA)
 
-    w = mapping(z);   images = synthesis(constant, w), a styled convolution at 4 x 4, then two at each resolution. See
+    w = mapping(z);   images = synthesis(constant, w): one styled convolution at 4 x 4, then two per resolution, see
     `StyledSynthesis`. Features at resolution r: min(channel_base / r, channel_max).
 
-    Call: as of `StyleGenerator`.
+    Call: as `StyleGenerator`.
 
     Args:
-      image_size: edge of the images, in pixels; a power of 2, at least 8.
-      num_channels: colour channels.
+      image_size: edge of the images in pixels; a power of 2, at least 8.
+      num_channels: number of colour channels.
       latent_dim: size of z.
       style_dim: size of w.
-      channel_base: features times resolution.
-      channel_max: most features.
-      mapping_layers: layers of the mapping network.
-      mapping_lr_multiplier: their relative learning rate.
+      channel_base: number of features times resolution.
+      channel_max: maximum number of features.
+      mapping_layers: number of layers of the mapping network.
+      mapping_lr_multiplier: relative learning rate of the mapping network.
 
     Raises:
-      ValueError: an image_size that is no power of 2 or below 8, or a channel_base below it.
+      ValueError: image_size is not a power of 2 or is below 8, channel_base is below image_size, or channel_max is
+        below 1.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class StyleGAN2Generator(StyleGenerator):
 
     @property
     def num_styles(self) -> int:
-        """In how many places a style of its own can enter: every convolution, and the last layer."""
+        """Number of places that can have their own style: every convolution, and the last to-image layer."""
         return self.synthesis.num_styles
 
     renders_at_any_scale = False
@@ -104,9 +105,9 @@ class StyleGAN2Generator(StyleGenerator):
 
 
 class ResidualBlock(tf.keras.layers.Layer):
-    """A block of StyleGAN2's residual discriminator: half the resolution      (Karras et al. 2020, figure 7)
+    """Block of StyleGAN2's residual discriminator that halves the resolution      (Karras et al. 2020, figure 7)
 
-    out = (conv_down(conv(x)) + skip(x)) / sqrt(2); the convolutions are 3 x 3 and activated, the skip is 1 x 1 and
+    out = (conv_down(conv(x)) + skip(x)) / sqrt(2); the convolutions are 3 x 3 with activation, the skip is 1 x 1 and
     linear.
 
     Call: (batch, height, width, in) -> (batch, height / 2, width / 2, units).
@@ -135,23 +136,24 @@ class ResidualBlock(tf.keras.layers.Layer):
 
 
 class StyleGAN2Discriminator(tf.keras.Model):
-    """StyleGAN2's residual discriminator      (Karras et al. 2020, figure 7; sizes after its ADA)
+    """StyleGAN2's residual discriminator      (Karras et al. 2020, figure 7; sizes as in StyleGAN2-ADA)
 
-    A 1 x 1 convolution; a `ResidualBlock` at each resolution down to 4 x 4; there the deviation within groups of
-    images, a convolution and two linear layers. Features at resolution r: min(channel_base / r, channel_max).
+    A 1 x 1 convolution, one `ResidualBlock` per resolution down to 4 x 4, minibatch standard deviation, a convolution
+    and two linear layers. Features at resolution r: min(channel_base / r, channel_max).
 
-    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. Images of a
-    group influence each other's logits: see `MinibatchStandardDeviation`.
+    Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid. A logit
+    depends on all images of its group, see `MinibatchStandardDeviation`.
 
     Args:
-      image_size: edge of the images, in pixels; a power of 2, at least 8.
-      num_channels: colour channels.
-      channel_base: features times resolution.
-      channel_max: most features.
-      group_size: images of a group.
+      image_size: edge of the images in pixels; a power of 2, at least 8.
+      num_channels: number of colour channels.
+      channel_base: number of features times resolution.
+      channel_max: maximum number of features.
+      group_size: number of images per group, at least 1.
 
     Raises:
-      ValueError: an image_size that is no power of 2 or below 8, or a channel_base below it.
+      ValueError: image_size is not a power of 2 or is below 8, channel_base is below image_size, or channel_max or
+        group_size is below 1.
     """
 
     def __init__(
@@ -175,7 +177,7 @@ class StyleGAN2Discriminator(tf.keras.Model):
         ]
         self.deviation = MinibatchStandardDeviation(group_size, name="deviation")
         self.convolution = EqualizedConv2D(features[LOWEST_RESOLUTION], name="convolution")
-        # Logits are float32, and so is what they are summed up from.
+        # Logits and the sums they are computed from are float32.
         self.hidden = EqualizedDense(features[LOWEST_RESOLUTION], name="hidden", dtype=self.variable_dtype)
         self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)
 

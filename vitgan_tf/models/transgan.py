@@ -1,4 +1,4 @@
-"""TransGAN's networks, a baseline of the paper: transformers without convolutions, styles or spectral norms."""
+"""TransGAN, a baseline of the paper: transformers without convolutions, styles or spectral normalisation."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ MLP_RATIO = 4
 class TransGANBlock(tf.keras.layers.Layer):
     """Pre-norm block: h' = MSA(pn(h)) + h,   h'' = MLP(pn(h')) + h'      (Jiang et al. 2021, sections 3.1 and 3.4)
 
-    pn is `pixel_norm`, their "modified normalization"; the MLP has a hidden width of 4 embed_dim and GELU.
+    pn is `pixel_norm`, their "modified normalization". The MLP has hidden width 4 embed_dim and GELU.
 
-    Call: (batch, num_tokens, embed_dim) -> the same, or with num_queries=n the first n tokens alone.
+    Call: (batch, num_tokens, embed_dim) -> same shape, or with num_queries=n the first n tokens only.
 
     Args:
-      num_heads: attention heads.
-      grid_size: edge of the map of tokens, for relative positions; 0 for attention without.
+      num_heads: number of attention heads.
+      grid_size: edge of the token grid, for relative positions; 0 for attention without them.
 
     Raises:
-      ValueError: embed_dim not a multiple of num_heads, or another number of tokens than grid_size^2.
+      ValueError: embed_dim is not a multiple of num_heads, or the number of tokens is not grid_size^2.
     """
 
     def __init__(self, num_heads: int, grid_size: int = 0, **kwargs: Any):
@@ -68,27 +68,28 @@ def _as_map(tokens: tf.Tensor, grid_size: int) -> tf.Tensor:
 class TransGANGenerator(StyleGenerator):
     """TransGAN's generator      (Jiang et al. 2021, section 3.1; sizes and output skips of their CIFAR-10 model)
 
-    A linear layer makes the tokens of the lowest resolution from z. At each resolution, learned positions are added,
-    then come `TransGANBlock`s, then a linear layer to colours. To the next resolution, twice as fine, a token becomes
-    four, each with a quarter of its features (pixel shuffle). The image is the sum of all resolutions' colours, each
-    of which fills its square of pixels. Every token attends to all others: there is no grid attention.
+    A linear layer maps z to the tokens of the lowest resolution. Each resolution adds learned positions, applies
+    `TransGANBlock`s and maps tokens to colours with a linear layer. Between resolutions, pixel shuffle turns each
+    token into four with a quarter of its features. The image is the sum of the colours of all resolutions, upsampled
+    by nearest neighbour. Every token attends to all others: there is no grid attention.
 
     The style is z itself, and enters in one place.
 
-    Call: as of `StyleGenerator`; there is no noise.
+    Call: as `StyleGenerator`, without noise.
 
     Args:
-      image_size: edge of the images, in pixels; lowest_resolution times a power of 2.
-      num_channels: colour channels.
+      image_size: edge of the images in pixels; lowest_resolution times a power of 2.
+      num_channels: number of colour channels.
       latent_dim: size of z.
-      embed_dim: token width at the lowest resolution; a multiple of num_heads at each of them.
-      num_heads: attention heads.
-      num_blocks: of the lowest resolution, of the next one, and so on; the last number is that of all further ones.
-      lowest_resolution: edge of the first map of tokens.
+      embed_dim: token width at the lowest resolution. Each doubling divides it by 4; every width must be a multiple
+        of num_heads.
+      num_heads: number of attention heads.
+      num_blocks: number of blocks at each resolution, lowest first; the last number holds for all further ones.
+      lowest_resolution: edge of the first token grid.
 
     Raises:
-      ValueError: an image_size that is no lowest_resolution doubled, an embed_dim whose quarters at further
-        resolutions num_heads does not divide, or no num_blocks.
+      ValueError: image_size is not lowest_resolution times a power of 2, a width is not a multiple of num_heads, or
+        num_blocks is empty.
     """
 
     num_styles = 1
@@ -117,13 +118,10 @@ class TransGANGenerator(StyleGenerator):
                 f"got {embed_dim}"
             )
         if not num_blocks:
-            raise ValueError("num_blocks must have a number for the lowest resolution")
-        self.image_size = image_size
-        self.num_channels = num_channels
-        self.latent_dim = latent_dim
-        self.embed_dim = embed_dim
-        self.num_heads = num_heads
-        self.num_blocks = tuple(num_blocks)
+            raise ValueError("num_blocks must have at least one number, for the lowest resolution")
+        self.image_size, self.num_channels = image_size, num_channels
+        self.latent_dim, self.embed_dim = latent_dim, embed_dim
+        self.num_heads, self.num_blocks = num_heads, tuple(num_blocks)
         self.lowest_resolution = lowest_resolution
         self.resolutions = [lowest_resolution * 2**stage for stage in range(num_stages)]
         self.mapping = tf.keras.layers.Identity(name="mapping", dtype=self.variable_dtype)
@@ -154,7 +152,7 @@ class TransGANGenerator(StyleGenerator):
         self.built = True
 
     def synthesize(self, styles: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
-        """See `StyleGenerator.synthesize`; there is no noise, random changes nothing."""
+        """See `StyleGenerator.synthesize`. There is no noise: random is ignored."""
         latents = self.styles_by_place(styles)[:, 0]
         tokens = self.from_latents(tf.cast(latents, self.compute_dtype))
         tokens = tf.reshape(tokens, [-1, self.lowest_resolution**2, self.embed_dim])
@@ -180,20 +178,20 @@ class TransGANDiscriminator(tf.keras.Model):
     h' = blocks([pool(h)_j; x_j E']_j + positions')            over patches of 2 P pixels, embed_dim wide
     logit = pn(block([x_class; h'])[0]) . v + b
 
-    pool is the mean of 2 x 2 tokens; the blocks are `TransGANBlock`s, the last one without relative positions.
+    pool is the mean of 2 x 2 tokens. The blocks are `TransGANBlock`s, the last one without relative positions.
 
     Call: images (batch, image_size, image_size, num_channels) in [-1, 1] -> logits (batch,), no sigmoid.
 
     Args:
-      image_size: edge of the images, in pixels; a multiple of 2 patch_size.
-      num_channels: colour channels.
-      patch_size: edge P of the finer patches, in pixels.
+      image_size: edge of the images in pixels; a multiple of 2 patch_size.
+      num_channels: number of colour channels.
+      patch_size: edge P of the finer patches in pixels.
       embed_dim: token width; a multiple of 4 num_heads.
-      num_heads: attention heads.
-      num_blocks: blocks of each of the two scales.
+      num_heads: number of attention heads.
+      num_blocks: number of blocks at each of the two scales.
 
     Raises:
-      ValueError: an image_size or embed_dim that is no such multiple.
+      ValueError: image_size or embed_dim is not such a multiple.
     """
 
     def __init__(
@@ -262,7 +260,7 @@ class TransGANDiscriminator(tf.keras.Model):
         return self.head(pixel_norm(class_token)[:, 0])[:, 0]
 
     def _transformed(self, tokens: tf.Tensor, scale: int) -> tf.Tensor:
-        """Tokens of a scale after its positions and blocks."""
+        """Adds positions to the tokens of a scale and applies its blocks."""
         tokens = _add_positions(tokens, self.positions[scale], self.grid_sizes[scale])
         for block in self.blocks[scale]:
             tokens = block(tokens)

@@ -79,7 +79,7 @@ def test_a_line_after_a_piece_of_one_is_a_line_of_its_own(tmp_path, caplog):
     assert path.read_text() == '{"step": 1}\n{"step": 4, "ki\n{"step": 5}\n{"step": 6}\n'
     with caplog.at_level("WARNING", logger="absl"):
         assert [line["step"] for line in read_json_lines(str(path))] == [1, 5, 6]
-    assert [record.getMessage() for record in caplog.records] == [f"{path}: line 2 is damaged and left out"]
+    assert [record.getMessage() for record in caplog.records] == [f"{path}: line 2 is damaged and skipped"]
     path.write_text('[{"step": 1}]\n3\n{"step": 2}\nnull\n')
     assert read_json_lines(str(path)) == [{"step": 2}]
 

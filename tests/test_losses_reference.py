@@ -22,7 +22,7 @@ from vitgan_tf.layers.formulas import fused_ops
 from vitgan_tf.models.build import build_discriminator
 from vitgan_tf.presets import preset
 from vitgan_tf.registries import ADVERSARIAL_LOSSES
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.objectives import DiscriminatorPass, lazy_r1
 
 

@@ -122,7 +122,7 @@ def _trains_through(fault, model_dir, unbroken, log_path):
     assert killed_run.run(model_dir, FIELDS, [fault(7, 23), fault(47)], log_path) == 1
     log = log_path.read_text()
     assert "Traceback" not in log and "cannot write the checkpoint of step 10" in log
-    assert "goes on, and tries again" in log and f"cannot write {model_dir}/samples/step_00000010.png" in log
+    assert "the next checkpoint tries again" in log and f"cannot write {model_dir}/samples/step_00000010.png" in log
     assert f"cannot write the checkpoint of step {STEPS}" in log.splitlines()[-1]
     _repair(model_dir)
     # What was there before the second fault still is, and the same command goes on from there.
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_ends_no_run_before_its_end(unbroken, small_disk, tm
     assert killed_run.run(model_dir, FIELDS, [killed_run.full_disk_at_export()], tmp_path / "log") == 1
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log and f"cannot write {model_dir}/saved_model (" in log.splitlines()[-1]
-    assert "the training is complete and saved, and the same command exports it" in log.splitlines()[-1]
+    assert "the training is complete and saved; the same command exports it" in log.splitlines()[-1]
     _repair(model_dir)
     assert _content(model_dir / "saved_model") == before
     shutil.rmtree(model_dir / "saved_model")

@@ -130,18 +130,18 @@ def test_a_generator_of_one_resolution_and_one_place_for_w_says_so(tmp_path):
     export_generator(build_generator(preset("tiny", "g_add_linear")), str(tmp_path / "model"))
     model = sampling.load(str(tmp_path / "model"))
     common = {"seed": 0, "truncation": 1.0, "min_width": 1}
-    with pytest.raises(UserError, match="draws at 8 pixels only: render_scale needs the Fourier decoder"):
+    with pytest.raises(UserError, match="renders at 8 pixels only: render_scale needs the Fourier decoder"):
         sampling.write_grid(model, str(tmp_path / "x.png"), 1, render_scale=2.0, columns=1, **common)
     with pytest.raises(UserError, match="takes w in one place"):
         sampling.write_style_mixing(model, str(tmp_path / "x.png"), 2, render_scale=1.0, crossover=1, **common)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="draws at render_scale 1 only"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="renders at render_scale 1 only"):
         model.generate(2, 0, 1.0, 2.0)
     assert model.generate(2, 0)["images"].shape == (2, 8, 8, 1)
 
 
 def test_impossible_scales_and_crossovers_are_refused(model, tmp_path):
     common = {"seed": 0, "truncation": 1.0, "min_width": 1}
-    with pytest.raises(UserError, match=r"no pixels are left at render_scale 0\.01"):
+    with pytest.raises(UserError, match=r"render_scale 0\.01 leaves no pixels"):
         sampling.write_grid(model, str(tmp_path / "x.png"), 1, render_scale=0.01, columns=1, **common)
     with pytest.raises(UserError, match=r"crossover must be 0 to 3, .* got 4"):
         sampling.write_style_mixing(model, str(tmp_path / "x.png"), 2, render_scale=1.0, crossover=4, **common)

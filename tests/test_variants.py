@@ -13,7 +13,7 @@ from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.export import export_generator
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS, preset
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 
 pytestmark = pytest.mark.slow
 

@@ -1,71 +1,9 @@
 """Makes a resized data set from its official files: python tools/prepare_data.py --dataset=celeba64 --source=DIR
 
-Nothing is fetched. The result is a data set in the format of tensorflow-datasets below --data_dir, which
-experiments/run.py finds there. Interrupted, the same command goes on where it was.
+The same as `vitgan prepare-data`: see vitgan_tf/commands/prepare_data.py.
 """
 
-from __future__ import annotations
-
-import dataclasses
-import os
-import re
-import shlex
-
-from absl import flags, logging
-
-from vitgan_tf import command_line
-from vitgan_tf.config.choices import DATASETS
-from vitgan_tf.errors import UserError
-from vitgan_tf.presets import PRESETS, preset
-
-flags.DEFINE_enum("dataset", None, sorted(set(DATASETS) - {"digits"}), "Data set to prepare.", required=True)
-flags.DEFINE_integer("resolution", None, "Edge of the images in pixels; default: the preset's.")
-flags.DEFINE_integer("num_channels", None, "1, grey, or 3, RGB; default: the preset's.")
-command_line.define_path(
-    "source",
-    None,
-    "Folder of the official files; default: raw/<data set> below --data_dir. cifar10: cifar-10-binary.tar.gz. "
-    "mnist: train-images-idx3-ubyte.gz, t10k-images-idx3-ubyte.gz. celeba64, celeba128: img_align_celeba.zip, "
-    "list_eval_partition.txt. lsun_bedroom64, lsun_bedroom128: bedroom_train_lmdb, bedroom_val_lmdb, or "
-    "bedroom_train, bedroom_val with images. folder: any images, also in folders.",
-)
-command_line.define_path(
-    "data_dir", None, "Folder of the data sets; default: TFDS_DATA_DIR or ~/tensorflow_datasets."
-)
-flags.DEFINE_string("name", None, "Name of a set made from a folder of images; default: that of the folder.")
-flags.DEFINE_bool("strict", False, "End at the first file that cannot be used, instead of leaving it out.")
-flags.DEFINE_integer("num_threads", None, "Images decoded at a time; default: one per core.", lower_bound=1)
-FLAGS = flags.FLAGS
-
-
-def main(_):
-    given = {"image_size": FLAGS.resolution, "num_channels": FLAGS.num_channels}
-    changes = {name: value for name, value in given.items() if value is not None}
-    config = dataclasses.replace(PRESETS[FLAGS.dataset]().data, **changes)
-    command_line.import_tensorflow()
-    from vitgan_tf.data.loading import command_options, skipped_lines
-    from vitgan_tf.data.preparation import SKIPPED_FILE, prepare
-    from vitgan_tf.data.tfds_sets import default_data_dir
-
-    spec = DATASETS[config.dataset]
-    data_dir = FLAGS.data_dir or default_data_dir()
-    source = FLAGS.source or spec.raw_dir(data_dir)
-    name = FLAGS.name
-    if config.dataset != "folder" and name is not None:
-        raise UserError("--name is for --dataset=folder: the other sets have their names")
-    if config.dataset == "folder":
-        preset("folder", image_size=config.image_size)  # refuses sizes that no run could use
-        name = re.sub(r"\W+", "_", name or os.path.basename(os.path.abspath(source))).strip("_").lower() or "images"
-    prepared = prepare(spec, config, source, data_dir, name, FLAGS.strict, FLAGS.num_threads)
-    for line in skipped_lines(prepared.skipped):
-        logging.warning("%s", line)
-    if prepared.skipped:
-        logging.info("all of them are listed in %s", os.path.join(prepared.directory, SKIPPED_FILE))
-    counts = " and ".join(f"{count} {split}" for split, count in prepared.num_images.items())
-    logging.info("prepared %s images in %s", counts, prepared.directory)
-    place = prepared.directory if config.dataset == "folder" else data_dir
-    logging.info("train with: experiments/run.py %s", shlex.join(command_options(config, place)))
-
+from vitgan_tf.commands.main import start
 
 if __name__ == "__main__":
-    command_line.run(main)
+    start("prepare-data")

@@ -1,4 +1,4 @@
-"""Whether a server can be reached, asked before a library tries for minutes."""
+"""Quick check of a server, before a library retries for minutes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ NETWORK_SECONDS = 5.0
 
 
 def unreachable(url: str) -> str | None:
-    """Why a server does not answer, or None if it does. Takes NETWORK_SECONDS at most."""
+    """Returns why a server does not answer, or None if it does, within NETWORK_SECONDS."""
 
     def ask() -> str | None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=NETWORK_SECONDS):
                 return None
         except urllib.error.HTTPError:
-            return None  # it answers
+            return None  # the server answers
         except (OSError, ValueError) as error:
             return str(getattr(error, "reason", error))
 
-    # In a thread: the look-up of a name has a time limit of its own.
+    # In a thread: name resolution ignores the timeout above.
     pool = concurrent.futures.ThreadPoolExecutor(1)
     try:
         return pool.submit(ask).result(timeout=NETWORK_SECONDS)

@@ -1,4 +1,4 @@
-"""The error that a user can mend, and what to say of the errors of others."""
+"""Errors that the user can fix, and helpers for one-line error messages."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: commands print its one line and exit with its code, without a traceback."""
+    """An error that the user can fix: commands print its message without a traceback and exit with its code."""
 
     exit_code = 1
 
 
 class ConfigError(UserError, ValueError):
-    """A configuration field has a wrong name, type or value, or does not go with another one."""
+    """A configuration field has a wrong name, type or value, or conflicts with another one."""
 
 
 class DivergedError(UserError):
-    """A loss or gradient of the training is not finite, or nearly all steps are left out because of that."""
+    """A loss or gradient of the training is not finite, or too many updates in a row were skipped because of that."""
 
     exit_code = 3
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, once the state of the training is saved: commands print its line and exit with its code.
+    """Ctrl-C or SIGTERM, after the state of the training is saved: commands print its message and exit with its code.
 
     Args:
-      signal_number: that was received; the exit code is 128 more, as of a process that it ends.
-      message: what was saved, and how to go on.
+      signal_number: signal received; the exit code is 128 + signal_number, as for a process that it kills.
+      message: what was saved and how to resume.
     """
 
     def __init__(self, signal_number: int, message: str = ""):
@@ -38,12 +38,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, without the place in TensorFlow's graph; its type if it is empty."""
-    text = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())  # TensorFlow's own place
+    """Returns the first line of an error's message, without TensorFlow's graph node; its type if it is empty."""
+    text = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())  # {{node NAME}}
     return text.splitlines()[0] if text else type(error).__name__
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """The end of an error line that names the valid name nearest to a wrong one; empty where none is near."""
+    """Returns the end of an error line that suggests the closest valid name; empty if none is close."""
     nearest = difflib.get_close_matches(str(name), map(str, valid), n=1, cutoff=0.5)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -1,4 +1,4 @@
-"""The SavedModel of a generator: needs TensorFlow alone to run."""
+"""Exports a generator as a SavedModel, which needs only TensorFlow to run."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ MEAN_STYLE_SAMPLES = 10_000
 
 
 class GeneratorModule(tf.Module):
-    """What is saved: the generator, its mean style, and functions from latents or styles to images.
+    """Module to export: the generator, its mean style, and functions from latents or styles to images.
 
     Args:
       generator: a built `StyleGenerator`.
-      step: training steps behind it.
-      mean_style_seed: seed of the latents over whose styles the mean is taken.
+      step: number of training steps so far.
+      mean_style_seed: seed of the latents whose styles are averaged.
     """
 
     def __init__(self, generator: tf.keras.Model, step: int, mean_style_seed: int = 0):
         super().__init__(name="vitgan_generator")
         self.step = tf.Variable(step, trainable=False, name="step")
-        # Its weights are saved, not its layers: each would be traced and saved as a function of its own.
+        # Only the weights are tracked: each layer would be traced and saved as a separate function.
         self._network = self._no_dependency(generator)
         self.generator_weights = generator.variables
         latents = tf.random.stateless_normal([MEAN_STYLE_SAMPLES, generator.latent_dim], [mean_style_seed, 0])
@@ -51,11 +51,11 @@ class GeneratorModule(tf.Module):
         return tf.function(function, input_signature=signature, autograph=False)
 
     def _images(self, styles: tf.Tensor, render_scale: tf.Tensor) -> tf.Tensor:
-        """At scale 1 by the very operations of the training; static shapes only there."""
+        """Renders images; scale 1 uses exactly the operations of training, and only there are shapes static."""
         native_size = self._network.image_size
         size = tf.cast(tf.round(render_scale * native_size), tf.int32)
         if not self._network.renders_at_any_scale:
-            message = "this generator has no Fourier decoder: it draws at render_scale 1 only"
+            message = "this generator has no Fourier decoder: it renders at render_scale 1 only"
             with tf.control_dependencies([tf.debugging.assert_equal(size, native_size, message)]):
                 return tf.clip_by_value(self._network.synthesize(tf.identity(styles)), -1.0, 1.0)
         with tf.control_dependencies([tf.debugging.assert_positive(size, "no pixels at this render_scale")]):
@@ -67,12 +67,12 @@ class GeneratorModule(tf.Module):
         return tf.clip_by_value(images, -1.0, 1.0)
 
     def _map_latents(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
-        """latents (batch, latent_dim) -> {"styles": (batch, num_styles, style_dim)}, w in each place it enters."""
+        """latents (batch, latent_dim) -> {"styles": (batch, num_styles, style_dim)}, w for each place it enters."""
         styles = self._network.mapping(latents)[:, None]
         return {"styles": tf.tile(styles, [1, self._network.num_styles, 1])}
 
     def _render(self, styles: tf.Tensor, render_scale: tf.Tensor | float = 1.0) -> dict[str, tf.Tensor]:
-        """styles (batch, num_styles, style_dim) -> {"images": float32 in [-1, 1]}, at any resolution."""
+        """styles (batch, num_styles, style_dim), render_scale -> {"images": float32 in [-1, 1]}."""
         return {"images": self._images(styles, render_scale)}
 
     def _synthesize(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -88,7 +88,7 @@ class GeneratorModule(tf.Module):
     ) -> dict[str, tf.Tensor]:
         """num_images, seed, truncation psi -> {"images": uint8}; w' = mean + psi * (w - mean), 1 for no truncation.
 
-        The same seed gives the same images; an image does not depend on how many follow it.
+        The same seed gives the same images; an image does not depend on num_images.
         """
         chunks = -(-num_images // CHUNK)
 
@@ -103,25 +103,25 @@ class GeneratorModule(tf.Module):
 
 
 def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> None:
-    """Writes a generator as a SavedModel folder, whole or not at all, with the checksums of its files.
+    """Writes a generator as a SavedModel folder with checksums of its files, complete or not at all.
 
     Signatures:
       serving_default: latents (batch, latent_dim) float32, from N(0, I) -> images (batch, size, size, channels)
         float32 in [-1, 1].
-      map_latents: latents -> styles (batch, num_styles, style_dim): the same w in every place in which the generator
-        takes one, to be truncated, interpolated or mixed before `render`. num_styles is num_blocks + 1 where w
-        modulates the layer norms, that of its convolutions or blocks in the baselines, otherwise 1.
-      render: styles, render_scale float32 -> images float32 in [-1, 1], of round(render_scale * size) pixels; at
-        scale 1 the same bits as without it. Other scales need the Fourier decoder, and are an error without it.
+      map_latents: latents -> styles (batch, num_styles, style_dim): the same w for every place where the generator
+        takes one, to be truncated, interpolated or mixed before `render`. num_styles is num_blocks + 1 if w
+        modulates the layer norms, the number of convolutions or blocks in the baselines, otherwise 1.
+      render: styles, render_scale float32 -> images float32 in [-1, 1] of round(render_scale * size) pixels; scale 1
+        is bitwise identical to rendering without a scale. Other scales need the Fourier decoder and raise an error
+        without it.
       generate: num_images int32, seed int32, truncation float32, render_scale float32 -> images uint8.
-    The loaded object has the same as `synthesize`, `map_latents`, `render` and `generate`, the last two with
-    truncation and render_scale 1 by default, and the variables `mean_style`, (1, style_dim), `step` and
-    `renders_at_any_scale`.
+    The loaded object offers these as `synthesize`, `map_latents`, `render` and `generate`, where truncation and
+    render_scale default to 1, and has the variables `mean_style`, (1, style_dim), `step` and `renders_at_any_scale`.
 
     Args:
-      generator: a built generator; usually the moving average.
-      path: of the folder; replaced if it exists.
-      step: training steps behind it.
+      generator: a built generator, usually the moving average of the weights.
+      path: path of the folder; replaced if it exists.
+      step: number of training steps so far.
     """
     module = GeneratorModule(generator, step)
     partial_path = path + ".partial"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and folders that one process holds."""
+"""Atomic file writes, JSON lines, checksums and folder locks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from absl import logging
 
 @contextlib.contextmanager
 def atomic_file(path: str) -> Iterator[BinaryIO]:
-    """A file to write so that, whatever interrupts it, path holds its old or, in the end, its new content."""
+    """Opens a file for an atomic write: whatever interrupts it, path holds its old or its complete new content."""
     partial_path = path + ".partial"
     try:
         with open(partial_path, "wb") as file:
@@ -30,13 +30,13 @@ def atomic_file(path: str) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str, content: bytes) -> None:
-    """Writes a file so that, whatever interrupts it, path holds its old or its new content."""
+    """Writes a file atomically: whatever interrupts it, path holds its old or its complete new content."""
     with atomic_file(path) as file:
         file.write(content)
 
 
 def append_json_line(path: str, values: dict[str, Any]) -> None:
-    """Adds one line to a file of JSON lines, after a piece of a line that was cut off while it was written."""
+    """Appends a line to a JSON lines file, first ending a last line that was truncated while being written."""
     line = json.dumps(values, allow_nan=False).encode() + b"\n"
     with open(path, "ab+") as file:
         if file.tell():
@@ -45,27 +45,39 @@ def append_json_line(path: str, values: dict[str, Any]) -> None:
         file.write(line)
 
 
-def read_json_lines(path: str) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines.
+def parsed_json(text: str | bytes) -> Any:
+    """Returns the value of JSON text.
 
-    A line that is none, for example as it was cut off while it was written, is left out with a warning.
+    Raises:
+      ValueError: the text is not JSON, or is nested deeper than Python's parser can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def read_json_lines(path: str) -> list[dict[str, Any]]:
+    """Reads the objects of a JSON lines file.
+
+    Other lines, for example ones truncated while being written, are skipped with a warning.
     """
     lines = []
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
+                value = parsed_json(line)
+            except ValueError:
                 value = None
             if isinstance(value, dict):
                 lines.append(value)
             else:
-                logging.warning("%s: line %d is damaged and left out", path, number)
+                logging.warning("%s: line %d is damaged and skipped", path, number)
     return lines
 
 
 def sha256_of_files(paths: Iterable[str]) -> str:
-    """Hash of the content of files, in this order."""
+    """Hash of the contents of files, in the given order."""
     digest = hashlib.sha256()
     for path in paths:
         for block in _blocks(path):
@@ -74,7 +86,7 @@ def sha256_of_files(paths: Iterable[str]) -> str:
 
 
 def crc32_of_file(path: str) -> int:
-    """Checksum of the content of a file: as quick as a disk is."""
+    """Checksum of the content of a file, as fast as the disk."""
     checksum = 0
     for block in _blocks(path):
         checksum = zlib.crc32(block, checksum)
@@ -82,25 +94,25 @@ def crc32_of_file(path: str) -> int:
 
 
 def _blocks(path: str) -> Iterator[bytes]:
-    """The content of a file, in pieces that fit in memory."""
+    """Yields the content of a file in blocks of 1 MiB."""
     with open(path, "rb") as file:
         yield from iter(lambda: file.read(2**20), b"")
 
 
-# In a SavedModel, this folder is for what others than TensorFlow want to add.
+# assets.extra is SavedModel's folder for files that TensorFlow itself does not use.
 _CHECKSUMS = os.path.join("assets.extra", "sha256.json")
 
 
 def write_checksums(folder: str) -> None:
-    """Adds the SHA-256 of every file of a SavedModel to its folder, in assets.extra/sha256.json."""
+    """Writes the SHA-256 of every file of a SavedModel to its assets.extra/sha256.json."""
     os.makedirs(os.path.dirname(os.path.join(folder, _CHECKSUMS)), exist_ok=True)
     write_atomically(os.path.join(folder, _CHECKSUMS), json.dumps(_checksums(folder), indent=2).encode())
 
 
 def damaged_file(folder: str) -> str | None:
-    """A file of a SavedModel that is not as `write_checksums` found it, by its path in the folder; None if all are.
+    """Returns the relative path of a file of a SavedModel that does not match its checksum, or None.
 
-    None as well where the checksums are not there: other programs do not write any.
+    Also None without checksums: other programs do not write them.
 
     Raises:
       OSError: a file cannot be read.
@@ -110,8 +122,8 @@ def damaged_file(folder: str) -> str | None:
         return None
     try:
         with open(path, encoding="utf-8") as file:
-            expected = dict(json.load(file))
-    except (ValueError, TypeError, RecursionError):
+            expected = dict(parsed_json(file.read()))
+    except (ValueError, TypeError):
         return _CHECKSUMS
     found = _checksums(folder)
     return next((name for name in sorted(expected) if found.get(name) != expected[name]), None)
@@ -129,16 +141,16 @@ def _checksums(folder: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def only_one(directory: str, wait: bool = False) -> Iterator[None]:
-    """Holds a lock on a folder, made if missing, for as long as the context lasts; it ends with the process too.
+    """Holds an exclusive lock on a folder, created if missing, during the context; it also ends with the process.
 
     Args:
-      directory: holds the lock's file, .lock.
-      wait: until another process gives it back.
+      directory: folder of the lock file, .lock.
+      wait: whether to wait until another process releases the lock.
 
     Raises:
-      BlockingIOError: another process holds it, and it is not waited for.
+      BlockingIOError: another process holds the lock, and wait is False.
     """
-    import fcntl  # not on Windows, where TensorFlow 2.15 trains on CPUs only
+    import fcntl  # missing on Windows, where TensorFlow 2.15 trains on CPUs only
 
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, ".lock"), "w") as lock:

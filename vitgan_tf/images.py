@@ -1,4 +1,4 @@
-"""Value ranges of images, grids of images, and image files."""
+"""Value ranges of images, image grids and image files."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def to_float(images_uint8: np.ndarray | tf.Tensor) -> tf.Tensor:
 
 
 def to_uint8(images: np.ndarray | tf.Tensor) -> tf.Tensor:
-    """Float images, clipped to [-1, 1] -> uint8, 0 to 255: undoes `to_float`. Any shape."""
+    """Float images, clipped to [-1, 1] -> uint8, 0 to 255: inverse of `to_float`. Any shape."""
     return tf.cast(tf.round((tf.clip_by_value(images, -1.0, 1.0) + 1.0) * (255.0 / 2.0)), tf.uint8)
 
 
 def grid_size(num_images: int, height: int, width: int, columns: int, min_width: int = 0) -> tuple[int, int]:
-    """Height and width in pixels of what `image_grid` makes of so many images of this size."""
+    """Returns height and width in pixels of the `image_grid` of num_images images of this size."""
     rows, cell_width = -(-num_images // columns), columns * (width + 1) - 1
     factor = max(1, -(-min_width // cell_width))
     return (rows * (height + 1) - 1) * factor, cell_width * factor
 
 
 def image_grid(images_uint8: np.ndarray, columns: int, min_width: int = 0) -> np.ndarray:
-    """Images side by side in rows, a grey line of one pixel between them, enlarged by a whole factor.
+    """Arranges images in rows, separated by grey lines of one pixel and enlarged by an integer factor.
 
     Args:
-      images_uint8: (num_images, height, width, channels); places missing in the last row are grey.
-      columns: images in a row.
-      min_width: least width of the grid in pixels, reached by repeating pixels.
+      images_uint8: (num_images, height, width, channels); empty cells of the last row are grey.
+      columns: images per row.
+      min_width: minimum width of the grid in pixels, reached by repeating pixels.
 
     Returns:
       ((rows * (height + 1) - 1) * factor, (columns * (width + 1) - 1) * factor, channels) uint8.
@@ -47,5 +47,5 @@ def image_grid(images_uint8: np.ndarray, columns: int, min_width: int = 0) -> np
 
 
 def write_png(path: str, image_uint8: np.ndarray) -> None:
-    """Writes (height, width, 1 or 3) uint8 as a PNG file, whole or not at all."""
+    """Writes (height, width, 1 or 3) uint8 as a PNG file, atomically."""
     write_atomically(path, tf.io.encode_png(image_uint8).numpy())

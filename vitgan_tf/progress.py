@@ -1,4 +1,4 @@
-"""How far a long loop is: a bar on a terminal, now and then a line in a log."""
+"""Progress of long loops: a bar on a terminal, otherwise a log line every `LOG_SECONDS`."""
 
 from __future__ import annotations
 
@@ -11,31 +11,88 @@ import tqdm
 from absl import logging
 
 LOG_SECONDS = 30.0
-_LINE = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f} %), {elapsed} passed, {remaining} left, {rate_fmt}"
+_LINE = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f} %), {elapsed} elapsed, {remaining} left, {rate_fmt}{postfix}"
 
 Item = TypeVar("Item")
 
 
-def progress(items: Iterable[Item], description: str, total: int, unit: str, done: int = 0) -> Iterator[Item]:
-    """The items, one after the other, while it is shown how many of them have passed.
+class Progress:
+    """Shows a count that grows to a total, with elapsed and remaining time and rate.
 
     Args:
-      items: to be passed on.
-      description: what is done with them.
-      total: how many there are in all.
-      unit: what one of them is.
-      done: how many were done before, not among the items.
+      description: shown before the count.
+      total: final count.
+      unit: unit of the count, in the singular.
+      done: initial count.
+      is_kept: whether the bar stays on the terminal when it is closed.
     """
-    if sys.stderr.isatty():
-        yield from tqdm.tqdm(items, description, total, initial=done, unit=unit, dynamic_ncols=True, leave=False)
-        return
-    started = last_line = time.time()
-    for number, item in enumerate(items, start=done + 1):
-        yield item
+
+    def __init__(self, description: str, total: int, unit: str, done: int = 0, is_kept: bool = False):
+        self._description = description
+        self._total = total
+        self._unit = unit
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm.tqdm(
+                desc=description, total=total, initial=done, unit=unit, dynamic_ncols=True, leave=is_kept
+            )
+        self._last_line = time.time()
+        self.restart(done)
+
+    def restart(self, done: int) -> None:
+        """Measures the rate from this count on."""
+        self._initial, self._started = done, time.time()
+        if self._bar is not None:
+            self._bar.initial = self._bar.n = done
+            self._bar.start_t = self._bar.last_print_t = self._started
+
+    def show(self, done: int, postfix: str = "", is_due: bool = False) -> None:
+        """Updates the count.
+
+        Args:
+          done: new count.
+          postfix: shown after the rate.
+          is_due: whether to log a line or redraw the bar at once, however recent the last one is.
+        """
         now = time.time()
-        if now - last_line >= LOG_SECONDS:
-            last_line = now
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if postfix:
+                self._bar.set_postfix_str(postfix, refresh=is_due)
+        elif is_due or now - self._last_line >= LOG_SECONDS:
+            self._last_line = now
             line = tqdm.tqdm.format_meter(
-                number, total, now - started, prefix=description, unit=unit, initial=done, bar_format=_LINE
+                done,
+                self._total,
+                now - self._started,
+                prefix=self._description,
+                unit=self._unit,
+                initial=self._initial,
+                postfix=postfix,
+                bar_format=_LINE,
             )
             logging.info("%s", line)
+
+    def close(self) -> None:
+        """Closes the bar. Further calls are no-ops."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def progress(items: Iterable[Item], description: str, total: int, unit: str, done: int = 0) -> Iterator[Item]:
+    """Yields the items and shows how many have passed.
+
+    Args:
+      items: items to yield.
+      description: shown before the count.
+      total: number of all items.
+      unit: name of an item, in the singular.
+      done: number of items that were processed earlier and are not among `items`.
+    """
+    shown = Progress(description, total, unit, done)
+    try:
+        for number, item in enumerate(items, start=done + 1):
+            yield item
+            shown.show(number)
+    finally:
+        shown.close()

@@ -1,4 +1,4 @@
-"""Pictures from a generator's SavedModel."""
+"""Image grids, interpolations and style mixing from a generator's SavedModel."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from vitgan_tf.files import damaged_file
 from vitgan_tf.images import grid_size, image_grid, to_uint8, write_png
 
 FRAME_MILLISECONDS = 50
-# Of a picture: GIF has no larger edge, and all frames are in memory.
+# Limits of a picture: the edge that GIF allows, and the pixels of all frames, which are held in memory.
 MAX_EDGE, MAX_PIXELS = 65_535, 2**29
 
 
 def load(path: str) -> tf.Module:
-    """A generator that `export_generator` wrote.
+    """Loads a generator written by `export_generator`.
 
     Raises:
-      UserError: path is no SavedModel, a damaged one, or one of something else.
+      UserError: path is not a SavedModel, is damaged, or is not a generator.
     """
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):
         raise UserError(f"{path!r} is not a SavedModel: a finished run has one in its saved_model/ folder")
     try:
         damaged = damaged_file(path)
         if damaged:
-            raise UserError(f"the SavedModel {path!r} is damaged: {damaged} is not as it was written")
+            raise UserError(f"the SavedModel {path!r} is damaged: {damaged} does not match its checksum")
         model = tf.saved_model.load(path)
     except UserError:
         raise
-    except Exception as error:  # of many types, where a byte is wrong in one without checksums
+    except Exception as error:  # damaged models without checksums raise errors of many types
         raise UserError(f"cannot load the SavedModel {path!r}: {first_line(error)}") from error
     missing = {"serving_default", "map_latents", "render", "generate"} - set(model.signatures)
     if missing:
@@ -50,10 +50,10 @@ def write_grid(
     columns: int,
     min_width: int,
 ) -> None:
-    """Writes a grid of images as PNG; the arguments are those of the `generate` signature and `image_grid`.
+    """Writes a grid of images as PNG; arguments as in the `generate` signature and `image_grid`.
 
     Raises:
-      UserError: the model cannot draw at this render_scale, or the picture is too large.
+      UserError: the model cannot render at this render_scale, or the picture is too large.
     """
     _check_size(model, render_scale, num_images, columns, min_width)
     images = model.generate(num_images, seed, truncation, render_scale)["images"].numpy()
@@ -72,22 +72,22 @@ def write_interpolation(
     columns: int,
     min_width: int,
 ) -> None:
-    """Writes a GIF in which every image of a grid goes through `keyframes` random latents and back to the first.
+    """Writes a looping GIF in which every image of a grid interpolates between `keyframes` random latents.
 
     Args:
-      model: from `load`.
-      path: of the GIF.
-      num_images: animated images.
-      seed: of the latents.
-      truncation: 1 for none, 0 for the mean style.
-      render_scale: resolution relative to that of the training.
-      keyframes: latents on the way of each image.
-      frames: frames from one of them to the next.
-      columns: images in a row.
-      min_width: least width in pixels.
+      model: generator from `load`.
+      path: path of the GIF.
+      num_images: number of animated images.
+      seed: seed of the latents.
+      truncation: truncation psi; 1 for none, 0 for the mean style.
+      render_scale: resolution relative to training.
+      keyframes: latents that each image passes through.
+      frames: frames from one latent to the next.
+      columns: images per row.
+      min_width: minimum width in pixels.
 
     Raises:
-      UserError: the model cannot draw at this render_scale, or the picture is too large.
+      UserError: the model cannot render at this render_scale, or the picture is too large.
     """
     _check_size(model, render_scale, num_images, columns, min_width, keyframes * frames)
     latents = tf.random.stateless_normal([keyframes, num_images, latent_dim(model)], [seed, 0]).numpy()
@@ -113,24 +113,24 @@ def write_style_mixing(
     crossover: int,
     min_width: int,
 ) -> None:
-    """Writes a table of images with two styles each, as PNG (style mixing, Karras et al. 2019, section 3.1).
+    """Writes a style mixing table as PNG (Karras et al. 2019, section 3.1).
 
-    The first column shows the images of one set of latents, the first row those of another. Each other image takes
-    the style of its row's in the first `crossover` places of the generator, and that of its column's in the rest.
+    The first column shows the images of one set of latents, the first row those of another. Every other image takes
+    its row's style in the first `crossover` places of the generator, and its column's style in the rest.
 
     Args:
-      model: from `load`.
-      path: of the PNG file.
-      num_images: latents in each of the two sets.
-      seed: of the latents.
-      truncation: 1 for none, 0 for the mean style.
-      render_scale: resolution relative to that of the training.
-      crossover: places, from the first block on, that take the row's style: 0 to all.
-      min_width: least width in pixels.
+      model: generator from `load`.
+      path: path of the PNG file.
+      num_images: number of latents in each of the two sets.
+      seed: seed of the latents.
+      truncation: truncation psi; 1 for none, 0 for the mean style.
+      render_scale: resolution relative to training.
+      crossover: number of places, from the first block on, that take the row's style: 0 to all.
+      min_width: minimum width in pixels.
 
     Raises:
-      UserError: styles enter in one place alone, there are not so many places, no such render_scale, or the
-        picture is too large.
+      UserError: the generator takes styles in one place only, crossover is out of range, the model cannot render at
+        this render_scale, or the picture is too large.
     """
     _check_size(model, render_scale, (num_images + 1) ** 2, num_images + 1, min_width)
     latents = tf.random.stateless_normal([2 * num_images, latent_dim(model)], [seed, 0])
@@ -139,7 +139,7 @@ def write_style_mixing(
     if places == 1:
         raise UserError("styles cannot be mixed: this generator takes w in one place, not in every block")
     if not 0 <= crossover <= places:
-        raise UserError(f"crossover must be 0 to {places}, the places where this generator takes w, got {crossover}")
+        raise UserError(f"crossover must be 0 to {places}, the number of places that take w, got {crossover}")
     columns_by_row = tf.tile(columns, [num_images, 1, 1])
     mixed = tf.concat([tf.repeat(rows, num_images, axis=0)[:, :crossover], columns_by_row[:, crossover:]], axis=1)
 
@@ -156,38 +156,38 @@ def _check_size(
 ) -> None:
     size = model.signatures["serving_default"].structured_outputs["images"].shape[1]
     if not model.renders_at_any_scale and round(render_scale * size) != size:
-        raise UserError(f"this generator draws at {size} pixels only: render_scale needs the Fourier decoder")
+        raise UserError(f"this generator renders at {size} pixels only: render_scale needs the Fourier decoder")
     if round(render_scale * size) < 1:
-        raise UserError(f"no pixels are left at render_scale {render_scale}")
+        raise UserError(f"render_scale {render_scale} leaves no pixels")
     height, width = grid_size(num_images, round(render_scale * size), round(render_scale * size), columns, min_width)
     if max(height, width) > MAX_EDGE or height * width * frames > MAX_PIXELS:
         raise UserError(
-            f"{frames} pictures of {width} x {height} pixels are too large, more than {MAX_EDGE} along an edge or "
-            f"{MAX_PIXELS} in all: change num_images, columns, min_width, render_scale, or keyframes and frames"
+            f"{frames} pictures of {width} x {height} pixels are too large, the limits are {MAX_EDGE} per edge and "
+            f"{MAX_PIXELS} in total: change num_images, columns, min_width, render_scale, or keyframes and frames"
         )
 
 
 def latent_dim(model: tf.Module) -> int:
-    """Size of the latents of a generator from `load`."""
+    """Returns the latent size of a generator from `load`."""
     return model.signatures["serving_default"].structured_input_signature[1]["latents"].shape[1]
 
 
 def _styles(model: tf.Module, latents: np.ndarray | tf.Tensor, truncation: float) -> tf.Tensor:
-    """(batch, num_styles, style_dim): mean + truncation * (w - mean)."""
+    """Truncated styles (batch, num_styles, style_dim): mean + truncation * (w - mean)."""
     styles = model.map_latents(latents)["styles"]
     return model.mean_style[:, None] + truncation * (styles - model.mean_style[:, None])
 
 
 def _draw(model: tf.Module, styles: tf.Tensor, render_scale: float) -> np.ndarray:
-    """Images of styles (batch, num_styles, style_dim): (batch, size, size, channels) uint8."""
+    """Renders styles (batch, num_styles, style_dim) as images (batch, size, size, channels) uint8."""
     return to_uint8(model.render(styles, render_scale)["images"]).numpy()
 
 
 def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:
     """Spherical interpolation of Gaussian latents (batch, latent_dim), row by row (White 2016).
 
-    sin((1 - t) a) / sin(a) * start + sin(t a) / sin(a) * end, a the angle between them: between two latents the
-    norm stays that of a Gaussian draw, where a straight line would pass close to 0.
+    sin((1 - t) a) / sin(a) * start + sin(t a) / sin(a) * end, where a is the angle between them. The norm stays that
+    of a Gaussian draw, whereas a straight line would pass close to 0.
     """
     cosine = np.sum(start * end, axis=1, keepdims=True)
     cosine /= np.linalg.norm(start, axis=1, keepdims=True) * np.linalg.norm(end, axis=1, keepdims=True)

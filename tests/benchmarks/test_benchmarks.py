@@ -360,9 +360,9 @@ def test_the_table_says_what_the_json_line_says():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (("sample", "--batch_size=8"), "sample measures batch sizes of its own"),
-        (("scale", "--dataset=tiny", "--train.batch_size=8"), "scale measures batch sizes of its own"),
-        (("scale", "--profile=somewhere"), "--profile goes with train"),
+        (("sample", "--batch_size=8"), "sample sets its own batch sizes"),
+        (("scale", "--dataset=tiny", "--train.batch_size=8"), "scale sets its own batch sizes"),
+        (("scale", "--profile=somewhere"), "--profile applies only to train"),
         (("scale", "--dataset=tiny", "--image_size=12"), "must be a multiple of 8, got 12"),
     ],
 )

@@ -25,9 +25,11 @@ from support import official
 
 from vitgan_tf import connectivity
 from vitgan_tf.config import DataConfig, DataLocation
-from vitgan_tf.data import loading, tfds_sets
-from vitgan_tf.data.loading import fingerprint, load_images
+from vitgan_tf.data import cache as cache_module
+from vitgan_tf.data import loading, reading, tfds_sets
+from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.preparation import prepare
+from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import UserError
 from vitgan_tf.registries import DATASETS
 
@@ -188,8 +190,8 @@ def test_what_is_on_disk_is_decoded_once_and_again_when_the_images_change(tmp_pa
     cache = tmp_path / "cache"
     first = load_images(FOLDER, _on_disk(tmp_path / "images", cache))
     decodings = []
-    decode_all = loading.decode_all
-    monkeypatch.setattr(loading, "decode_all", lambda *args: decodings.append(1) or decode_all(*args))
+    decode_all = reading.decode_all
+    monkeypatch.setattr(reading, "decode_all", lambda *args: decodings.append(1) or decode_all(*args))
     np.testing.assert_array_equal(load_images(FOLDER, _on_disk(tmp_path / "images", cache)), first)
     assert not decodings
     changed = official.encoded(official.photos(20, 24, 32)[-1], "png")
@@ -204,7 +206,7 @@ def test_what_is_on_disk_is_decoded_once_and_again_when_the_images_change(tmp_pa
 def test_an_interrupted_cache_is_not_taken_for_whole(tmp_path, monkeypatch):
     photos = _write_folder(tmp_path / "images")
     cache = tmp_path / "cache"
-    decode_all = loading.decode_all
+    decode_all = reading.decode_all
 
     class Killed(BaseException):
         pass
@@ -215,11 +217,11 @@ def test_an_interrupted_cache_is_not_taken_for_whole(tmp_path, monkeypatch):
                 raise Killed
             yield item
 
-    monkeypatch.setattr(loading, "decode_all", until_the_fifth)
+    monkeypatch.setattr(reading, "decode_all", until_the_fifth)
     with pytest.raises(Killed):
         load_images(FOLDER, _on_disk(tmp_path / "images", cache))
     assert not list(cache.glob("*.uint8")) and not list(cache.rglob("images.uint8"))
-    monkeypatch.setattr(loading, "decode_all", decode_all)
+    monkeypatch.setattr(reading, "decode_all", decode_all)
     images = load_images(FOLDER, _on_disk(tmp_path / "images", cache))
     np.testing.assert_array_equal(images, [DATASETS["folder"].preprocessing(FOLDER)(photo) for photo in photos])
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".uint8"]
@@ -229,12 +231,12 @@ def test_an_interrupted_cache_is_not_taken_for_whole(tmp_path, monkeypatch):
 def test_processes_that_start_together_decode_once(tmp_path):
     photos = _write_folder(tmp_path / "images", 40)
     code = (
-        "import sys; from vitgan_tf.config import *; from vitgan_tf.data import loading\n"
-        "count = []; decode = loading.decode_all\n"
-        "loading.decode_all = lambda *args: count.append(1) or decode(*args)\n"
+        "import sys; from vitgan_tf.config import *; from vitgan_tf.data import loading, reading\n"
+        "count = []; decode = reading.decode_all\n"
+        "reading.decode_all = lambda *args: count.append(1) or decode(*args)\n"
         "location = DataLocation(sys.argv[1], False, 0.0, sys.argv[2])\n"
         "images = loading.load_images(DataConfig('folder', 16, 3), location)\n"
-        "print(len(count), loading.fingerprint(images))"
+        "print(len(count), reading.fingerprint(images))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "images"), str(tmp_path / "cache")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -257,8 +259,8 @@ def test_a_process_that_had_to_wait_takes_what_the_other_made(tmp_path, monkeypa
         made.write_bytes(content)
         yield
 
-    monkeypatch.setattr(loading, "only_one", after_another)
-    monkeypatch.setattr(loading, "decode_all", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr(cache_module, "only_one", after_another)
+    monkeypatch.setattr(reading, "decode_all", lambda *args: pytest.fail("decoded again"))
     np.testing.assert_array_equal(load_images(FOLDER, location), expected)
 
 
@@ -292,7 +294,7 @@ def test_a_folder_of_any_images(tmp_path, messages):
     preprocess = DATASETS["folder"].preprocessing(FOLDER)
     np.testing.assert_array_equal(images, [preprocess(files[name]) for name in good])
     assert messages[-4:] == [
-        "3 files were left out:",
+        "skipped files: 3",
         "  notes.txt: not an image by its name",
         "  one.png: only 1 x 1 pixels, less than 8 x 8",
         "  text.jpg: not an image that can be read",
@@ -307,7 +309,7 @@ def test_what_was_left_out_is_said_at_every_start(tmp_path, messages):
     for _ in range(2):
         messages.clear()
         load_images(FOLDER, _on_disk(tmp_path / "images", tmp_path / "cache"))
-        assert "1 files were left out:" in messages and "  bad.png: not an image that can be read" in messages
+        assert "skipped files: 1" in messages and "  bad.png: not an image that can be read" in messages
 
 
 @pytest.mark.parametrize("size", [0, 2000, 4 * 768])
@@ -326,7 +328,7 @@ def test_more_memory_than_there_is(tmp_path, monkeypatch):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(loading.mmap, "mmap", refuse)
-    with pytest.raises(UserError, match=r"no memory for 9.22e-06 GB of images: lower --memory_gb"):
+    with pytest.raises(UserError, match=r"not enough memory for 9.22e-06 GB of images: lower --memory_gb"):
         load_images(FOLDER, DataLocation(str(tmp_path)))
 
 
@@ -341,7 +343,7 @@ def test_a_folder_with_the_metadata_of_another_program(tmp_path):
 def test_the_command_that_is_named_prepares_what_is_wanted(tmp_path, size, channels, options):
     with pytest.raises(UserError) as caught:
         load_images(DataConfig("celeba64", size, channels), DataLocation(str(tmp_path)))
-    command = f"python tools/prepare_data.py --dataset=celeba64 --data_dir={tmp_path}{options}"
+    command = f"vitgan prepare-data --dataset=celeba64 --data_dir={tmp_path}{options}"
     assert str(caught.value).endswith(f"and run: {command}")
 
 
@@ -350,11 +352,11 @@ def test_a_long_list_is_cut(tmp_path, messages):
     for index in range(25):
         (tmp_path / f"bad{index:02d}.png").write_bytes(b"")
     assert len(load_images(FOLDER, DataLocation(str(tmp_path)))) == 1
-    assert messages[-1] == "  and 15 more" and "25 files were left out:" in messages
+    assert messages[-1] == "  and 15 more" and "skipped files: 25" in messages
 
 
 def test_folders_that_cannot_be_used(tmp_path):
-    with pytest.raises(UserError, match="say where the images are: --dataset=folder --data_dir=DIR"):
+    with pytest.raises(UserError, match="--dataset=folder needs the folder of the images: set --data_dir=DIR"):
         load_images(FOLDER)
     with pytest.raises(UserError, match="no images in"):
         load_images(FOLDER, DataLocation(str(tmp_path)))
@@ -392,7 +394,7 @@ def test_what_is_not_there_is_said_within_seconds(tmp_path, monkeypatch, name, d
     message = str(caught.value)
     for part in (*spec.files, spec.url, f"'{data_dir}/raw/{spec.family}'"):
         assert part in message
-    assert message.endswith(f"python tools/prepare_data.py --dataset={name} --data_dir={data_dir}")
+    assert message.endswith(f"vitgan prepare-data --dataset={name} --data_dir={data_dir}")
     if not download:
         assert "with --download" in message
     elif "lsun" in name:
@@ -426,7 +428,9 @@ def test_a_download_that_breaks_leaves_nothing_that_counts(tmp_path, monkeypatch
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", cut)
     location = DataLocation(str(tmp_path / "data"), download=True)
     for _ in range(2):
-        with pytest.raises(UserError, match=r"tensorflow-datasets could not make cifar10: .*fetch cifar-10-binary"):
+        with pytest.raises(
+            UserError, match=r"tensorflow-datasets could not prepare cifar10: .*fetch cifar-10-binary"
+        ):
             load_images(CIFAR10, location)
     # What a kill in the middle leaves.
     (tmp_path / "data" / "cifar10" / "incomplete.ABCDEF_3.0.2").mkdir(parents=True)
@@ -463,7 +467,7 @@ def test_the_digits_need_no_file():
 
 
 def test_wrong_names():
-    with pytest.raises(UserError, match="no data set 'imagenet', only digits, cifar10"):
+    with pytest.raises(UserError, match="no data set 'imagenet': choose one of digits, cifar10"):
         load_images(DataConfig("imagenet", 64, 3))
     with pytest.raises(ValueError, match="split must be one of training, evaluation, got 'test'"):
         load_images(MNIST, split="test")

@@ -116,7 +116,9 @@ def test_workers_share_each_batch_without_overlap(num_workers):
 
 def test_shares_that_do_not_go():
     for num_workers, worker in ((2, 0), (5, 5), (5, -1)):
-        with pytest.raises(ValueError, match=f"no share of 5 images for worker {worker} of {num_workers}"):
+        with pytest.raises(
+            ValueError, match=f"a batch of 5 images has no equal share for worker {worker} of {num_workers}"
+        ):
             training_dataset(IMAGES, BATCH, 0, num_workers=num_workers, worker=worker)
 
 

@@ -158,7 +158,7 @@ def test_an_evaluation_split_is_not_needed(tmp_path):
 def test_what_is_there_is_not_touched(tmp_path):
     official.write_mnist(tmp_path / "raw")
     before = _files(_prepare("mnist", tmp_path / "raw", tmp_path).directory)
-    with pytest.raises(UserError, match=r"1.0.0' is there already: delete it"):
+    with pytest.raises(UserError, match=r"1.0.0' already exists: delete it"):
         _prepare("mnist", tmp_path / "raw", tmp_path)
     assert _files(tmp_path / "vitgan_mnist_32x32x1" / "1.0.0") == before
     with pytest.raises(UserError, match="prepare into a local folder"):
@@ -316,7 +316,7 @@ def test_a_late_starter_does_not_work_in_vain(tmp_path, monkeypatch):
         preparation, "_check_not_there", lambda path: looks.append(path) or (len(looks) > 1 and check(path))
     )
     monkeypatch.setattr(preparation, "decode_all", lambda *_: pytest.fail("decoded again"))
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         _prepare("mnist", tmp_path / "raw", tmp_path)
     assert _files(first.directory) == before
     assert os.listdir(os.path.dirname(first.directory)) == ["1.0.0"]

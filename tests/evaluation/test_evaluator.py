@@ -125,7 +125,7 @@ def test_too_few_real_images_are_refused(classifier_path, count):
 
 def test_a_classifier_that_cannot_be_kept_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot keep the digits' classifier"):
+    with pytest.raises(UserError, match="cannot write the digits classifier"):
         _evaluator(20, str(tmp_path / "file" / "classifier.h5"))
 
 
@@ -191,7 +191,7 @@ def test_evaluator_of_the_published_network_names_its_scores(digits, tmp_path):
 def test_the_digits_classifier_judges_digits_alone(tmp_path):
     other = DataConfig(dataset="cifar10", image_size=32, num_channels=3)
     options = {"split": "training", "num_generated": 10, "num_real": 0, "seed": 0}
-    with pytest.raises(UserError, match="digits' classifier cannot judge images of cifar10"):
+    with pytest.raises(UserError, match="digits classifier cannot score images of cifar10"):
         build_evaluator(other, DataLocation(), extractor_name="digits", **options)
     with pytest.raises(ExtractorNotFoundError):  # and auto does not choose it
         build_evaluator(other, DataLocation(cache_dir=str(tmp_path)), extractor_name="auto", **options)

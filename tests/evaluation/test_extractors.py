@@ -178,7 +178,7 @@ def test_a_download_goes_to_the_cache_and_is_found_there_again(module, tmp_path,
 
 
 def test_what_is_not_the_module_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no unpacked TensorFlow Hub module"):
+    with pytest.raises(UserError, match="not an unpacked TensorFlow Hub module"):
         tfgan_inception(_location(inception=str(tmp_path)))
     only_logits = stand_in.write(tmp_path / "only_logits", outputs=("logits",))
     with pytest.raises(UserError, match=r"not tensorflow-gan's Inception module.*pool_3"):

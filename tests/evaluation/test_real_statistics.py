@@ -190,7 +190,7 @@ def test_a_file_of_another_key_under_this_name_is_not_read(tmp_path, caplog):
     extractor = _Counting()
     with caplog.at_level("WARNING", logger="absl"):
         _same(real_statistics(_images(), extractor, KEY, str(tmp_path)), first)
-    assert extractor.images == 100 and "of other images or another extractor" in caplog.text
+    assert extractor.images == 100 and "belongs to other images or another extractor" in caplog.text
     assert path.read_bytes() == content
 
 
@@ -199,7 +199,7 @@ def test_without_a_place_for_the_file_the_statistics_are_still_there(tmp_path, c
     with caplog.at_level("WARNING", logger="absl"):
         result = real_statistics(_images(), _Counting(), KEY, str(tmp_path / "file"))
     assert result.gaussian.count == 100
-    assert "cannot keep the statistics" in caplog.text and len(caplog.records) == 1
+    assert "cannot write the statistics" in caplog.text and len(caplog.records) == 1
 
 
 def test_an_interrupted_write_leaves_the_folder_as_it_was(tmp_path, monkeypatch):

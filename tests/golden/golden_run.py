@@ -26,7 +26,7 @@ from PIL import Image
 
 from vitgan_tf.config import override
 from vitgan_tf.presets import preset
-from vitgan_tf.training.experiment import run_experiment
+from vitgan_tf.training.run import run_experiment
 
 GOLDEN = pathlib.Path(__file__).with_name("golden.json")
 EARLY, LAST = 16, 500

@@ -16,7 +16,7 @@ from vitgan_tf.images import write_png
 from vitgan_tf.presets import preset
 from vitgan_tf.reporting import report
 from vitgan_tf.runs.directory import RunDirectory
-from vitgan_tf.training.experiment import run_experiment
+from vitgan_tf.training.run import run_experiment
 from vitgan_tf.training.summaries import Summaries
 
 pytestmark = pytest.mark.slow
@@ -152,7 +152,7 @@ def test_of_many_pictures_some_are_shown(tmp_path):
 
 
 def test_senseless_requests_are_refused(tmp_path):
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="is not a run directory"):
         report.write_report(str(tmp_path), str(tmp_path / "page.html"))
     directory, _ = _begun(tmp_path / "run")
     with pytest.raises(UserError, match="cannot write"):

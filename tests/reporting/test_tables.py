@@ -145,6 +145,6 @@ def test_picture(rows, tmp_path, monkeypatch):
 @pytest.mark.parametrize("field", ["real_fingerprint", "num_generated"])
 def test_scores_that_do_not_compare_are_refused(tmp_path, field):
     cells = [_cell(tmp_path, "a", seed, {STEPS: 1.0}, **{field: 2000 + seed}) for seed in (0, 1)]
-    with pytest.raises(UserError, match=f"evaluated in different ways .{field}: 2000, 2001"):
+    with pytest.raises(UserError, match=f"evaluated under different protocols .{field}: 2000, 2001"):
         write_table(str(tmp_path / "main"), [Row("a", tuple(cells))], STEPS, BATCH_SIZE)
     assert not (tmp_path / "main.md").exists()

@@ -108,7 +108,7 @@ def test_where_no_run_can_be_held_there_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     for path, message in (
         (str(tmp_path / "file" / "run"), r"cannot write the run directory.*choose another with --model_dir"),
-        ("gs://bucket/run", "'gs://bucket/run' is no folder"),
+        ("gs://bucket/run", "'gs://bucket/run' is not a local folder"),
     ):
         with pytest.raises(UserError, match=message), held_run(path):
             pass

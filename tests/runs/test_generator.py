@@ -17,7 +17,7 @@ from vitgan_tf.runs import generator
 from vitgan_tf.runs.best_checkpoint import BestCheckpoint
 from vitgan_tf.runs.directory import RunDirectory
 from vitgan_tf.runs.generator import load_generator
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 
 
 class _Protocol:
@@ -158,7 +158,7 @@ def test_generators_come_out_as_they_went_in(run, checkpoint, step, weights):
 
 def test_what_cannot_be_loaded_is_named(run, tmp_path):
     path = run[0]
-    with pytest.raises(UserError, match=r"no checkpoint '7': there are those of step 1, 2, 3"):
+    with pytest.raises(UserError, match=r"no checkpoint '7': available steps: 1, 2, 3"):
         load_generator(path, "7")
     with pytest.raises(UserError, match=r"is not a run: it has no config\.json"):
         load_generator(str(tmp_path))
@@ -191,7 +191,7 @@ def test_a_checkpoint_without_the_weights_is_no_generator(tmp_path):
     assert load_generator(str(tmp_path), "21", "raw").step == 1
     with pytest.raises(UserError, match=r"cannot restore .*ckpt-21 \("):
         load_generator(str(tmp_path), weights="ema")
-    with pytest.raises(UserError, match=r"no checkpoint '1': there are those of step 21"):
+    with pytest.raises(UserError, match=r"no checkpoint '1': available steps: 21"):
         load_generator(str(tmp_path), "1", "raw")
 
 

@@ -20,7 +20,7 @@ for _name in ("TFDS_DATA_DIR", "TFHUB_CACHE_DIR"):
 def forks():
     """Processes that have imported what the commands need."""
     modules = ["tensorflow_datasets", "tensorflow_gan", "vitgan_tf.data.preparation", "vitgan_tf.benchmarks.training"]
-    processes = Forks([*modules, "vitgan_tf.reporting.evaluation", "vitgan_tf.training.experiment"])
+    processes = Forks([*modules, "vitgan_tf.reporting.evaluation", "vitgan_tf.training.run"])
     atexit.register(processes.close)
     return processes
 

@@ -23,7 +23,7 @@ from vitgan_tf.presets import preset
 from vitgan_tf.runs import directory as run_directory
 from vitgan_tf.runs.best_checkpoint import BestCheckpoint
 from vitgan_tf.runs.checkpoints import RunCheckpoints
-from vitgan_tf.training import experiment
+from vitgan_tf.training import run as training_run
 from vitgan_tf.training.callbacks import writers
 from vitgan_tf.training.callbacks.guards import StopOnDivergence
 
@@ -35,7 +35,7 @@ FUNCTIONS = {
     "best checkpoint": (BestCheckpoint, "offer"),
     "metrics": (run_directory.RunDirectory, "append_metrics"),
     "samples": (writers, "write_png"),
-    "export": (experiment, "export_generator"),
+    "export": (training_run, "export_generator"),
     "removal of an export": (export.shutil, "rmtree"),
 }
 
@@ -149,7 +149,7 @@ def _train(model_dir, log_path, fields, faults):
     for fault in faults:
         _inject(model_dir, *fault)
     try:
-        experiment.run_experiment(override(preset("tiny"), fields), model_dir)
+        training_run.run_experiment(override(preset("tiny"), fields), model_dir)
     except UserError as error:
         logging.error("%s", error)
         os.seteuid(os.getuid())  # for Python's own end

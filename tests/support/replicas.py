@@ -11,7 +11,7 @@ import numpy as np
 from vitgan_tf.config import from_dict
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.strategies import build_strategy, distribute
 
 

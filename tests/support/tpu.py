@@ -14,7 +14,7 @@ from tensorflow.python.framework.kernels import get_registered_kernels_for_op
 
 from vitgan_tf.config import from_dict, override
 from vitgan_tf.evaluation.generation import ImageSampler
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 
 # What stateless random numbers compute with 64 bits are their keys and counters, of four numbers at most.
 _MAX_WIDE_ELEMENTS = 32

@@ -241,7 +241,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training_at_its_last_step_
         _run(writer, 5)
     assert steps == [2, 4, 5]
     assert [record.getMessage() for record in caplog.records] == [
-        f"no room for step {step}: the training goes on, and tries again at the next one" for step in (2, 4)
+        f"no room for step {step}: training continues, and the next checkpoint tries again" for step in (2, 4)
     ]
 
 
@@ -257,7 +257,7 @@ def test_what_a_run_can_do_without_is_a_warning(caplog, error, reason):
     with caplog.at_level("WARNING", logger="absl"), written_if_possible("the file"):
         raise error
     assert [record.getMessage() for record in caplog.records] == [
-        f"cannot write the file ({reason}): the training goes on"
+        f"cannot write the file ({reason}): training continues"
     ]
 
 
@@ -271,8 +271,8 @@ def test_progress_lines_in_a_log_count_from_the_resumed_step(caplog):
     with caplog.at_level("INFO", logger="absl"):
         _run(callback, 2)
     messages = [record.getMessage() for record in caplog.records]
-    assert messages[0].startswith("4/5 steps (80 %)")
-    assert messages[-1].startswith("5/5 steps (100 %)")
+    assert messages[0].startswith("steps: 4/5 (80 %)")
+    assert messages[-1].startswith("steps: 5/5 (100 %)")
     assert "d_loss 1.500, g_loss 0.500" in messages[-1]
 
 

@@ -14,7 +14,9 @@ from vitgan_tf.images import to_float, to_uint8
 from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import preset
 from vitgan_tf.runs.directory import RunDirectory
+from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.diagnostics import DiagnosticsWriter
+from vitgan_tf.training.callbacks.of_run import writing_callbacks
 from vitgan_tf.training.callbacks.writers import CheckpointWriter, ScalarWriter
 from vitgan_tf.training.diagnostics import (
     discriminator_attention,
@@ -22,7 +24,6 @@ from vitgan_tf.training.diagnostics import (
     spectral_layers,
     spectral_norms,
 )
-from vitgan_tf.training.experiment import _callbacks, build_gan
 from vitgan_tf.training.summaries import Summaries
 
 pytestmark = pytest.mark.slow
@@ -298,7 +299,8 @@ def test_spike_is_largest_over_mean_and_left_out_where_all_is_zero(tmp_path):
 def _callbacks_of(config, path):
     evaluator = types.SimpleNamespace(evaluate=None)
     gan = types.SimpleNamespace(checkpoint=tf.train.Checkpoint, generator=types.SimpleNamespace(latent_dim=16))
-    return _callbacks(gan, config, load_images(config.data), RunDirectory(str(path), config), None, evaluator, 3)
+    images, directory = load_images(config.data), RunDirectory(str(path), config)
+    return writing_callbacks(gan, config, images, directory, None, evaluator, 3, config.total_steps)
 
 
 def test_a_run_has_diagnostics_at_the_configured_interval(tmp_path):

@@ -14,11 +14,12 @@ from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.errors import DivergedError
 from vitgan_tf.presets import preset
-from vitgan_tf.training import experiment
+from vitgan_tf.training import run
+from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import CollapseWatch, SkipWatch, StopOnDivergence
 from vitgan_tf.training.diagnostics import divergence_report, spectral_layers
-from vitgan_tf.training.experiment import build_gan, run_experiment
 from vitgan_tf.training.optimizer import FusedAdam
+from vitgan_tf.training.run import run_experiment
 from vitgan_tf.training.summaries import Summaries
 from vitgan_tf.training.update import Measure
 
@@ -35,7 +36,7 @@ RUN = {
 @pytest.fixture(autouse=True)
 def _no_scores(monkeypatch):
     """Evaluations take longer than these trainings."""
-    monkeypatch.setattr(experiment, "_evaluator", lambda *_: None)
+    monkeypatch.setattr(run, "_evaluator", lambda *_: None)
 
 
 def _adam_after(gradients, **options):
@@ -140,7 +141,7 @@ def _bad_images(monkeypatch, steps, times=10**9):
             lambda index, batch: tf.where(tf.reduce_any(index == bad), batch * np.nan, batch)
         )
 
-    monkeypatch.setattr(experiment, "training_dataset", dataset)
+    monkeypatch.setattr(run, "training_dataset", dataset)
     return attempts
 
 
@@ -231,7 +232,7 @@ def test_updates_that_are_left_out_are_told_of_once_in_a_row(caplog):
     assert "no update was finite in the 100 steps up to 105" in str(caught.value)
     assert str(caught.value).endswith("; 1.5")
     assert [record.getMessage() for record in caplog.records] == [
-        f"step {step}: an update is not finite, and left out; 1.5" for step in (2, 6)
+        f"step {step}: skipped an update that was not finite; 1.5" for step in (2, 6)
     ]
 
 
@@ -253,7 +254,7 @@ def test_a_run_can_leave_such_steps_out(tmp_path, monkeypatch, caplog):
     with caplog.at_level("WARNING", logger="absl"):
         run_experiment(override(preset("tiny"), {**RUN, "train.on_nan": "skip"}), str(tmp_path))
     assert _checkpoint(tmp_path) == (20, 0)
-    warnings = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    warnings = [record.getMessage() for record in caplog.records if "skipped an update" in record.getMessage()]
     assert [line.split(":")[0] for line in warnings] == ["step 7", "step 13"]
     assert (tmp_path / "saved_model").exists()
 
@@ -273,9 +274,9 @@ def test_a_run_can_go_back_and_on_with_other_random_numbers(tmp_path, monkeypatc
     with caplog.at_level("WARNING", logger="absl"):
         run_experiment(config, str(tmp_path / "back"))
     assert attempts == [0, 10, 10]
-    assert "Going on from step 10 with other random numbers" in caplog.text
+    assert "Resuming from step 10 with new random numbers" in caplog.text
     assert _checkpoint(tmp_path / "back") == (20, 2)
-    monkeypatch.setattr(experiment, "training_dataset", training_dataset)
+    monkeypatch.setattr(run, "training_dataset", training_dataset)
     run_experiment(config, str(tmp_path / "straight"))
     readers = [
         tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / run / "checkpoints")))
@@ -313,7 +314,7 @@ def _attempts(on_nan, newest, good=10**9):
             raise DivergedError(f"in attempt {len(attempts)}")
 
     try:
-        experiment._train(gan, checkpoints, fit, 2)
+        run.with_rollbacks(gan, checkpoints, fit, 2)
     except DivergedError as error:
         assert str(error) == f"in attempt {len(attempts)}" and good > len(attempts)
     else:

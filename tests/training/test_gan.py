@@ -15,7 +15,7 @@ from vitgan_tf.losses import AdversarialLoss
 from vitgan_tf.presets import preset
 from vitgan_tf.randomness import BatchRandom
 from vitgan_tf.registries import ADVERSARIAL_LOSSES
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.objectives import DiscriminatorPass, lazy_r1
 
 # A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.

@@ -155,7 +155,7 @@ def test_preemption_of_a_google_machine_is_a_sigterm(metadata, name, notice, cap
         with pytest.raises(Interrupted) as caught:
             answers[name] = notice
             time.sleep(10)
-    assert caught.value.signal_number == signal.SIGTERM and f"taken away ({name})" in caplog.text
+    assert caught.value.signal_number == signal.SIGTERM and f"terminated ({name})" in caplog.text
     assert set(asked) == {(f"/computeMetadata/v1/instance/{kind}", "Google") for kind in answers}
 
 

@@ -9,7 +9,7 @@ from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.presets import preset
 from vitgan_tf.randomness import DIRECTION, NOISE, BatchRandom
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.objectives import GeneratorPass
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from vitgan_tf.layers import formulas
 from vitgan_tf.layers.attention import l2_attention_weights
 from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.presets import preset
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 
 pytestmark = pytest.mark.slow
 

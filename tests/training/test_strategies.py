@@ -14,11 +14,14 @@ import tensorflow as tf
 from support import classifier, replicas, small
 from support.commands import OFFLINE, error_line, run, start
 
+from vitgan_tf.commands import flags
 from vitgan_tf.config import ConfigError, as_dict, override
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
+from vitgan_tf.training import plan as plan_module
 from vitgan_tf.training import strategies
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
+from vitgan_tf.training.plan import execution_plan
 
 # A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
 TINY = override(preset("tiny"), {**small.FIELDS, "train.adam_epsilon": 1e-3})
@@ -126,25 +129,25 @@ def test_gradients_of_microbatches_add_up_to_that_of_the_batch(name):
 def test_a_batch_norm_over_the_whole_batch_takes_no_microbatches():
     single = tf.distribute.get_strategy()
     with pytest.raises(UserError, match=r"train\.microbatch must be 0 with generator\.architecture=biggan"):
-        strategies.resolve(override(BIGGAN, {"train.microbatch": 4}), single)
-    assert strategies.resolve(override(BIGGAN, {"train.microbatch": 8}), single)["microbatch"] == 8
+        execution_plan(override(BIGGAN, {"train.microbatch": 4}), single)
+    assert execution_plan(override(BIGGAN, {"train.microbatch": 8}), single).microbatch == 8
     # As large as it is; the attention of TransGAN's generator, 4 x 1024^2 numbers of an image, is divided.
     large = {"train.batch_size": 1024}
-    assert strategies.resolve(override(preset("cifar10", "biggan"), large), single)["microbatch"] == 1024
-    assert strategies.resolve(preset("cifar10", "transgan"), single)["microbatch"] == 2
+    assert execution_plan(override(preset("cifar10", "biggan"), large), single).microbatch == 1024
+    assert execution_plan(preset("cifar10", "transgan"), single).microbatch == 2
 
 
 def test_groups_are_not_divided():
     config = CASES["stylegan2"]
     for fields in ({"stylegan2.group_size": 3}, {"train.microbatch": 4, "stylegan2.group_size": 8}):
         with pytest.raises(UserError, match=r"stylegan2\.group_size must divide the 8 images"):
-            strategies.resolve(override(config, fields), tf.distribute.get_strategy())
+            execution_plan(override(config, fields), tf.distribute.get_strategy())
     # 64 x 64 x 256 features of 4 views in float32 are 17 MB of an image: one group alone is beyond the bound.
     large = preset("celeba64", discriminator="stylegan2")
-    assert strategies.resolve(large, tf.distribute.get_strategy())["microbatch"] == 4
+    assert execution_plan(large, tf.distribute.get_strategy()).microbatch == 4
     # 16 x 16 x 64: 52 MB hold 198 images; the largest divisor of 600 that is a multiple of 4.
     small = override(preset("digits", discriminator="stylegan2"), {"train.batch_size": 600})
-    assert strategies.resolve(small, tf.distribute.get_strategy())["microbatch"] == 120
+    assert execution_plan(small, tf.distribute.get_strategy()).microbatch == 120
 
 
 @pytest.mark.slow
@@ -176,14 +179,14 @@ def test_memory_of_a_step_is_that_of_its_microbatch():
 def test_cpu_microbatch_divides_the_share_and_bounds_the_activations():
     paper = preset("cifar10")
     for share, expected in ((128, 32), (64, 32), (32, 32), (16, 16), (36, 18), (37, 1)):
-        resolved = strategies.resolve(override(paper, {"train.batch_size": share}), tf.distribute.get_strategy())
-        assert resolved == {"xla": "kernels", "microbatch": expected, "steps_per_execution": 1}
+        resolved = execution_plan(override(paper, {"train.batch_size": share}), tf.distribute.get_strategy())
+        assert (resolved.xla, resolved.microbatch, resolved.steps_per_execution) == ("kernels", expected, 1)
     # 4 views of 65 tokens, 1536 wide, in float32.
-    assert 32 * 4 * 65 * 1536 * 4 <= strategies._CPU_ACTIVATION_BYTES < 33 * 4 * 65 * 1536 * 4
-    assert strategies.resolve(preset("digits"), tf.distribute.get_strategy())["microbatch"] == 64
+    assert 32 * 4 * 65 * 1536 * 4 <= plan_module._CPU_ACTIVATION_BYTES < 33 * 4 * 65 * 1536 * 4
+    assert execution_plan(preset("digits"), tf.distribute.get_strategy()).microbatch == 64
     given = override(paper, {"train.microbatch": 64, "train.steps_per_execution": 7, "train.xla": "off"})
-    resolved = strategies.resolve(given, tf.distribute.get_strategy())
-    assert resolved == {"xla": "off", "microbatch": 64, "steps_per_execution": 7}
+    resolved = execution_plan(given, tf.distribute.get_strategy())
+    assert (resolved.xla, resolved.microbatch, resolved.steps_per_execution) == ("off", 64, 7)
 
 
 def test_what_cannot_be_shared_is_refused():
@@ -191,12 +194,12 @@ def test_what_cannot_be_shared_is_refused():
         num_replicas_in_sync = 3
 
     with pytest.raises(UserError, match="multiple of the number of replicas, got 8 and 3"):
-        strategies.resolve(TINY, Three())
-    with pytest.raises(UserError, match="divide the 8 images of each replica, got 3"):
-        strategies.resolve(override(TINY, {"train.microbatch": 3}), tf.distribute.get_strategy())
+        execution_plan(TINY, Three())
+    with pytest.raises(UserError, match=r"divide the 8 images of each replica \(.*\), got 3"):
+        execution_plan(override(TINY, {"train.microbatch": 3}), tf.distribute.get_strategy())
     Three.num_replicas_in_sync = 2
     with pytest.raises(UserError, match="compiles the step of one device"):
-        strategies.resolve(override(TINY, {"train.xla": "full"}), Three())
+        execution_plan(override(TINY, {"train.xla": "full"}), Three())
     with pytest.raises(ConfigError, match="too narrow for the second derivatives of R1"):
         override(TINY, {"train.precision": "mixed_float16", "loss.r1_gamma": 1.0})
 
@@ -269,9 +272,7 @@ def test_processes_are_counted_from_the_chief_on(task, number):
 
 
 def test_names_of_the_flag_are_those_of_the_strategies():
-    from vitgan_tf import command_line
-
-    assert ("auto", *strategies._MAKERS) == command_line.STRATEGIES
+    assert ("auto", *strategies._MAKERS) == flags.STRATEGIES
 
 
 TRAIN = ("experiments/run.py", "--dataset=tiny", *small.FLAGS, "--diagnostics_every_kimg=0", "--xla=off")
@@ -383,7 +384,7 @@ def test_two_processes_train_and_go_on_after_one_is_killed(tmp_path, single_run)
     assert [process.wait() for process in restarted] == [0, 0]
     for index, process in enumerate(restarted):
         log = process.printed("stderr")
-        assert f"from step {saved}" in log and f"in 2 processes, this is number {index}" in log, log
+        assert f"from step {saved}" in log and f"in 2 processes, this is process {index}" in log, log
     _assert_same_checkpoints(_checkpoint(run_dir, 30), _checkpoint(single_run, 30))
     folders = (run_dir, single_run)
     names = [{file.name for file in folder.iterdir() if "tfevents" not in file.name} for folder in folders]

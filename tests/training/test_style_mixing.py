@@ -7,7 +7,7 @@ import tensorflow as tf
 from vitgan_tf.config import ConfigError, override
 from vitgan_tf.presets import preset
 from vitgan_tf.randomness import OTHER_LATENT, BatchRandom
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""Speed and memory of the input pipeline, beside the training step that it feeds."""
+"""Speed and memory of the input pipeline, compared with the training step that it feeds."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vitgan_tf.data.decoding import Preprocessing, decode_all, encode_png
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.data.registry import ArrayDataset
 from vitgan_tf.errors import UserError
-from vitgan_tf.training.experiment import build_gan
+from vitgan_tf.training.build import build_gan
 
-# As the images of each set are published or, where that is raw pixels, as tensorflow-datasets keeps them.
+# File format and size in which a set is published or, for raw pixels, in which tensorflow-datasets stores it.
 _SOURCES = {
     "cifar10": ("png", 32, 32),
     "mnist": ("png", 28, 28),
@@ -36,32 +36,32 @@ EPOCHS = 3
 
 
 def measure_data(config: ExperimentConfig, num_images: int, num_steps: int) -> dict[str, Any]:
-    """Images per second on the way from files to batches, and what the training step takes of them.
+    """Measures images per second from files to batches, and in the training step that consumes them.
 
     Args:
       config: data set, batch size and networks.
-      num_images: of the decoded set, repeated from 256 crops of scikit-learn's photographs.
-      num_steps: timed training steps, after two that are not.
+      num_images: size of the decoded set, made of 256 repeated crops of scikit-learn's photographs.
+      num_steps: timed training steps, after two warm-up steps.
 
     Returns:
-      decoded_images_per_second: from files of the kind and size that the set is published in, to uint8 at the size
-        of the training; median over five passes.
-      prepared_images_per_second: the same, from the files of a prepared set.
-      memory_images_per_second, disk_images_per_second: batches of the cached pipeline, from memory and from a file,
-        shuffled, flipped where the configuration says so, and converted to float; over EPOCHS epochs.
-      memory_mb_after_epochs: resident size of the process after each epoch from memory, 10^6 bytes.
-      train_images_per_second: of the training step, fed by that pipeline.
-      memory_over_train: the ratio of the two.
-      wait_fraction: share of the time of the steps in which the step waits for its batch.
-      And dataset, batch_size, source, num_images.
+      decoded_images_per_second: decoding of files in the published format and size to uint8 at the training size;
+        median over five passes.
+      prepared_images_per_second: the same for the files of a prepared set.
+      memory_images_per_second, disk_images_per_second: batches of the pipeline, cached in memory or in a file:
+        shuffled, flipped if configured, and converted to float; over EPOCHS epochs.
+      memory_mb_after_epochs: resident memory of the process after each epoch from memory, 10^6 bytes.
+      train_images_per_second: training step, fed by the pipeline from memory.
+      memory_over_train: ratio of memory_images_per_second to train_images_per_second.
+      wait_fraction: share of the step time spent waiting for the batch.
+      dataset, batch_size, num_images, and source: format and size of the files.
 
     Raises:
-      UserError: the data set has no files.
+      UserError: the data set is not read from files.
     """
     data, batch_size = config.data, config.train.batch_size
     spec = DATASETS[data.dataset]
     if isinstance(spec, ArrayDataset):
-        raise UserError(f"the data set {data.dataset!r} is not read from files: there is nothing to measure")
+        raise UserError(f"the data set {data.dataset!r} is not read from files: choose another --dataset")
     file_format, height, width = _SOURCES[spec.family]
     preprocess = spec.preprocessing(data)
     files = _encoded_photos(file_format, height, width, "L" if spec.family == "mnist" else "RGB")
@@ -98,7 +98,7 @@ def measure_data(config: ExperimentConfig, num_images: int, num_steps: int) -> d
 
 
 def _encoded_photos(file_format: str, height: int, width: int, mode: str) -> list[bytes]:
-    from sklearn import datasets  # imported where it is used: slow
+    from sklearn import datasets  # slow to import
 
     random = np.random.RandomState(0)
     photos = [Image.fromarray(photo) for photo in datasets.load_sample_images().images]
@@ -123,7 +123,7 @@ def _decoding_speed(files: list[bytes], preprocess: Preprocessing, passes: int =
 
 
 def _pipeline_speed(dataset: tf.data.Dataset, images: np.ndarray) -> tuple[float, list[int]]:
-    """Images per second over EPOCHS epochs, and the size of the process after each of them."""
+    """Returns images per second over EPOCHS epochs, and the resident memory in bytes after each epoch."""
     batch_size = dataset.element_spec.shape[0]
     steps = max(1, len(images) // batch_size)
     iterator, process, memory = iter(dataset), psutil.Process(), []
@@ -137,7 +137,7 @@ def _pipeline_speed(dataset: tf.data.Dataset, images: np.ndarray) -> tuple[float
 
 
 def _training(config: ExperimentConfig, dataset: tf.data.Dataset, num_steps: int) -> tuple[float, float]:
-    """Images per second of the training step, and the share of its time in which it waits for a batch."""
+    """Returns images per second of the training step, and the share of its time spent waiting for batches."""
     gan = build_gan(config)
     train_step = tf.function(gan.train_step, autograph=False)
     iterator = iter(dataset)

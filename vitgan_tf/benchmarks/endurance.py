@@ -1,4 +1,4 @@
-"""Whether a long run stays what it was: memory, open files, time of a step, size of its events."""
+"""Stability of a long run: memory, open files, step time and size of the event files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import tensorflow as tf
 
 from vitgan_tf.benchmarks.timing import rounded
 from vitgan_tf.config import ExperimentConfig, override
-from vitgan_tf.training.experiment import run_experiment
+from vitgan_tf.training.run import run_experiment
 
 ROWS = 10
-ROUNDS = 40  # of evaluation, samples and checkpoints in a run
+ROUNDS = 40  # evaluations, sample grids and checkpoints in a run
 
 
 class _Recorder(tf.keras.callbacks.Callback):
-    """Once in so many steps, what the process holds and what its steps took."""
+    """Records memory, open files, step time and size of the event files every `period` steps."""
 
     def __init__(self, directory: str, period: int):
         super().__init__()
@@ -55,18 +55,19 @@ class _Recorder(tf.keras.callbacks.Callback):
 
 
 def measure_endurance(config: ExperimentConfig, num_steps: int) -> dict[str, Any]:
-    """Trains in this process, in a folder that is removed afterwards, and says what grows.
+    """Trains in this process, in a temporary directory, and measures what grows.
 
     Args:
-      config: its length, and how often the run evaluates, draws and saves, are set here: 40 times.
-      num_steps: of the run.
+      config: experiment; its length is overridden, and evaluations, samples, checkpoints and diagnostics take place
+        40 times.
+      num_steps: length of the run.
 
     Returns:
       dataset, steps.
-      memory_kb_per_1000_steps: slope of the resident memory, least squares, without the first tenth of the run.
-      largest_step_time_ratio: largest median time of a step in a tenth of the run over the smallest.
-      rows: after each tenth of the run, step, memory_mb (resident, 10^6 bytes), open_files, milliseconds_per_step
-        (median, without what callbacks do) and events_mb, the size of TensorBoard's files.
+      memory_kb_per_1000_steps: least-squares slope of the resident memory, without the first tenth of the run.
+      largest_step_time_ratio: ratio of the largest to the smallest median step time of a tenth of the run.
+      rows: one per tenth of the run: step, memory_mb (resident, 10^6 bytes), open_files, milliseconds_per_step
+        (median, so that the few steps with work in callbacks do not count) and events_mb (TensorBoard's files).
     """
     period = max(1, num_steps // ROWS)
     kimg = num_steps * config.train.batch_size / 1000

@@ -1,4 +1,4 @@
-"""Time and memory of an evaluation, and of the Frechet distance by three ways."""
+"""Time and memory of an evaluation, and time of the Frechet distance in three implementations."""
 
 from __future__ import annotations
 
@@ -29,26 +29,27 @@ _POOL = 23  # 299 / 13
 
 
 def measure_evaluation(num_images: int) -> dict[str, Any]:
-    """A whole evaluation at the size of published FIDs, but for the arithmetic of Inception's layers.
+    """Measures a whole evaluation at the size of published FIDs, except the arithmetic of Inception's layers.
 
-    Random images of 32 x 32 x 3 go through tensorflow-gan's resizing to 299 x 299 and a small fixed network to 2,048
-    features and 1,008 logits, the generated ones in batches; then all scores are computed.
+    Random 32 x 32 x 3 images are resized to 299 x 299 as in tensorflow-gan, and a small fixed network computes 2,048
+    features and 1,008 logits; generated images come in batches. Then all scores are computed.
 
     Args:
-      num_images: real images, and as many generated ones.
+      num_images: number of real images and of generated images.
 
     Returns:
       num_images, feature_dim.
-      real_seconds: statistics of the real images, which are kept otherwise.
+      real_seconds: statistics of the real images, which are otherwise cached.
       evaluation_seconds: activations and scores of the generated images.
-      peak_memory_gb: largest resident size of the process up to there, 10^9 bytes.
-      growth_mb: of the resident size over 20 further evaluations of 1,000 images each, 10^6 bytes.
-      covariance_seconds: means and covariances of both sets of features, of which those of the real images are kept.
-      frechet_seconds: these and the distance.
-      tfgan_frechet_seconds: tensorflow-gan's function of the same features.
+      peak_memory_gb: peak resident memory up to the end of the evaluation, 10^9 bytes.
+      growth_mb: growth of the resident memory over 20 further evaluations of 1,000 images each, 10^6 bytes.
+      covariance_seconds: means and covariances of both sets of features; those of the real images are otherwise
+        cached.
+      frechet_seconds: means, covariances and the distance.
+      tfgan_frechet_seconds: tensorflow-gan's function on the same features.
       scipy_frechet_seconds: numpy.cov and scipy.linalg.sqrtm, in float64.
-      tfgan_relative_difference, scipy_relative_difference: of the distances, from ours.
-      inception_images_per_second: of Keras' InceptionV3 with random weights, in the extractor's batches.
+      tfgan_relative_difference, scipy_relative_difference: relative differences of these distances from ours.
+      inception_images_per_second: Keras' InceptionV3 with random weights, at the extractor's batch size.
     """
     extractor = _extractor()
     start = time.perf_counter()
@@ -87,7 +88,7 @@ def _extractor() -> FeatureExtractor:
 
 
 def _images(num_images: int, seed: int) -> Iterator[np.ndarray]:
-    """Random images in batches; another seed has another mean."""
+    """Yields random images in batches; their mean depends on the seed."""
     random = np.random.default_rng(seed)
     for first in range(0, num_images, 128):
         size = [min(128, num_images - first), IMAGE_SIZE, IMAGE_SIZE, 3]
@@ -115,11 +116,11 @@ def _protocol(num_images: int) -> Protocol:
 
 
 def _growth(extractor: FeatureExtractor) -> int:
-    """Bytes by which the process grows over repeated evaluations."""
+    """Returns the growth of the process over repeated evaluations, in bytes."""
     images = np.concatenate(list(_images(REPEATED_IMAGES, seed=1)))
     evaluator = Evaluator(_protocol(REPEATED_IMAGES), extractor, real_statistics(images, extractor, {}, None))
     sizes = []
-    for _ in range(2 + REPEATS):  # the first ones fill pools of memory
+    for _ in range(2 + REPEATS):  # the first two fill memory pools
         evaluator.evaluate(_images(REPEATED_IMAGES, seed=2))
         sizes.append(psutil.Process().memory_info().rss)
     return sizes[-1] - sizes[1]

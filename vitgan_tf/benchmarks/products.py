@@ -1,4 +1,4 @@
-"""How fast a training step would be if it were its matrix products alone, one after the other."""
+"""Speed of a training step reduced to its matrix products, run one after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vitgan_tf.benchmarks.timing import product_flops, rounded, time_between_pro
 from vitgan_tf.benchmarks.training import traced_training_step
 from vitgan_tf.config import ExperimentConfig
 
-# Smaller products take less time than to start them: they are left out.
+# Smaller products take less time than their launch and are not timed.
 MIN_FLOPS = 10**8
 
 
@@ -20,22 +20,22 @@ def measure_products(config: ExperimentConfig, repeats: int, min_flops: int = MI
     """Times each matrix product of a training step by itself, between large ones.
 
     Args:
-      config: of the step; the whole batch is worked on at once.
-      repeats: timed calls of each.
-      min_flops: products of fewer floating-point operations are counted as if they ran at the peak.
+      config: experiment; the whole batch is processed at once.
+      repeats: timed calls of each product.
+      min_flops: products with fewer floating-point operations are not timed but counted at peak speed.
 
     Returns:
       dataset, batch_size, precision, repeats.
-      gflops_per_step: counted floating-point operations of all products, 10^9.
-      fraction_of_matmul_peak: these over what the peak would do in the time of all products, one after the other. A
-        step that runs two small ones at a time can do better. Under mixed_bfloat16,
-        fraction_of_bfloat16_matmul_peak, of its peak.
-      products: those of the same shapes in one row, from the largest share of the time to the smallest,
-        product: "rows x inner x columns", after "batch x" where it is batched; ^T marks a transposed factor.
-        dtype.
-        count: in a step.
-        share_of_time: of the time of all rows.
-        fraction_of_matmul_peak, or fraction_of_bfloat16_matmul_peak.
+      gflops_per_step: floating-point operations of all products, 10^9.
+      fraction_of_matmul_peak: speed of all products, run one after the other, relative to the peak. A step that runs
+        two small products at a time can exceed it. With mixed_bfloat16, named fraction_of_bfloat16_matmul_peak and
+        relative to that peak.
+      products: one row for all products of the same shapes, by decreasing share of the time,
+        product: "rows x inner x columns", preceded by "batch x" if batched; ^T marks a transposed factor.
+        dtype: dtype of the product.
+        count: number in a step.
+        share_of_time: share of the time of all rows.
+        fraction_of_matmul_peak, or fraction_of_bfloat16_matmul_peak: speed relative to the peak.
     """
     peak = "bfloat16" if config.train.precision == "mixed_bfloat16" else "float32"
     name = "fraction_of_matmul_peak" if peak == "float32" else f"fraction_of_{peak}_matmul_peak"
@@ -94,7 +94,7 @@ def _transposed(operation: tf.Operation) -> tuple[bool, bool]:
 
 
 def _call(operation: tf.Operation) -> Callable[[], None]:
-    """A call of the same product of random factors, which returns when it is complete."""
+    """Returns a call of the same product with random factors, which blocks until completion."""
     factors = [tf.cast(tf.random.normal(factor.shape), factor.dtype) for factor in operation.inputs]
     transposed = dict(zip(("transpose_a", "transpose_b"), _transposed(operation)))
     function = tf.function(lambda: tf.matmul(*factors, **transposed), autograph=False)

@@ -1,4 +1,4 @@
-"""Speed and memory of drawing images; cost and likeness of renders at several resolutions."""
+"""Speed and memory of image generation; cost and similarity of renders at several resolutions."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ SAMPLED_BATCH_SIZES = (16, 64, 128)
 def measure_sampling(
     config: ExperimentConfig, num_draws: int, batch_sizes: Sequence[int] = SAMPLED_BATCH_SIZES
 ) -> dict[str, Any]:
-    """Times the drawing of images by the generator of a moving average, as evaluations do it.
+    """Times image generation as in evaluations.
 
-    The moving average is in float32 whatever the precision of the training; here its weights are untrained. The batch
-    sizes are drawn by turns, with large matrix products between them.
+    The generator is in float32, as the moving average is at any training precision, and untrained. Batch sizes take
+    turns, with large matrix products in between.
 
     Args:
-      config: the generator is taken from it.
-      num_draws: timed batches of each size, after two that are not.
-      batch_sizes: images at a time, from small to large, each a multiple of 16.
+      config: provides the generator.
+      num_draws: timed batches of each size, after two warm-up batches.
+      batch_sizes: images at a time, in increasing order, each a multiple of 16.
 
     Returns:
       dataset, draws.
-      gflops_per_image: counted floating-point operations of the matrix products, 10^9, at the largest batch size.
-      batch_sizes: for each, in order
+      gflops_per_image: floating-point operations of the matrix products at the largest batch size, 10^9.
+      batch_sizes: one row per batch size,
         batch_size.
-        images_per_second: batch size over the median time of a batch, from seed to uint8.
+        images_per_second: batch size over the median batch time, from seed to uint8.
         milliseconds_per_image: its inverse.
-        matmul_peak_gflops, fraction_of_matmul_peak: as of `measure_training`.
-        peak_memory_gb: largest resident size of the process up to there, 10^9 bytes: two batches of this size and of
-          each smaller one, without the products beside which they are measured.
+        matmul_peak_gflops, fraction_of_matmul_peak: as in `measure_training`.
+        peak_memory_gb: peak resident memory after two batches of this size and of each smaller one, 10^9 bytes; the
+          large matrix products come later and do not count.
     """
     tf.keras.utils.set_random_seed(config.train.seed)
     generator = build_generator(config)
@@ -61,10 +61,8 @@ def measure_sampling(
     rows = []
     for sampler, timing, peak_memory_gb in zip(samplers, timings, memory):
         size, seconds = sampler.images_per_step, statistics.median(timing.seconds)
-        concrete = tf.function(draw, autograph=False).get_concrete_function(
-            tf.TensorSpec([size, generator.latent_dim])
-        )
-        flops = matmul_flops(concrete)
+        latents = tf.TensorSpec([size, generator.latent_dim])
+        flops = matmul_flops(tf.function(draw, autograph=False).get_concrete_function(latents))
         rows.append(
             {
                 "batch_size": size,
@@ -86,19 +84,21 @@ RENDER_SCALES = (1.0, 1.5, 2.0, 4.0)
 
 
 def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> dict[str, Any]:
-    """Cost of drawing the same images at several resolutions, and how alike they are.
+    """Measures the cost and similarity of the same images rendered at several resolutions.
 
     Args:
-      model: a generator from `sampling.load`, with a Fourier decoder.
-      num_images: images per drawing, from fixed latents.
-      repeats: timed drawings at each scale, one scale after the other.
+      model: generator from `sampling.load` with a Fourier decoder.
+      num_images: images per render, from fixed latents.
+      repeats: timed renders at each scale; scales take turns.
 
     Returns:
-      num_images and scales; and for each scale
-      milliseconds_per_image: median over the repeats.
-      relative_cost_per_pixel: time per pixel over that at scale 1.
-      difference_from_native: mean absolute difference, in levels of 255, between the images at scale 1 and those at
-        this scale averaged down to the same size; null where the scale is not a whole number.
+      num_images.
+      scales: one row per scale,
+        scale.
+        milliseconds_per_image: median over the repeats.
+        relative_cost_per_pixel: time per pixel relative to scale 1.
+        difference_from_native: mean absolute difference, in levels of 255, between the images at scale 1 and those at
+          this scale averaged down to the same size; null if the scale is not an integer.
     """
     styles = model.map_latents(tf.random.stateless_normal([num_images, latent_dim(model)], [0, 0]))["styles"]
 

@@ -1,4 +1,4 @@
-"""Counts and times matrix products, and times functions between them."""
+"""Counts and times matrix products, and times functions in between."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MATMUL_SIZE = 4096
 
 
 def used_products(function: tf.types.experimental.ConcreteFunction) -> list[tf.Operation]:
-    """The matrix products in a traced function whose result is used.
+    """Returns the matrix products of a traced function whose results are used.
 
     Raises:
-      ValueError: a product's shape is not static.
+      ValueError: the shape of a product is not static.
     """
     products, seen = [], set()
     pending = [tensor.op for tensor in function.graph.outputs] + list(function.graph.control_outputs)
@@ -32,7 +32,7 @@ def used_products(function: tf.types.experimental.ConcreteFunction) -> list[tf.O
         if operation.type in ("MatMul", "BatchMatMulV2"):
             shapes = operation.inputs[0].shape, operation.outputs[0].shape
             if not all(shape.is_fully_defined() for shape in shapes):
-                raise ValueError(f"shape of {operation.name} is not static")
+                raise ValueError(f"the shape of {operation.name} is not static")
             products.append(operation)
     return products
 
@@ -45,34 +45,37 @@ def product_flops(operation: tf.Operation) -> int:
 
 
 def matmul_flops(function: tf.types.experimental.ConcreteFunction) -> int:
-    """Floating-point operations of the matrix products in a traced function; no other operation counts.
+    """Floating-point operations of the matrix products in a traced function; other operations are not counted.
 
     Raises:
-      ValueError: a product's shape is not static.
+      ValueError: the shape of a product is not static.
     """
     return sum(map(product_flops, used_products(function)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """How long a function takes, beside the matrix products around each of its calls.
+    """Times of a function's calls, and of the matrix products around each call.
 
     Attributes:
-      seconds: of each call.
-      products: by dtype, the seconds of the product just before and of the one just after each call.
+      seconds: seconds of each call.
+      products: by dtype, for each call, the seconds of the products just before and just after it.
     """
 
     seconds: list[float]
     products: dict[str, list[tuple[float, float]]]
 
     def peaks(self, flops: int) -> dict[str, float]:
-        """The machine's speed, and what of it reaches a function of so many floating-point operations.
+        """Returns the machine's peak speed, and the function's speed relative to it.
+
+        Args:
+          flops: floating-point operations of one call.
 
         Returns:
           matmul_peak_gflops: median speed of the float32 products, 10^9 operations per second.
-          fraction_of_matmul_peak: operations per second of a call over those of its two neighbours, median over
-            calls.
-          And of each other dtype, "bfloat16" say, bfloat16_matmul_peak_gflops and fraction_of_bfloat16_matmul_peak.
+          fraction_of_matmul_peak: speed of a call relative to its two neighbouring products, median over calls.
+          For any other dtype, for example bfloat16: bfloat16_matmul_peak_gflops and
+          fraction_of_bfloat16_matmul_peak.
         """
         result, large = {}, 2 * MATMUL_SIZE**3
         for dtype, pairs in self.products.items():
@@ -87,23 +90,23 @@ class Timing:
 def time_between_products(
     functions: Sequence[Callable[[], Any]], repeats: int, dtypes: Sequence[str] = ("float32",)
 ) -> list[Timing]:
-    """Times functions by turns, with large matrix products before and after each call.
+    """Times functions in turns, with large matrix products before and after each call.
 
-    The speed of a processor drifts by several percent within seconds: each call is to be compared with the products
-    just before and just after it.
+    Processor speed drifts by several percent within seconds, so compare each call with the products just before and
+    just after it.
 
     Args:
-      functions: return when what they measure is complete; have been called before.
-      repeats: calls of each.
-      dtypes: of the products, 4096 x 4096, one of each dtype at a time.
+      functions: functions that block until their work is complete; each must have been called before.
+      repeats: timed calls of each function.
+      dtypes: dtypes of the 4096 x 4096 products, one of each between two calls.
 
     Returns:
-      Of each function, in order.
+      One `Timing` per function, in order.
     """
     timers = {dtype: _product_timer(dtype) for dtype in dtypes}
     timings = [Timing([], {dtype: [] for dtype in dtypes}) for _ in functions]
     for timer in timers.values():
-        timer()  # traced
+        timer()  # traces the product
     before = {dtype: timer() for dtype, timer in timers.items()}
     for _ in range(repeats):
         for function, timing in zip(functions, timings):
@@ -117,7 +120,7 @@ def time_between_products(
 
 def _product_timer(dtype: str) -> Callable[[], float]:
     square = tf.cast(tf.random.normal([MATMUL_SIZE, MATMUL_SIZE]), dtype)
-    # One number is fetched, so that the product is complete when the clock stops.
+    # Fetching one number waits for the product to complete.
     product = tf.function(lambda: tf.matmul(square, square)[0, 0], autograph=False)
     return lambda: _seconds(lambda: product().numpy())
 
@@ -129,10 +132,10 @@ def _seconds(function: Callable[[], Any]) -> float:
 
 
 def peak_memory() -> float:
-    """Largest resident size of the process so far, 10^9 bytes."""
+    """Peak resident memory of the process so far, in 10^9 bytes."""
     return rounded(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)  # kilobytes on Linux
 
 
 def rounded(value: float) -> float:
-    """To four significant digits."""
+    """Rounds to four significant digits."""
     return round(value, 3 - math.floor(math.log10(abs(value)))) if value else 0.0

@@ -1,4 +1,4 @@
-"""Configurations: what defines an experiment. Imports no other room of the package, and no TensorFlow."""
+"""Experiment configuration. Imports no other subpackage and no TensorFlow."""
 
 from vitgan_tf.config.experiment import DataLocation, ExperimentConfig
 from vitgan_tf.config.overrides import (

@@ -1,17 +1,17 @@
-"""Names that have changed: the old spellings are still read, from the command line and from a run's config.json."""
+"""Renamed networks and fields: old names are still accepted on the command line and in a run's config.json."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# --generator and --discriminator called the Vanilla-ViT "vit", while generator.architecture=vit is any ViT.
+# "vit" was the Vanilla-ViT in --generator and --discriminator, but is any ViT in generator.architecture.
 NETWORKS = {"vit": "vanilla_vit"}
-# Configuration fields, old path -> new path.
+# Old path -> new path of a configuration field.
 FIELDS = {"transgan.z_dim": "transgan.latent_dim"}
 
 
 def renamed_fields(values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """A configuration by section and field, with the new names of its fields."""
+    """Returns a configuration, by section and field, with old field names replaced by new ones."""
     result = {section: dict(fields) for section, fields in values.items()}
     for old, new in FIELDS.items():
         (old_section, old_name), (new_section, new_name) = old.split("."), new.split(".")

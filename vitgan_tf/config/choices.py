@@ -1,8 +1,8 @@
-"""Everything that a configuration can choose by a name, but for networks: one registry for each kind.
+"""Registries of everything that a configuration selects by name, except networks.
 
-An item is given as "module:name" and imported when it is used: this module imports no TensorFlow. The choices of a
-configuration field are the names of its registry. `networks` has the registries of networks, `vitgan_tf.registries`
-has all of them.
+Items are "module:name" strings that are imported on access, so that this module does not import TensorFlow. The
+choices of a configuration field are the names in its registry. The registries of networks are in `networks`;
+`vitgan_tf.registries` exports all registries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from vitgan_tf.config.registry import Registry
 
-# Normalisations of the kernel of a linear layer: see `layers.spectral.ISNDense`.
+# Kernel normalisations of a linear layer: see `layers.spectral.ISNDense`.
 NORMALIZATIONS = ("isn", "sn", "none")
 
 ATTENTIONS: Registry[Any] = Registry(
@@ -44,7 +44,7 @@ ACTIVATIONS: Registry[Any] = Registry(
         "silu": "vitgan_tf.layers.ops:silu",
     },
 )
-# `losses.AdversarialLoss`.
+# Items: `losses.AdversarialLoss`.
 ADVERSARIAL_LOSSES: Registry[Any] = Registry(
     "adversarial loss",
     {
@@ -53,7 +53,7 @@ ADVERSARIAL_LOSSES: Registry[Any] = Registry(
         "wasserstein": "vitgan_tf.losses:WASSERSTEIN",
     },
 )
-# (images, `augment.Draws`) -> images.
+# Items: (images, `augment.Draws`) -> images.
 AUGMENTATIONS: Registry[Any] = Registry(
     "augmentation",
     {
@@ -63,7 +63,7 @@ AUGMENTATIONS: Registry[Any] = Registry(
         "cutout": "vitgan_tf.augment:random_cutout",
     },
 )
-# `evaluation.evaluator.Samples` -> a number, or a number and its standard deviation.
+# Items: `evaluation.evaluator.Samples` -> a score, or a score and its standard deviation.
 SCORES: Registry[Any] = Registry(
     "score",
     {
@@ -74,7 +74,7 @@ SCORES: Registry[Any] = Registry(
         "recall": "vitgan_tf.evaluation.evaluator:recall",
     },
 )
-# `evaluation.build.ExtractorRequest` -> `FeatureExtractor`.
+# Items: `evaluation.build.ExtractorRequest` -> `FeatureExtractor`.
 EXTRACTORS: Registry[Any] = Registry(
     "extractor",
     {
@@ -84,7 +84,7 @@ EXTRACTORS: Registry[Any] = Registry(
         "digits": "vitgan_tf.evaluation.build:digits_classifier",
     },
 )
-# `data.registry.DatasetSpec` or `data.registry.ArrayDataset`.
+# Items: `data.registry.DatasetSpec` or `data.registry.ArrayDataset`.
 DATASETS: Registry[Any] = Registry(
     "data set",
     {

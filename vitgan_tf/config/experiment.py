@@ -1,4 +1,4 @@
-"""The configuration of an experiment, and where its data is."""
+"""Configuration of an experiment, and location of its data."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from vitgan_tf.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """Everything that defines a run.
+    """Complete definition of a run.
 
     Raises:
-      ConfigError: an image is not a whole number of patches, or R1 is to be computed in float16.
+      ConfigError: a network does not fit the image size, mixed_float16 is combined with R1 or the path length
+        penalty, or style mixing with a generator that takes its style in one place only.
     """
 
     data: DataConfig
@@ -46,7 +47,7 @@ class ExperimentConfig:
         if self.train.precision == "mixed_float16" and max(self.loss.r1_gamma, self.loss.path_length_weight) > 0:
             raise ConfigError(
                 "train.precision=mixed_float16 is too narrow for the second derivatives of R1 (loss.r1_gamma) and of "
-                "path lengths (loss.path_length_weight): mixed_bfloat16 is not"
+                "path lengths (loss.path_length_weight): use mixed_bfloat16"
             )
         generator, discriminator = self.chosen_networks()
         generator.check(self)
@@ -59,43 +60,44 @@ class ExperimentConfig:
             )
 
     def __getattr__(self, name: str) -> Any:
-        """A network's section."""
+        """Returns the section of a network."""
         networks = self.__dict__.get("networks", {})
         if name not in networks:
-            raise AttributeError(f"a configuration has no section {name!r}")
+            raise AttributeError(f"the configuration has no section {name!r}")
         return networks[name]
 
     def value(self, path: str) -> Any:
-        """The value of a field, by its path: "train.batch_size"."""
+        """Returns the value of a field by its path, for example "train.batch_size"."""
         section, name = path.split(".")
         return getattr(getattr(self, section), name)
 
     def chosen_networks(self) -> tuple[Network, Network]:
-        """Generator and discriminator."""
+        """Returns the generator and the discriminator."""
         return GENERATORS[self.generator.architecture], DISCRIMINATORS[self.discriminator.architecture]
 
     @property
     def total_steps(self) -> int:
-        """Training steps of the whole run."""
+        """Number of training steps in the whole run."""
         return self.kimg_to_steps(self.train.total_kimg)
 
     def kimg_to_steps(self, kimg: float) -> int:
-        """The first step, at least 1, at which so many thousands of real images have been seen."""
+        """Returns the first step, at least 1, by which `kimg` thousand real images have been seen."""
         return max(1, -int(-kimg * 1000 // self.train.batch_size))
 
 
 @dataclasses.dataclass(frozen=True)
 class DataLocation:
-    """Where data and other networks' weights are on this machine, and what may be used. It changes no training.
+    """Local paths and limits for data and pretrained weights. They do not change the training.
 
     Attributes:
-      data_dir: folder of the data sets, local or gs://, by default TFDS_DATA_DIR or ~/tensorflow_datasets; with the
-        data set "folder", of the images themselves.
-      download: whether a set, or the Inception module, may be fetched if it is not there.
-      memory_gb: decoded images are kept in memory if they take no more than this, in 10^9 bytes, else on disk.
-      cache_dir: local folder for images that do not fit, and for statistics of real images.
-      inception: unpacked TensorFlow Hub module of tensorflow-gan's Inception, or weights file of Keras'; by default
-        looked for in the folders of those libraries.
+      data_dir: folder of the data sets, local or gs://; defaults to TFDS_DATA_DIR, then ~/tensorflow_datasets. For
+        the data set "folder", the folder of the images themselves.
+      download: whether missing data sets and a missing Inception module may be downloaded.
+      memory_gb: limit in 10^9 bytes up to which decoded images are kept in memory; larger sets are kept on disk.
+      cache_dir: local folder for decoded images that exceed memory_gb, and for statistics of real images.
+      inception: unpacked TensorFlow Hub module of tensorflow-gan's Inception, or weights file of Keras'; by default,
+        the folders of those libraries are searched.
+      verify: whether the checksum of cached images is compared in full, not only their size, date and a sample.
     """
 
     data_dir: str | None = None
@@ -103,9 +105,10 @@ class DataLocation:
     memory_gb: float = 4.0
     cache_dir: str = "~/.cache/vitgan_tf"
     inception: str | None = None
+    verify: bool = False
 
     def __post_init__(self) -> None:
-        # A shell does not expand the ~ of --data_dir=~/images.
+        # Shells do not expand the ~ in --data_dir=~/images.
         for name in ("data_dir", "cache_dir", "inception"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))

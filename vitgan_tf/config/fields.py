@@ -1,4 +1,4 @@
-"""Configuration fields: documented, checked on construction, and with the nearest right name in their errors."""
+"""Configuration fields: documented and checked on construction; errors suggest the nearest valid value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def field(
     below: float | None = None,
     choices: Collection | None = None,
 ) -> Any:
-    """A dataclass field with its documentation and the range of its values."""
+    """Declares a dataclass field with its help text and valid values."""
     bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
 
@@ -31,7 +31,12 @@ _SATISFIES = {"at least": operator.ge, "above": operator.gt, "at most": operator
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Checks every field's type and range. Raises ConfigError with the field, what it got and what it wants."""
+    """Base class of the configuration sections: checks the type and range of every field.
+
+    Raises:
+      ConfigError: a value has the wrong type or is out of range; the message names the field, the value and the
+        requirement.
+    """
 
     def __post_init__(self) -> None:
         types = typing.get_type_hints(type(self))
@@ -56,7 +61,7 @@ def _checked_type(path: str, value: Any, wanted: Any) -> Any:
 
 
 def type_name(wanted: Any) -> str:
-    """A field's type in words: "int", "float", "bool", "str" or "list of str"."""
+    """Returns a field's type in words: "int", "float", "bool", "str" or "list of str"."""
     return f"list of {typing.get_args(wanted)[0].__name__}" if typing.get_origin(wanted) is tuple else wanted.__name__
 
 

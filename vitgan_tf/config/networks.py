@@ -1,32 +1,34 @@
-"""The networks that can be chosen: what each brings along. Importing this module imports no TensorFlow.
+"""Registries of generators and discriminators. Importing this module does not import TensorFlow.
 
-Adding a network is its file, and a line in `GENERATORS` or `DISCRIMINATORS`; with fields of its own, a section.
+A new network needs its own file and a line in `GENERATORS` or `DISCRIMINATORS`; if it has fields, also a section.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 from vitgan_tf.config.choices import NORMALIZATIONS
 from vitgan_tf.config.fields import Section, field
 from vitgan_tf.config.registry import Registry, imported
 from vitgan_tf.errors import ConfigError
 
-if TYPE_CHECKING:
-    from vitgan_tf.config.experiment import ExperimentConfig
+# An `experiment.ExperimentConfig`, whose module imports this one.
+ExperimentConfig = Any
 
 
 @dataclasses.dataclass(frozen=True)
 class StyleGAN2Config(Section):
-    """Sizes of StyleGAN2's networks (Karras et al. 2020): by default those of ADA's for CIFAR-10."""
+    """Sizes of StyleGAN2's networks (Karras et al. 2020). The defaults are StyleGAN2-ADA's for CIFAR-10."""
 
     style_dim: int = field("size of the latent z and of the style w", default=512, minimum=1)
-    channel_base: int = field("features at a resolution are this over the resolution", default=32_768, minimum=1)
-    channel_max: int = field("features at a resolution, at most", default=512, minimum=1)
+    channel_base: int = field(
+        "features at resolution r: channel_base / r, up to channel_max", default=32_768, minimum=1
+    )
+    channel_max: int = field("maximum number of features at any resolution", default=512, minimum=1)
     group_size: int = field(
-        "images of a batch whose deviation from each other the discriminator sees", default=4, minimum=1
+        "images per group of the discriminator's minibatch standard deviation", default=4, minimum=1
     )
 
 
@@ -34,9 +36,10 @@ class StyleGAN2Config(Section):
 class ResNetConfig(Section):
     """Size of the ResNet discriminator (Miyato et al. 2018)."""
 
-    width: int = field("features of every block", default=128, minimum=1)
+    width: int = field("number of features in every block", default=128, minimum=1)
     spectral_norm: str = field(
-        "of all its layers: sn = spectral norm 1, isn = held at its initial value, none",
+        "spectral normalisation of all layers: sn = spectral norm 1, isn = spectral norm held at its initial value, "
+        "none = no normalisation",
         default="sn",
         choices=NORMALIZATIONS,
     )
@@ -44,18 +47,18 @@ class ResNetConfig(Section):
 
 @dataclasses.dataclass(frozen=True)
 class TransGANConfig(Section):
-    """Sizes of TransGAN's networks (Jiang et al. 2021): by default those of its CIFAR-10 model."""
+    """Sizes of TransGAN's networks (Jiang et al. 2021). The defaults are those of its CIFAR-10 model."""
 
     latent_dim: int = field("size of the latent z", default=256, minimum=1)
     embed_dim: int = field("token width of the generator at its lowest resolution", default=1024, minimum=1)
     num_blocks: tuple[int, ...] = field(
-        "transformer blocks of the generator at its lowest resolution, at the next one, and so on; the last number "
-        "is that of all further ones",
+        "transformer blocks of the generator per resolution, from the lowest up; the last number also holds for all "
+        "higher resolutions",
         default=(5, 4, 2),
         minimum=1,
     )
-    lowest_resolution: int = field("edge of the generator's first map of tokens", default=8, minimum=1)
-    num_heads: int = field("attention heads, of both networks", default=4, minimum=1)
+    lowest_resolution: int = field("edge of the generator's first token map, in tokens", default=8, minimum=1)
+    num_heads: int = field("attention heads per block, in both networks", default=4, minimum=1)
     discriminator_embed_dim: int = field("token width of the discriminator", default=384, minimum=1)
     discriminator_blocks: int = field(
         "transformer blocks of the discriminator at each of its two scales", default=3, minimum=1
@@ -65,13 +68,15 @@ class TransGANConfig(Section):
 
 @dataclasses.dataclass(frozen=True)
 class BigGANConfig(Section):
-    """Size of BigGAN's networks (Brock et al. 2019): by default those of its CIFAR-10 model."""
+    """Sizes of BigGAN's networks (Brock et al. 2019). The defaults are those of its CIFAR-10 model."""
 
-    features: int = field("features at every resolution, of both networks", default=256, minimum=1)
-    chunk_dim: int = field("numbers of the latent z for each place in which it enters", default=32, minimum=1)
+    features: int = field("number of features at every resolution, in both networks", default=256, minimum=1)
+    chunk_dim: int = field(
+        "size of each chunk of the latent z; every place where z enters gets one chunk", default=32, minimum=1
+    )
 
 
-# The configuration's sections of networks, by name.
+# Configuration sections of networks, by name.
 SECTIONS: Registry[type[Section]] = Registry(
     "section",
     {"stylegan2": StyleGAN2Config, "resnet": ResNetConfig, "transgan": TransGANConfig, "biggan": BigGANConfig},
@@ -79,23 +84,24 @@ SECTIONS: Registry[type[Section]] = Registry(
 
 
 def _nothing(config: ExperimentConfig) -> None:
-    """Nothing to check."""
+    """Accepts every configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A generator or a discriminator.
+    """Generator or discriminator.
 
     Attributes:
-      model: its class, or "module:name" of it: (image_size, num_channels, **arguments, name) -> `tf.keras.Model`; a
-        generator is a `StyleGenerator`.
-      arguments: of the class, each with the path of its configuration field; no other field of a network is read.
-      check: raises ConfigError where the configuration does not go with the network.
-      widest_activations: numbers in the widest activations of an image, by which the parts of a batch are made to fit
-        a CPU's memory; of a discriminator, of one view.
+      model: class of the network, or its "module:name": (image_size, num_channels, **arguments, name) ->
+        `tf.keras.Model`; generators are `StyleGenerator`s.
+      arguments: arguments of the class, each with the path of its configuration field; the network reads no other
+        network fields.
+      check: raises ConfigError if the configuration does not suit the network.
+      widest_activations: number of values in the widest activations per image (discriminators: per view), used to fit
+        the parts of a batch into a CPU's memory.
       takes_several_styles: whether styles enter a generator in several places.
-      group_size: images, in a row, of which a discriminator's logits depend on each other.
-      needs_whole_share: whether a generator's images of a replica's share depend on each other.
+      group_size: number of consecutive images whose discriminator logits depend on each other.
+      needs_whole_share: whether all images that a generator draws on a replica depend on each other.
     """
 
     model: Callable[..., Any] | str
@@ -107,14 +113,14 @@ class Network:
     needs_whole_share: bool = False
 
     def build(self, config: ExperimentConfig, name: str) -> Any:
-        """The network of a configuration, without weights."""
+        """Returns the network of a configuration; its weights are not yet created."""
         model = imported(self.model)
         arguments = {argument: config.value(path) for argument, path in self.arguments.items()}
         return model(config.data.image_size, config.data.num_channels, **arguments, name=name)
 
 
 def _of_section(section: str, *names: str) -> dict[str, str]:
-    """Arguments that have the names of a section's fields."""
+    """Maps arguments to the section's fields of the same names."""
     return {name: f"{section}.{name}" for name in names}
 
 
@@ -164,7 +170,7 @@ def _check_transgan_generator(config: ExperimentConfig) -> None:
             f"at every resolution, got {own.embed_dim}"
         )
     if not own.num_blocks:
-        raise ConfigError("transgan.num_blocks must have a number for the lowest resolution")
+        raise ConfigError("transgan.num_blocks must have at least one number, that of the lowest resolution")
 
 
 def _check_transgan_discriminator(config: ExperimentConfig) -> None:
@@ -227,7 +233,7 @@ GENERATORS: Registry[Network] = Registry(
             "vitgan_tf.models.transgan:TransGANGenerator",
             _of_section("transgan", "latent_dim", "embed_dim", "num_heads", "num_blocks", "lowest_resolution"),
             _check_power_of_two("generator", _check_transgan_generator),
-            # Every pixel attends to all others.
+            # Attention weights between all pairs of pixels.
             widest_activations=lambda config: config.data.image_size**4 * config.transgan.num_heads,
             takes_several_styles=lambda config: False,
         ),
@@ -271,7 +277,7 @@ DISCRIMINATORS: Registry[Network] = Registry(
             _check_power_of_two("discriminator", _check_transgan_discriminator),
             _widest_transgan,
         ),
-        # BigGAN's for CIFAR-10, without classes, is that of spectrally normalised GANs, twice as wide.
+        # Without classes, BigGAN's CIFAR-10 discriminator is that of SNGAN (Miyato et al. 2018), twice as wide.
         "biggan": Network(
             "vitgan_tf.models.resnet:ResNetDiscriminator",
             {"width": "biggan.features"},

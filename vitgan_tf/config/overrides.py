@@ -1,4 +1,4 @@
-"""A configuration by the paths of its fields: changed, compared, written and read."""
+"""Changes, compares, writes and reads configurations by the paths of their fields."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from vitgan_tf.errors import ConfigError, did_you_mean
 
 
 def section_types() -> dict[str, type[Section]]:
-    """The sections of a configuration by name: the experiment's, then those of networks."""
+    """Returns the section types by name: the experiment's sections, then those of networks."""
     types = typing.get_type_hints(ExperimentConfig)
     del types["networks"]
     return {**types, **SECTIONS}
 
 
 def field_paths() -> Iterator[tuple[str, dataclasses.Field, Any]]:
-    """Every field of a configuration as ("section.name", dataclass field, type), in order."""
+    """Yields every configuration field as ("section.name", dataclass field, type), in order."""
     for section, section_type in section_types().items():
         types = typing.get_type_hints(section_type)
         for each in dataclasses.fields(section_type):
@@ -30,7 +30,11 @@ def field_paths() -> Iterator[tuple[str, dataclasses.Field, Any]]:
 
 
 def short_names() -> dict[str, str]:
-    """Field name -> path, for names that are one field's among the experiment's, or failing those among networks'."""
+    """Returns field name -> path for all unambiguous names.
+
+    A name is unambiguous if exactly one section of the experiment has it or, if none does, exactly one section of a
+    network.
+    """
     found: dict[str, list[str]] = {}
     for path, _, _ in field_paths():
         section, name = path.split(".")
@@ -40,14 +44,14 @@ def short_names() -> dict[str, str]:
 
 
 def override(config: ExperimentConfig, values: dict[str, Any]) -> ExperimentConfig:
-    """A configuration with some fields changed.
+    """Returns a copy of a configuration with some fields changed.
 
     Args:
-      config: stays as it is.
-      values: by path, for example {"train.batch_size": 64}.
+      config: configuration to start from.
+      values: new values by path, for example {"train.batch_size": 64}.
 
     Raises:
-      ConfigError: an unknown path (the nearest right one is named), or a value that its field refuses.
+      ConfigError: a path is unknown (the message suggests the nearest one), or a value is invalid.
     """
     valid = [path for path, _, _ in field_paths()]
     changes: dict[str, dict[str, Any]] = {}
@@ -68,15 +72,15 @@ def _from_sections(sections: dict[str, Any]) -> ExperimentConfig:
 
 
 def as_dict(config: ExperimentConfig) -> dict[str, dict[str, Any]]:
-    """A configuration by section and field, as it is in a run's config.json."""
+    """Returns a configuration by section and field, as stored in a run's config.json."""
     return {name: dataclasses.asdict(getattr(config, name)) for name in section_types()}
 
 
 def from_dict(values: dict[str, dict[str, Any]]) -> ExperimentConfig:
-    """The inverse of `as_dict`, also of what earlier versions wrote: see `aliases`.
+    """Inverts `as_dict`; also reads the fields of earlier versions (see `aliases`).
 
     Raises:
-      ConfigError: a section or field is missing, unknown or refused.
+      ConfigError: a section or field is missing, unknown or invalid.
     """
     types = section_types()
     try:
@@ -87,19 +91,19 @@ def from_dict(values: dict[str, dict[str, Any]]) -> ExperimentConfig:
 
 
 def is_of_network(path: str) -> bool:
-    """Whether a field, by its path, is one of a network."""
+    """Returns True if the field at this path belongs to a network."""
     return path.split(".")[0] in ("generator", "discriminator", *SECTIONS)
 
 
 def unread_fields(config: ExperimentConfig) -> tuple[str, ...]:
-    """Paths of the fields of networks that neither network of a configuration reads."""
+    """Returns the paths of all network fields that neither of the chosen networks reads."""
     read = {path for network in config.chosen_networks() for path in network.arguments.values()}
     paths = (path for path, _, _ in field_paths() if is_of_network(path))
     return tuple(path for path in paths if path not in read and not path.endswith(".architecture"))
 
 
 def differences(old: ExperimentConfig, new: ExperimentConfig, ignored: tuple[str, ...] = ()) -> list[str]:
-    """One "section.name: old -> new" for each field whose value differs and whose path begins with none ignored."""
+    """Returns "section.name: old -> new" for each field that differs, except paths with an ignored prefix."""
     found = []
     for path, _, _ in field_paths():
         before, after = old.value(path), new.value(path)

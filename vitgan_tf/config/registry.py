@@ -1,4 +1,4 @@
-"""Alternatives by name: adding one is a line in its registry, here or in a plugin."""
+"""Registries of alternatives by name: adding one takes a line in its registry, here or in a plugin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Item = TypeVar("_Item")
 
 
 def imported(item: Any) -> Any:
-    """What "module:name" stands for; anything but a string is itself."""
+    """Imports "module:name"; returns anything but a string unchanged."""
     if not isinstance(item, str):
         return item
     module, _, attribute = item.partition(":")
@@ -20,12 +20,12 @@ def imported(item: Any) -> Any:
 
 
 class Registry(Mapping[str, _Item], Generic[_Item]):
-    """What can be chosen by a name; its names are the choices of the configuration field.
+    """Alternatives by name; the names are the choices of a configuration field.
 
     Args:
-      kind: what it holds, in the singular: for messages.
-      items: by name; an item may be given as "module:name", which is imported when the item is asked for: names are
-        known without TensorFlow.
+      kind: singular noun for the items, used in messages.
+      items: items by name; strings "module:name" are imported on access, so that the names are known without
+        TensorFlow.
     """
 
     def __init__(self, kind: str, items: Mapping[str, _Item | str] | None = None):
@@ -44,14 +44,14 @@ class Registry(Mapping[str, _Item], Generic[_Item]):
         self._items[name] = item
 
     def __getitem__(self, name: str) -> _Item:
-        """The item.
+        """Returns the item, imported if given as a string.
 
         Raises:
-          KeyError: there is none of this name; as ConfigError, with the nearest name.
+          UnknownNameError: the name is unknown; the message suggests the nearest one.
         """
         if name not in self._items:
             raise UnknownNameError(
-                f"unknown {self._kind} {name!r}{did_you_mean(name, self)} (there are: {', '.join(self)})"
+                f"unknown {self._kind} {name!r}{did_you_mean(name, self)} (available: {', '.join(self)})"
             )
         return imported(self._items[name])
 
@@ -66,6 +66,6 @@ class Registry(Mapping[str, _Item], Generic[_Item]):
 
 
 class UnknownNameError(ConfigError, KeyError):
-    """A registry has no item of this name."""
+    """Raised when a registry has no item of the requested name."""
 
     __str__ = Exception.__str__

@@ -1,4 +1,4 @@
-"""Encoded images of any kind to uint8 at the size of the training, on all cores. Needs Pillow, not TensorFlow."""
+"""Decodes images of any format to uint8 at the training resolution, on all cores. Needs Pillow, not TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Callable, TypeVar, Union
 import numpy as np
 from PIL import Image, ImageOps
 
-# An image of more than 89 million pixels may be small on disk and fill the memory: it is refused, as Pillow advises.
+# Images above 89 million pixels may be small on disk but fill the memory: refused, as Pillow advises.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-# Of odd metadata; the pixels are what is read.
+# Warnings about odd metadata: only the pixels are read.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 MIN_EDGE = 8
-# No others: some of Pillow's formats start other programs.
+# An allowlist: some of Pillow's formats start other programs.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _HANDFUL = 16
 _CHANNEL_MODES = {1: "L", 3: "RGB"}
@@ -33,21 +33,21 @@ Decoded = TypeVar("Decoded")
 
 
 class BadImageError(Exception):
-    """An image that cannot be used; the message says why in a few words."""
+    """Unusable image; the message gives the reason in a few words."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From an image of any size, mode and orientation to a square of uint8.
+    """Converts an image of any size, mode and orientation to a uint8 square.
 
-    In this order: the orientation of the EXIF tag; 8 bits per channel; transparent pixels on white; grey or RGB;
-    black padding; the centred crop; an antialiased resize with Pillow's Lanczos filter, as in StyleGAN2-ADA.
+    In this order: EXIF orientation; 8 bits per channel; transparent pixels on white; grey or RGB; black padding;
+    centre crop; antialiased resizing with Pillow's Lanczos filter, as in StyleGAN2-ADA.
 
     Attributes:
       image_size: edge of the result in pixels.
-      num_channels: 1 (grey) or 3 (RGB) of the result.
-      center_crop: edge in pixels of the centred square that is kept before resizing; None for the largest one.
-      pad_to: smaller images get a black border on all sides up to this edge, in pixels; None for no border.
+      num_channels: channels of the result, 1 (grey) or 3 (RGB).
+      center_crop: edge in pixels of the centre crop before resizing; None for the largest square.
+      pad_to: edge in pixels to which smaller images are padded with black on all sides; None for no padding.
     """
 
     image_size: int
@@ -57,14 +57,14 @@ class Preprocessing:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of the result: (image_size, image_size, num_channels)."""
+        """Shape of the result: (image_size, image_size, num_channels)."""
         return self.image_size, self.image_size, self.num_channels
 
     def __call__(self, raw: RawImage) -> np.ndarray:
-        """The image as (image_size, image_size, num_channels) uint8.
+        """Returns the image as (image_size, image_size, num_channels) uint8.
 
         Raises:
-          BadImageError: the file is no image, is damaged, too small or too large.
+          BadImageError: the file is not an image, is damaged, or has too few or too many pixels.
         """
         try:
             image = (
@@ -97,11 +97,11 @@ class Preprocessing:
 
 
 def _to_8_bits(image: Image.Image, mode: str) -> Image.Image:
-    """In mode "L" or "RGB", with 8 bits per channel."""
+    """Converts an image to mode "L" or "RGB" with 8 bits per channel."""
     if image.mode == "F":
         raise BadImageError("floating-point pixels, whose range is unknown")
     if image.mode.startswith("I"):
-        # Pillow would clip 16 bits instead of scaling them.
+        # Pillow would clip 16-bit values instead of scaling them.
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise BadImageError("more than 16 bits per pixel")
@@ -122,15 +122,15 @@ def decode_all(
     decode: Callable[[RawImage], Decoded],
     num_threads: int | None = None,
 ) -> Iterator[tuple[str, Decoded | BadImageError]]:
-    """Reads and decodes images in parallel, and gives them in their order.
+    """Reads and decodes images in parallel, preserving their order.
 
-    Threads are enough: Pillow decodes and resizes outside Python's interpreter lock. In memory are, per thread, a few
+    Threads suffice: Pillow decodes and resizes outside Python's interpreter lock. Memory holds, per thread, a few
     dozen results and one encoded image.
 
     Args:
-      items: name and reader of each image, a function that returns the file or the pixels.
+      items: name and reader of each image; the reader returns the file or the pixels.
       decode: for example a `Preprocessing`; may raise BadImageError.
-      num_threads: by default one per core.
+      num_threads: number of threads; by default one per core.
 
     Yields:
       Name and decoded image, or name and BadImageError.
@@ -140,7 +140,7 @@ def decode_all(
     waiting: collections.deque[concurrent.futures.Future] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
         try:
-            # In handfuls: handing a small image to a thread takes longer than decoding it.
+            # In handfuls: passing a small image to a thread takes longer than decoding it.
             while handful := list(itertools.islice(items, _HANDFUL)):
                 waiting.append(pool.submit(_decode_in_turn, handful, decode))
                 if len(waiting) > 2 * num_threads:
@@ -167,7 +167,7 @@ def _decode_in_turn(
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """(height, width, 1 or 3) uint8 as a PNG file, without loss."""
+    """Encodes (height, width, 1 or 3) uint8 as PNG, losslessly."""
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "png", compress_level=6)
     return buffer.getvalue()

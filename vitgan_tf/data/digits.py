@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real scans that need no download."""
+"""scikit-learn's handwritten digits: real scans, no download."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ NUM_CLASSES = 10
 
 
 def load_digits(image_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The 1,797 scanned digits of the UCI test set that scikit-learn ships, 8 x 8 in 17 grey levels.
+    """Loads the 1,797 scanned digits of the UCI test set from scikit-learn, 8 x 8 in 17 grey levels.
 
     Args:
-      image_size: edge in pixels to which the images are resized (bicubic, antialiased when shrinking).
+      image_size: edge in pixels after resizing (bicubic, antialiased when shrinking).
 
     Returns:
       images (1797, image_size, image_size, 1) uint8, white on black, and labels (1797,) int64, 0 to 9.
     """
-    # Imported here: slow, and needed for this data set alone.
+    # Imported lazily: slow, and only this data set needs it.
     from sklearn import datasets
 
     digits = datasets.load_digits()

@@ -1,4 +1,4 @@
-"""Official files to a resized set in the format of tensorflow-datasets, shard by shard; interruptions cost little."""
+"""Prepares official files as a resized data set in TFDS format, shard by shard, so that interruptions cost little."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SKIPPED_FILE = "skipped.txt"
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSet:
-    """What `prepare` made.
+    """Result of `prepare`.
 
     Attributes:
-      directory: of the set, with its version.
-      num_images: by split.
-      skipped: name and reason of each file that was left out.
+      directory: folder of the set, including its version.
+      num_images: number of images by split.
+      skipped: name and reason of each skipped file.
     """
 
     directory: str
@@ -46,12 +46,12 @@ class PreparedSet:
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
-    """A range of a split's images, and the files that hold them: the images, and beside it a record of them.
+    """A range of a split's images, with the path of its TFRecord file and of the JSON record beside it.
 
     Attributes:
-      identity: of the images and of what is done with them; a shard made under another one is made again.
-      path: while the work goes on.
-      final_name: when it is complete.
+      identity: hash of the images and their preprocessing; a shard with another identity is rebuilt.
+      path: path during preparation.
+      final_name: file name in the finished set.
     """
 
     split: str
@@ -67,14 +67,14 @@ class _Shard:
         return self.path + ".json"
 
     def record(self) -> dict | None:
-        """Identity, count of images, and (name, reason) of files left out, if the shard is finished."""
+        """Returns identity, image count and skipped files (name, reason); None if the shard is not finished."""
         if not (os.path.isfile(self.path) and os.path.isfile(self.record_path)):
             return None
         record = self.written_record()
         return record if record["identity"] == self.identity else None
 
     def written_record(self) -> dict:
-        """The record of a shard that is finished."""
+        """Reads the record of a finished shard."""
         with open(self.record_path, encoding="utf-8") as file:
             return json.load(file)
 
@@ -91,33 +91,29 @@ def prepare(
 ) -> PreparedSet:
     """Decodes, crops and resizes all images once, and writes them as PNG into TFRecord shards.
 
-    Work goes on in `<version>.partial` beside the place of the set, which gets its name when it is complete. An
-    interrupted call keeps the shards that were finished: the next makes the others, and those whose images changed.
+    The shards are written to `<version>.partial`, which is renamed when the set is complete. Finished shards survive
+    an interruption: the next call writes the missing ones and those whose images changed.
 
     Args:
-      spec: of the data set.
-      config: size and number of channels.
+      spec: data set to prepare.
+      config: image size and number of channels.
       source_dir: folder of the official files.
       data_dir: local folder of the data sets.
-      name: of the set, in place of the spec's family.
-      strict: whether the first file that cannot be used ends it.
-      num_threads: for decoding; by default one per core.
-      shard_images: files of the source per shard.
+      name: name of the set, instead of the spec's family.
+      strict: whether to fail on the first unusable file.
+      num_threads: number of decoding threads; by default one per core.
+      shard_images: source images per shard.
 
     Raises:
-      UserError: files are missing or, with strict, cannot be used; the disk is full; another process is at it; the
-        set is there already.
+      UserError: files are missing or, with strict, unusable; the disk is full; another process is preparing the set;
+        or the set already exists.
     """
     if "://" in data_dir:
-        raise UserError(f"prepare into a local folder, and copy it to {data_dir!r} when it is complete")
+        raise UserError(f"cannot prepare into {data_dir!r}: prepare into a local folder, then copy the set there")
     set_name = spec.prepared_name(config, name)
     directory = os.path.join(data_dir, set_name, PREPARED_VERSION)
     _check_not_there(directory)
-    sources = {"training": spec.source(source_dir, "training")}
-    try:
-        sources["evaluation"] = spec.source(source_dir, "evaluation")
-    except MissingFilesError as error:
-        logging.info("no evaluation split: %s", error)
+    sources = _sources(spec, source_dir)
     not_images = [(name, "not an image by its name") for source in sources.values() for name in source.not_images]
     if strict and not_images:
         raise UserError(f"{not_images[0][0]}: {not_images[0][1]} (--strict)")
@@ -125,7 +121,7 @@ def prepare(
     preprocessing = spec.preprocessing(config)
     try:
         with only_one(partial):
-            if os.path.exists(directory):  # another call has ended in the meantime
+            if os.path.exists(directory):  # another process has finished it meanwhile
                 shutil.rmtree(partial)
             _check_not_there(directory)
             shards = _shards(sources, preprocessing, shard_images, partial, set_name)
@@ -136,20 +132,30 @@ def prepare(
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(
-            f"cannot write {directory!r} ({reason}): when that is mended, run the same command again, "
-            "what is finished is kept"
+            f"cannot write {directory!r} ({reason}): solve this and run the same command again, "
+            "finished shards are kept"
         ) from error
+
+
+def _sources(spec: DatasetSpec, source_dir: str) -> dict[str, ImageSource]:
+    """Returns the images of each split that is there."""
+    sources = {"training": spec.source(source_dir, "training")}
+    try:
+        sources["evaluation"] = spec.source(source_dir, "evaluation")
+    except MissingFilesError as error:
+        logging.info("no evaluation split: %s", error)
+    return sources
 
 
 def _check_not_there(directory: str) -> None:
     if os.path.exists(directory):
-        raise UserError(f"{directory!r} is there already: delete it to prepare it again")
+        raise UserError(f"{directory!r} already exists: delete it to prepare it again")
 
 
 def _shards(
     sources: dict[str, ImageSource], preprocessing: Preprocessing, shard_images: int, partial: str, set_name: str
 ) -> list[_Shard]:
-    """All shards. Of what an earlier call left in the folder, only their files stay."""
+    """Returns all shards; deletes all other files that an earlier call left in the folder."""
     shards = []
     for split, source in sources.items():
         count = math.ceil(len(source) / shard_images)
@@ -167,11 +173,11 @@ def _shards(
 
 
 def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bool, num_threads: int | None) -> None:
-    """Writes those that are not finished, and those that left something out: it may have been mended."""
+    """Writes the unfinished shards, and those with skipped files, which may have been repaired."""
     pending = [shard for shard in shards if (record := shard.record()) is None or record["skipped"]]
     total = sum(shard.stop - shard.start for shard in shards)
     todo = sum(shard.stop - shard.start for shard in pending)
-    logging.info("%d images in %d shards, %d finished before", total, len(shards), len(shards) - len(pending))
+    logging.info("%d images in %d shards, %d already finished", total, len(shards), len(shards) - len(pending))
 
     def png(raw: RawImage) -> bytes:
         return encode_png(preprocessing(raw))
@@ -198,7 +204,7 @@ def _features(preprocessing: Preprocessing) -> Any:
 
 
 def _write_shard(shard: _Shard, results: Iterable[tuple[str, bytes | BadImageError]], features: Any) -> None:
-    if os.path.exists(shard.path):  # made again: its record and its images have to belong together
+    if os.path.exists(shard.path):  # rebuilt: record and images must match
         os.remove(shard.path)
     partial_path = shard.path + ".partial"
     count, skipped = 0, []
@@ -223,7 +229,7 @@ def _finish(
     directory: str,
     not_images: list[tuple[str, str]],
 ) -> PreparedSet:
-    """Adds the metadata, takes away what only the work needed, and gives the folder its name."""
+    """Writes the metadata, removes the working files and gives the folder its final name."""
     import tensorflow_datasets as tfds
 
     records = [shard.written_record() for shard in shards]
@@ -234,22 +240,9 @@ def _finish(
     if not num_images["training"]:
         raise UserError(f"no image can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
     num_images = {split: count for split, count in num_images.items() if count}
-    template = tfds.core.ShardedFileTemplate(
-        dataset_name=os.path.basename(os.path.dirname(directory)),
-        data_dir=partial,
-        filetype_suffix="tfrecord",
-    )
-    infos = []
-    for split in num_images:
-        mine = [(shard, record) for shard, record in zip(shards, records) if shard.split == split]
-        infos.append(
-            tfds.core.SplitInfo(
-                name=PREPARED_SPLITS[split],
-                shard_lengths=[record["count"] for _, record in mine],
-                num_bytes=sum(os.path.getsize(shard.path) for shard, _ in mine),
-                filename_template=template.replace(split=PREPARED_SPLITS[split]),
-            )
-        )
+    set_name = os.path.basename(os.path.dirname(directory))
+    template = tfds.core.ShardedFileTemplate(partial, dataset_name=set_name, filetype_suffix="tfrecord")
+    infos = [_split_info(split, shards, records, template) for split in num_images]
     for shard in shards:
         if shard.split in num_images:
             os.replace(shard.path, os.path.join(partial, shard.final_name))
@@ -264,9 +257,26 @@ def _finish(
         filename_template=template,
         check_data=False,
     )
-    if skipped:
-        lines = "".join(f"{name}: {reason}\n" for name, reason in skipped)
-        write_atomically(os.path.join(partial, SKIPPED_FILE), lines.encode("utf-8", "backslashreplace"))
+    _write_skipped(skipped, partial)
     os.rename(partial, directory)
     os.remove(os.path.join(directory, ".lock"))
     return PreparedSet(directory, num_images, skipped)
+
+
+def _write_skipped(skipped: list[tuple[str, str]], partial: str) -> None:
+    if skipped:
+        lines = "".join(f"{name}: {reason}\n" for name, reason in skipped)
+        write_atomically(os.path.join(partial, SKIPPED_FILE), lines.encode("utf-8", "backslashreplace"))
+
+
+def _split_info(split: str, shards: list[_Shard], records: list[dict], template: Any) -> Any:
+    """Returns the entry of a split in tensorflow-datasets' metadata."""
+    import tensorflow_datasets as tfds
+
+    of_split = [(shard, record) for shard, record in zip(shards, records) if shard.split == split]
+    return tfds.core.SplitInfo(
+        name=PREPARED_SPLITS[split],
+        shard_lengths=[record["count"] for _, record in of_split],
+        num_bytes=sum(os.path.getsize(shard.path) for shard, _ in of_split),
+        filename_template=template.replace(split=PREPARED_SPLITS[split]),
+    )

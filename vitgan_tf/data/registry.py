@@ -1,4 +1,4 @@
-"""The data sets: where their files come from, and the customary preprocessing of each. See `choices.DATASETS`."""
+"""Data sets: where their files come from and how they are usually preprocessed. See `choices.DATASETS`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from vitgan_tf.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class ArrayDataset:
-    """A data set that is made in memory.
+    """A data set created in memory.
 
     Attributes:
-      load: configured data, "training" or "evaluation" -> (num_images, size, size, channels) uint8.
+      load: data configuration, split ("training" or "evaluation") -> (num_images, size, size, channels) uint8.
     """
 
     load: Callable[[DataConfig, str], np.ndarray]
@@ -33,18 +33,18 @@ class ArrayDataset:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-    """A data set that its users have to fetch.
+    """A data set whose files the user has to fetch.
 
     Attributes:
-      family: name of the images, whatever their resolution: celeba64 and celeba128 are both "celeba".
-      source: folder with the official files, and split -> its images.
+      family: name of the images at any resolution: celeba64 and celeba128 are both "celeba".
+      source: folder of the official files, split -> images of the split.
       center_crop: see `Preprocessing`.
       pad_to: see `Preprocessing`.
-      tfds_name: of the set in tensorflow-datasets, with its configuration; empty if it is not there.
-      tfds_splits: name there of each split.
-      files: the official files to fetch.
-      url: where they are.
-      unpack: whether they have to be unpacked.
+      tfds_name: name in tensorflow-datasets, including its configuration; empty if it is not there.
+      tfds_splits: name of each split in tensorflow-datasets.
+      files: official files to fetch.
+      url: address of these files.
+      unpack: whether they must be unpacked.
     """
 
     family: str
@@ -58,15 +58,15 @@ class DatasetSpec:
     unpack: bool = False
 
     def preprocessing(self, config: DataConfig) -> Preprocessing:
-        """At the configured size and number of channels."""
+        """Returns the preprocessing for the configured size and number of channels."""
         return Preprocessing(config.image_size, config.num_channels, self.center_crop, self.pad_to)
 
     def prepared_name(self, config: DataConfig, name: str | None = None) -> str:
-        """Name, in the form of tensorflow-datasets, of the set that tools/prepare_data.py makes."""
+        """Returns the TFDS name of the set that tools/prepare_data.py writes."""
         return f"vitgan_{name or self.family}_{config.image_size}x{config.image_size}x{config.num_channels}"
 
     def raw_dir(self, data_dir: str) -> str:
-        """Where the official files are looked for, unless said otherwise."""
+        """Returns the default folder of the official files."""
         return os.path.join(data_dir, "raw", self.family)
 
 
@@ -108,7 +108,7 @@ FOLDER = DatasetSpec(family="folder", source=image_folder)
 
 def _digits(config: DataConfig, split: str) -> np.ndarray:
     if config.num_channels != 1:
-        raise UserError(f"the digits have one channel; set --data.num_channels=1, not {config.num_channels}")
+        raise UserError(f"the digits have one channel, not {config.num_channels}: set --data.num_channels=1")
     return load_digits(config.image_size)[0]
 
 

@@ -1,4 +1,4 @@
-"""Data sets in the format of tensorflow-datasets: found on disk, read, and downloaded where that is allowed."""
+"""Finds, reads and, if allowed, downloads data sets in TFDS format."""
 
 from __future__ import annotations
 
@@ -20,55 +20,55 @@ PREPARED_SPLITS = {"training": "train", "evaluation": "test"}
 
 
 def default_data_dir() -> str:
-    """Where tensorflow-datasets keeps its sets: TFDS_DATA_DIR, or ~/tensorflow_datasets."""
+    """Returns the folder of tensorflow-datasets: TFDS_DATA_DIR, or ~/tensorflow_datasets."""
     return os.path.expanduser(os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets"))
 
 
 def find(name: str, data_dir: str) -> Any | None:
-    """The builder of a set that is complete in data_dir, or None.
+    """Returns the builder of a complete set in data_dir, or None.
 
     Args:
-      name: with the configuration, if there are several: "celeb_a", "lsun/bedroom".
-      data_dir: local or gs://.
+      name: name of the set, with its configuration if it has several: "celeb_a", "lsun/bedroom".
+      data_dir: local or gs:// folder.
 
     Raises:
-      UserError: it is there and cannot be read.
+      UserError: the set exists but cannot be read.
     """
-    # Imported here: the embedded digits do without.
+    # Imported lazily: the embedded digits do not need it.
     from tensorflow_datasets.core import read_only_builder, registered
 
     try:
         return read_only_builder.builder_from_files(name, data_dir=data_dir)
     except registered.DatasetNotFoundError:
         return None
-    except Exception as error:  # of many types: permissions, damaged metadata
+    except Exception as error:  # errors of many types: permissions, damaged metadata
         raise UserError(f"cannot read {name} in {data_dir!r}: {first_line(error)}") from error
 
 
 def find_in(directory: str) -> Any | None:
-    """The builder of the set whose files lie in a folder or in the folder of its version there, or None.
+    """Returns the builder of the set in a folder or in its subfolder for the version, or None.
 
     Raises:
-      UserError: it is there and cannot be read.
+      UserError: the set exists but cannot be read.
     """
     import tensorflow_datasets as tfds
 
     for path in (directory, os.path.join(directory, PREPARED_VERSION)):
-        # Both: other programs write a dataset_info.json too.
+        # Both files: other programs write a dataset_info.json too.
         if all(tf.io.gfile.exists(os.path.join(path, name)) for name in ("dataset_info.json", "features.json")):
             try:
                 return tfds.builder_from_directory(path)
-            except Exception as error:  # of many types: permissions, damaged metadata
+            except Exception as error:  # errors of many types: permissions, damaged metadata
                 raise UserError(f"cannot read the data set in {path!r}: {first_line(error)}") from error
     return None
 
 
 def encoded_images(builder: Any, split: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Name and reader of every image of a split, in the order of the files; the images stay encoded.
+    """Yields name and reader of every image of a split, in file order; the images stay encoded.
 
     Args:
-      builder: of a set with a feature "image".
-      split: name there, for example "train".
+      builder: builder of a set with a feature "image".
+      split: name of the split in the set, for example "train".
 
     Raises:
       UserError: files of the set are missing or damaged.
@@ -92,28 +92,28 @@ def _itself(value: bytes) -> bytes:
 
 
 def download(spec: DatasetSpec, data_dir: str) -> Any:
-    """Lets tensorflow-datasets fetch and prepare a set, with its own progress bars.
+    """Downloads and prepares a set with tensorflow-datasets, which shows its own progress bars.
 
     Raises:
-      DownloadError: it cannot, and why. What is on disk then is not taken for a data set later.
+      DownloadError: the download or the preparation failed. The files left on disk do not count as a data set later.
     """
     import tensorflow_datasets as tfds
 
     if spec.tfds_name.startswith("lsun") and importlib.util.find_spec("tensorflow_io") is None:
-        raise DownloadError("tensorflow-datasets reads LSUN with the package tensorflow-io, which is not installed")
+        raise DownloadError("tensorflow-datasets needs tensorflow-io to read LSUN, and it is not installed")
     reason = unreachable(spec.url)
     if reason:
-        # tensorflow-datasets would try again for minutes.
+        # tensorflow-datasets would retry for minutes.
         raise DownloadError(f"{spec.url} cannot be reached: {reason}")
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     try:
         builder = tfds.builder(spec.tfds_name, data_dir=data_dir, try_gcs=False)
         builder.download_and_prepare()
-    except Exception as error:  # of many types: network, quota, checksum, disk, missing packages
-        raise DownloadError(f"tensorflow-datasets could not make {spec.tfds_name}: {first_line(error)}") from error
+    except Exception as error:  # errors of many types: network, quota, checksum, disk, missing packages
+        raise DownloadError(f"tensorflow-datasets could not prepare {spec.tfds_name}: {first_line(error)}") from error
     return builder
 
 
 class DownloadError(Exception):
-    """A data set could not be downloaded; the message says why."""
+    """Failed download of a data set; the message gives the reason."""

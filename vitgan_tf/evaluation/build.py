@@ -1,4 +1,4 @@
-"""The evaluator that a configuration asks for."""
+"""Builds the evaluator of a configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.config.choices import EXTRACTORS
 from vitgan_tf.data.digits import load_digits
-from vitgan_tf.data.loading import fingerprint, load_images
+from vitgan_tf.data.loading import load_images
+from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
 from vitgan_tf.evaluation.evaluator import Evaluator
@@ -19,7 +20,7 @@ from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import real_statistics
 
-# Of two halves, each has a covariance.
+# Two in each random half (`half_split_distance`): the fewest that have a covariance.
 MIN_REAL = 4
 
 
@@ -35,35 +36,29 @@ def build_evaluator(
     images: np.ndarray | None = None,
     classifier_path: str | None = None,
 ) -> Evaluator:
-    """Loads the extractor and the real images, and computes their statistics, or reads those of an earlier time.
+    """Loads the extractor and the real images, and computes their statistics or reads them from the cache.
 
     Args:
-      data: data set, size and channels.
-      location: of the real images, of Inception's weights and of the cache.
+      data: data set, image size and channels.
+      location: paths of the real images, Inception's weights and the cache.
       extractor_name: name in `choices.EXTRACTORS`, see `EvalConfig`.
-      split: of the real images, "training" or "evaluation".
-      num_generated: images that will be scored.
-      num_real: real images to compare with, drawn at random, always the same; 0 for all of the split.
-      seed: of the generated images' latents.
-      images: of the split, (num_images, size, size, channels) uint8, where they have been loaded already.
-      classifier_path: file of the digits' classifier, by default in the cache.
+      split: split of the real images, "training" or "evaluation".
+      num_generated: number of generated images to score.
+      num_real: size of the random but fixed subset of real images to compare with; 0 for the whole split.
+      seed: seed of the generated images' latents.
+      images: the split, (num_images, size, size, channels) uint8, if it is already loaded.
+      classifier_path: file of the digits classifier; by default in the cache.
 
     Raises:
-      UserError: something of this is not there, or does not go together.
+      UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
-    # First: what is missing is said before images are decoded for minutes.
+    # Loaded first, so that missing weights are reported before minutes of decoding.
     extractor = load_extractor(extractor_name, data, location, classifier_path)
     if images is None:
         images = load_images(data, location, split)
-    num_split = len(images)
-    real_fingerprint = fingerprint(images)
-    rows = np.arange(num_split)
-    if 0 < num_real < num_split:
-        rows = np.sort(np.random.RandomState(0).permutation(num_split)[:num_real])
-    if len(rows) < MIN_REAL:
-        raise UserError(f"{len(rows)} real images are too few to compare with: there must be {MIN_REAL} at least")
-    key = {"dataset": data.dataset, "split": split, "num_split": num_split}
-    # Every run on the digits has a classifier of its own, and is quick with it.
+    rows = _compared_rows(len(images), num_real)
+    key = {"dataset": data.dataset, "split": split, "num_split": len(images)}
+    # Not cached for the digits: each run has its own classifier, and it is fast.
     cache_dir = None if extractor.name == "digits" else location.cache_dir
     real = real_statistics(images, extractor, key, cache_dir, rows)
     protocol = Protocol(
@@ -71,9 +66,9 @@ def build_evaluator(
         split=split,
         image_size=data.image_size,
         num_channels=data.num_channels,
-        real_fingerprint=real_fingerprint,
+        real_fingerprint=fingerprint(images),
         num_real=len(rows),
-        num_split=num_split,
+        num_split=len(images),
         num_real_kept=len(real.features),
         num_generated=num_generated,
         seed=seed,
@@ -86,14 +81,24 @@ def build_evaluator(
     return (DigitsEvaluator if extractor.name == "digits" else Evaluator)(protocol, extractor, real)
 
 
+def _compared_rows(num_split: int, num_real: int) -> np.ndarray:
+    """Returns the indices of the real images to compare with: a random but fixed subset; for 0, the whole split."""
+    rows = np.arange(num_split)
+    if 0 < num_real < num_split:
+        rows = np.sort(np.random.RandomState(0).permutation(num_split)[:num_real])
+    if len(rows) < MIN_REAL:
+        raise UserError(f"{len(rows)} real images are too few: at least {MIN_REAL} are needed")
+    return rows
+
+
 @dataclasses.dataclass(frozen=True)
 class ExtractorRequest:
-    """What an extractor is loaded for.
+    """Argument of the functions in `choices.EXTRACTORS`.
 
     Attributes:
-      data: data set, size and channels.
-      location: of weights and of the cache.
-      classifier_path: file of the digits' classifier, by default in the cache.
+      data: data set, image size and channels.
+      location: paths of the weights and the cache.
+      classifier_path: file of the digits classifier; by default in the cache.
     """
 
     data: DataConfig
@@ -104,17 +109,17 @@ class ExtractorRequest:
 def load_extractor(
     name: str, data: DataConfig, location: DataLocation, classifier_path: str | None = None
 ) -> FeatureExtractor:
-    """The network whose features are compared; arguments as in `build_evaluator`.
+    """Loads the network whose features are compared; arguments as in `build_evaluator`.
 
     Raises:
-      ExtractorNotFoundError: TF-GAN's Inception module is not there, and may not be fetched.
-      UserError: it does not go with the data, or cannot be read or kept.
+      ExtractorNotFoundError: Inception's weights are missing and were not downloaded.
+      UserError: the extractor does not fit the data set, or its weights cannot be read or written.
     """
     return EXTRACTORS[name](ExtractorRequest(data, location, classifier_path))
 
 
 def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:
-    """The digits' classifier for the digits, else that of published FIDs."""
+    """Returns the digits classifier for the digits, else the Inception network of published FIDs."""
     return digits_classifier(request) if request.data.dataset == "digits" else tfgan_extractor(request)
 
 
@@ -129,14 +134,14 @@ def keras_extractor(request: ExtractorRequest) -> FeatureExtractor:
 
 
 def digits_classifier(request: ExtractorRequest) -> FeatureExtractor:
-    """The digits' classifier, read or trained."""
+    """Loads the digits classifier, or trains it if there is none."""
     data = request.data
     if data.dataset != "digits":
-        raise UserError(f"the digits' classifier cannot judge images of {data.dataset}: choose another --extractor")
+        raise UserError(f"the digits classifier cannot score images of {data.dataset}: choose another --extractor")
     name = f"digits_classifier_{data.image_size}.h5"
     path = request.classifier_path or os.path.join(request.location.cache_dir, name)
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         return digits_extractor(load_or_train_classifier(*load_digits(data.image_size), path))
     except OSError as error:
-        raise UserError(f"cannot keep the digits' classifier in {path!r}: {first_line(error)}") from error
+        raise UserError(f"cannot write the digits classifier to {path!r}: {first_line(error)}") from error

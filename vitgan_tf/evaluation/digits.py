@@ -1,7 +1,7 @@
-"""Quality of generated digits, measured with a classifier trained on the real ones: no download needed.
+"""Scores generated digits with a small classifier trained on the real ones, which needs no download.
 
-digits-FD, digits-IS and the others are computed as FID and Inception score are, from the features and logits of that
-small classifier. They compare generators of digits with each other and with the real images; they are not FID.
+digits-FD, digits-IS and the other scores are computed like FID and Inception score, but from the features and logits
+of this classifier. They compare generators of digits with each other and with the real images; they are not FID.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ HALF_SPLITS = 10
 _HELD_OUT_FRACTION = 0.2
 _EPOCHS = 30
 _BATCH_SIZE = 64
-# Attribute of the file of the weights, which HDF5 itself does not check.
+# HDF5 attribute with the checksum of the weights; HDF5 itself does not verify them.
 _SHA256 = "sha256"
 
 
 def build_classifier(image_size: int) -> tf.keras.Model:
-    """A small convolutional network: images in [-1, 1] -> (features (batch, 64), logits (batch, 10))."""
+    """Builds a small convolutional network: images in [-1, 1] -> (features (batch, 64), logits (batch, 10))."""
     images = tf.keras.Input((image_size, image_size, 1))
     x = tf.keras.layers.RandomTranslation(1 / 8, 1 / 8, fill_mode="constant", fill_value=-1.0)(images)
     for filters in (32, 64):
@@ -52,10 +52,10 @@ def train_classifier(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple
     Args:
       images: (num_images, size, size, 1) uint8.
       labels: (num_images,), 0 to 9.
-      seed: of the split, the initial weights and the order.
+      seed: seed of the split, the initial weights and the shuffling.
 
     Returns:
-      The classifier, and its accuracy on the held-out fifth, 0 to 1.
+      The classifier and its held-out accuracy, 0 to 1.
     """
     tf.keras.utils.set_random_seed(seed)
     order = np.random.RandomState(seed).permutation(len(images))
@@ -72,9 +72,9 @@ def train_classifier(images: np.ndarray, labels: np.ndarray, seed: int) -> tuple
 def load_or_train_classifier(
     images: np.ndarray, labels: np.ndarray, weights_path: str, seed: int = 0
 ) -> tf.keras.Model:
-    """The classifier saved at weights_path (.h5), or one trained now and saved there.
+    """Loads the classifier from weights_path (.h5), or trains it and saves it there.
 
-    Scores are comparable only under the same classifier: that of a run stays with it.
+    Scores are comparable only under the same classifier, so each run keeps its own.
     """
     if os.path.exists(weights_path):
         classifier = build_classifier(images.shape[1])
@@ -83,12 +83,12 @@ def load_or_train_classifier(
             with h5py.File(weights_path, "r") as file:
                 written = file.attrs.get(_SHA256)
             if written not in (None, _sha256(classifier)):
-                raise ValueError("its weights are not those that were written")
+                raise ValueError("its weights do not match their checksum")
             return classifier
-        except Exception as error:  # of many types, where a byte is wrong
-            logging.warning("cannot read %s (%s): training the classifier again", weights_path, first_line(error))
+        except Exception as error:  # damaged files raise errors of many types
+            logging.warning("cannot read %s (%s): retraining the classifier", weights_path, first_line(error))
     classifier, accuracy = train_classifier(images, labels, seed)
-    logging.info("digits classifier trained, %.1f %% right on held-out digits", 100 * accuracy)
+    logging.info("digits classifier trained: held-out accuracy %.1f %%", 100 * accuracy)
     partial_path = weights_path + ".partial.h5"
     classifier.save_weights(partial_path)
     with h5py.File(partial_path, "a") as file:
@@ -98,7 +98,7 @@ def load_or_train_classifier(
 
 
 def digits_extractor(classifier: tf.keras.Model) -> FeatureExtractor:
-    """The classifier's features and logits."""
+    """Wraps the classifier as a `FeatureExtractor`."""
 
     def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tuple(classifier(images, training=False))
@@ -114,7 +114,7 @@ def _sha256(classifier: tf.keras.Model) -> str:
 
 
 class DigitsEvaluator(Evaluator):
-    """Scores digits: also by class, and with a yardstick beside the distance."""
+    """Scores digits; adds class fractions and a reference value for the Frechet distance."""
 
     def __init__(self, protocol: Protocol, extractor: FeatureExtractor, real: RealStatistics):
         super().__init__(protocol, extractor, real)
@@ -125,7 +125,7 @@ class DigitsEvaluator(Evaluator):
 
         Returns:
           digits_fd_half_split: see `half_split_distance`.
-          digits_class_fractions: fraction of the images taken for each digit.
+          digits_class_fractions: fraction of the images classified as each digit.
         """
         counts = np.bincount(np.argmax(logits, axis=1), minlength=NUM_CLASSES)
         return {
@@ -135,7 +135,7 @@ class DigitsEvaluator(Evaluator):
 
 
 def half_split_distance(features: np.ndarray) -> float:
-    """Frechet distance between two random halves of the features, mean over ten splits: the yardstick for others."""
+    """Frechet distance between two random halves of the real features, mean over ten splits: a reference value."""
     random = np.random.RandomState(0)
     distances = []
     for _ in range(HALF_SPLITS):

@@ -27,11 +27,11 @@ from vitgan_tf.evaluation.scores import (
 
 @dataclasses.dataclass
 class Samples:
-    """What a score is made of: generated images, and the real ones that they are compared with.
+    """Inputs of the scores: activations of the generated images and statistics of the real ones.
 
     Attributes:
-      features: of the generated images, (num_generated, feature_dim) float32.
-      logits: likewise, (num_generated, num_classes) float32.
+      features: features of the generated images, (num_generated, feature_dim) float32.
+      logits: logits of the generated images, (num_generated, num_classes) float32.
       real: statistics of the real images under the same extractor.
     """
 
@@ -45,17 +45,17 @@ class Samples:
 
 
 def frechet(samples: Samples) -> float:
-    """Frechet distance of the features."""
+    """Frechet distance between generated and real features."""
     return frechet_distance(gaussian(samples.features), samples.real.gaussian)
 
 
 def inception(samples: Samples) -> tuple[float, float]:
-    """Inception score of the generated images, mean and standard deviation over ten parts of them."""
+    """Inception score: mean and standard deviation over ten parts of the generated images."""
     return inception_score(samples.logits)
 
 
 def kernel(samples: Samples) -> tuple[float, float | None]:
-    """Kernel distance, and the standard deviation of this estimate; None where there is none."""
+    """Kernel distance and its standard error, None if there is only one block."""
     return kernel_distance(samples.real.features, samples.features)
 
 
@@ -73,7 +73,7 @@ class Evaluator:
     """Scores generated images.
 
     Args:
-      protocol: of the scores.
+      protocol: protocol of the scores.
       extractor: see `FeatureExtractor`.
       real: statistics of the real images under that extractor.
     """
@@ -89,15 +89,15 @@ class Evaluator:
         return self.protocol.score_name("fd")
 
     def evaluate(self, batches: Iterable[np.ndarray]) -> dict[str, Any]:
-        """All scores of `choices.SCORES` by the names that `Protocol.score_name` gives them.
+        """Computes all scores in `choices.SCORES`, named by `Protocol.score_name`.
 
-        A score with a standard deviation has two: NAME and NAME_std.
+        A score with a standard deviation has two entries: NAME and NAME_std.
 
         Args:
-          batches: of protocol.num_generated images in all, arrays (any number, size, size, channels) uint8.
+          batches: arrays (any number, size, size, channels) uint8, protocol.num_generated images in total.
 
         Raises:
-          ValueError: there are more or fewer images.
+          ValueError: the number of images is not protocol.num_generated.
           UserError: an activation or a score is not finite.
         """
         features, logits = self._activations(batches)
@@ -113,11 +113,11 @@ class Evaluator:
         return {**named, **self.further_scores(samples.logits)}
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
-        """What an evaluator of special data adds, from the logits (num_generated, num_classes)."""
+        """Returns additional scores from the logits (num_generated, num_classes); subclasses override it."""
         return {}
 
     def _activations(self, batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Of all images: (num_generated, feature_dim) and (num_generated, num_classes) float32."""
+        """Features (num_generated, feature_dim) and logits (num_generated, num_classes) of all images, float32."""
         wanted = self.protocol.num_generated
         arrays: list[np.ndarray] = []
         row = 0
@@ -126,11 +126,11 @@ class Evaluator:
                 arrays = [np.empty([wanted, values.shape[1]], np.float32) for values in results]
             end = row + len(results[0])
             if end > wanted:
-                raise ValueError(f"more than the {wanted} images of the protocol")
+                raise ValueError(f"got more than the {wanted} images of the protocol")
             for array, values in zip(arrays, results):
                 array[row:end] = values
             row = end
         if row < wanted:
-            raise ValueError(f"{row} images, not the {wanted} of the protocol")
+            raise ValueError(f"got {row} images, not the {wanted} of the protocol")
         features, logits = arrays
         return features, logits

@@ -1,4 +1,4 @@
-"""Networks whose activations images are judged by, behind one interface."""
+"""Common interface of the networks that compute features and logits of images."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ BATCH_SIZE = 32
 
 
 class FeatureExtractor:
-    """Images -> pooled features and logits, in batches, on all replicas of the `tf.distribute` strategy of its scope.
+    """Images -> pooled features and logits, batch by batch.
+
+    Runs on all replicas of the `tf.distribute` strategy in whose scope it is created.
 
     Attributes:
-      name: of the network.
-      sha256: of its weights, hexadecimal.
-      resize: how it brings images to its own size, in words.
+      name: name of the network.
+      sha256: hash of its weights, hexadecimal.
+      resize: how images are resized to its input size, in words.
       is_published: whether it is the network of published FIDs.
 
     Args:
-      function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it can take ->
+      function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it accepts ->
         (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once.
-      num_channels: channels that it wants; grey images are repeated to three.
-      batch_size: images at a time, over all replicas. The results do not depend on it but for rounding.
+      num_channels: input channels; for 3, grey images are converted to RGB.
+      batch_size: global batch size; changes the results only by rounding.
     """
 
     def __init__(
@@ -53,18 +55,18 @@ class FeatureExtractor:
 
     @property
     def batch_size(self) -> int:
-        """Images at a time, over all replicas."""
+        """Global batch size: a multiple of the number of replicas."""
         return self._per_replica * self._replicas
 
     def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        if self._strategy is None:  # perhaps in the scope of another one
+        if self._strategy is None:  # created outside a scope, but perhaps called inside one
             return self._one_replica(images_uint8)
         activations = self._strategy.run(self._share_of_replica, args=(images_uint8,))
         return tuple(self._strategy.gather(values, axis=0) for values in activations)
 
     def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * self._per_replica
-        # A slice from a place that is not known beforehand would have no static size, which TPUs need.
+        # A slice with a dynamic start would have no static size, which TPUs need.
         return self._one_replica(tf.gather(images_uint8, start + tf.range(self._per_replica)))
 
     def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -74,16 +76,16 @@ class FeatureExtractor:
         return self._function(images)
 
     def activations(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features and logits of images, float32, a batch at a time.
+        """Yields features and logits of images, float32, batch by batch.
 
         Args:
-          batches: of images (any number, height, width, channels) uint8, all of one shape.
+          batches: images (any number, height, width, channels) uint8, all of the same size.
 
         Raises:
           UserError: an activation is not finite.
         """
         for images in _rebatched(batches, self.batch_size):
-            # One shape for all, the last one too: one graph, as compilers want it.
+            # Pads the last batch: one static shape, one graph, as compilers need.
             padding = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
             results = [values.numpy()[: len(images)] for values in self._step(np.concatenate([images, padding]))]
             if not all(np.isfinite(values).all() for values in results):
@@ -92,7 +94,7 @@ class FeatureExtractor:
 
 
 def _rebatched(batches: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
-    """The same images in the same order, so many at a time."""
+    """Regroups images, in order, into batches of batch_size; the last one may be smaller."""
     rest = None
     for images in batches:
         rest = images if rest is None or not len(rest) else np.concatenate([rest, images])

@@ -1,4 +1,4 @@
-"""Images of a generator in any number, the same ones however they are drawn."""
+"""Generates any number of images, reproducibly for every batch size and number of replicas."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ BATCH_SIZE = 128
 
 
 class ImageSampler:
-    """Draws images in batches, on all replicas of the `tf.distribute` strategy in whose scope it is made.
+    """Generates images in batches, on all replicas of the `tf.distribute` strategy in whose scope it is created.
 
-    Image number i of a seed has latent number i of that seed, the one that the SavedModel's `generate` gives it too.
-    A replica draws whole chunks of latents, so that batch size and number of replicas change no bit of an image
-    where the device computes a row of a product alike in products of several chunks: CPUs do.
+    Image i of a seed is generated from latent i of that seed, as in the SavedModel's `generate`. Each replica draws
+    whole chunks of latents, so batch size and number of replicas change no bit of an image, provided that the device
+    computes a row of a matrix product identically for any number of chunks. CPUs do.
 
     Args:
       draw: latents (batch, latent_dim) -> float images (batch, height, width, channels) in [-1, 1]; traced once.
       latent_dim: size of a latent.
-      batch_size: images at a time, over all replicas, rounded up to whole chunks of 16 for each.
+      batch_size: global batch size, rounded up to whole chunks of 16 per replica.
     """
 
     def __init__(self, draw: Callable[[tf.Tensor], tf.Tensor], latent_dim: int, batch_size: int = BATCH_SIZE):
@@ -42,11 +42,11 @@ class ImageSampler:
 
     @property
     def images_per_step(self) -> int:
-        """Images of a batch, but the last one, that `batches` yields."""
+        """Number of images in each batch of `batches`; the last one may be smaller."""
         return self._chunks * CHUNK
 
     def _all_replicas(self, seed: tf.Tensor, first_chunk: tf.Tensor) -> tf.Tensor:
-        if self._strategy is None:  # perhaps in the scope of another one
+        if self._strategy is None:  # created outside a scope, but perhaps called inside one
             return self._one_replica(seed, first_chunk)
         images = self._strategy.run(self._share_of_replica, args=(seed, first_chunk))
         return self._strategy.gather(images, axis=0)
@@ -56,7 +56,7 @@ class ImageSampler:
         return self._one_replica(seed, first_chunk + replica * self._chunks_per_replica)
 
     def _one_replica(self, seed: tf.Tensor, first_chunk: tf.Tensor) -> tf.Tensor:
-        """Grey levels as int32, which strategies can gather; -1 in images that are not finite."""
+        """Pixel values as int32, which strategies can gather; -1 in images that are not finite."""
         chunks = [
             chunk_of_latents(seed, first_chunk + index, self._latent_dim) for index in range(self._chunks_per_replica)
         ]
@@ -65,42 +65,42 @@ class ImageSampler:
         return tf.where(is_finite, tf.cast(to_uint8(images), tf.int32), -1)
 
     def batches(self, num_images: int, seed: int) -> Iterator[np.ndarray]:
-        """The first images of a seed, in order: arrays (any number, height, width, channels) uint8.
+        """Yields the first images of a seed, in order: arrays (any number, height, width, channels) uint8.
 
         Raises:
-          UserError: a value of an image is not finite.
+          UserError: an image is not finite.
         """
         for first in range(0, num_images, self.images_per_step):
             levels = self._step(tf.constant(seed), tf.constant(first // CHUNK)).numpy()[: num_images - first]
             if levels.min() < 0:
                 number = first + int(np.argmax(levels.min(axis=(1, 2, 3)) < 0))
-                raise UserError(f"the generator draws values that are not finite: image {number} of seed {seed}")
+                raise UserError(f"the generator's output is not finite: image {number} of seed {seed}")
             yield levels.astype(np.uint8)
 
     def images(self, num_images: int, seed: int) -> np.ndarray:
-        """All images of `batches` in one array."""
+        """Returns all images of `batches` in one array."""
         return np.concatenate(list(self.batches(num_images, seed)))
 
 
 @contextlib.contextmanager
 def dump_folder(directory: str) -> Iterator[Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]]:
-    """A folder of PNG files, image_000000.png and so on, that appears whole at the end of the context.
+    """Folder of PNG files, image_000000.png and so on, that appears complete at the end of the context or not at all.
 
     Args:
-      directory: of the images; made with its parents.
+      directory: folder of the images; created with its parents.
 
     Yields:
-      A function that passes batches of images (any number, height, width, 1 or 3) uint8 on and writes each image.
+      A function that writes each image of batches (any number, height, width, 1 or 3) uint8 and yields the batches.
 
     Raises:
-      UserError: there is something of this name that is not an empty folder, or it cannot be written.
+      UserError: the path exists and is not an empty folder, or it cannot be written.
     """
     try:
         is_empty = os.path.isdir(directory) and not os.path.islink(directory) and not os.listdir(directory)
     except OSError as error:
         raise _cannot_write(directory, error) from error
     if not directory or (os.path.lexists(directory) and not is_empty):
-        raise UserError(f"{directory!r} is not an empty folder: images are written into one of their own")
+        raise UserError(f"{directory!r} is not an empty folder: choose a new one for the images")
     partial_directory = f"{directory.rstrip(os.sep)}.{os.getpid()}.partial"
     try:
         os.makedirs(partial_directory)

@@ -1,4 +1,4 @@
-"""What a score depends on beside the generator."""
+"""Everything but the generator that a score depends on."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _PUBLISHED_NAMES = {"fd": "fid", "kd": "kid"}
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """All that one has to know to compare a score with another; part of every result.
+    """Everything needed to compare a score with another; part of every result.
 
     Attributes:
-      dataset: name of the real images.
+      dataset: name of the real data set.
       split: "training" or "evaluation".
-      image_size: edge in pixels, of real and generated images alike.
+      image_size: edge of real and generated images in pixels.
       num_channels: colour channels.
-      real_fingerprint: of the real images of the split, as in a run's config.json.
-      num_real: real images behind their mean and covariance.
-      num_split: real images that the split has.
-      num_real_kept: real images behind kernel distance, precision and recall.
-      num_generated: generated images.
-      seed: of their latents.
+      real_fingerprint: fingerprint of the split's real images, as in a run's config.json.
+      num_real: number of real images behind the mean and covariance.
+      num_split: number of real images in the split.
+      num_real_kept: number of real images behind kernel distance, precision and recall.
+      num_generated: number of generated images.
+      seed: seed of their latents.
       extractor: name of the network whose features are compared.
-      extractor_sha256: of its weights.
-      is_published_extractor: whether published FIDs are made with that network.
-      feature_dim: of its features.
-      resize: how images come to its size.
+      extractor_sha256: hash of its weights.
+      is_published_extractor: whether it is the network of published FIDs.
+      feature_dim: number of its features.
+      resize: how images are resized to its input size, in words.
     """
 
     dataset: str
@@ -49,7 +49,7 @@ class Protocol:
     resize: str
 
     def not_comparable(self) -> list[str]:
-        """Why the Frechet distance does not compare with published FIDs; empty if it does."""
+        """Returns why the Frechet distance is not comparable with published FIDs; empty if it is."""
         reasons = []
         if not self.is_published_extractor:
             reasons.append(f"{self.extractor} is not the network of published FIDs")
@@ -67,11 +67,11 @@ class Protocol:
         return reasons
 
     def score_name(self, name: str) -> str:
-        """What a score, name in `choices.SCORES`, or its deviation, "is_std", is called under this protocol.
+        """Returns the public name of a score in `choices.SCORES`, or of its deviation, such as "is_std".
 
-        Those of the published network carry the number of generated images, in thousands where that is whole, and
-        "full" where they compare with all real images: fid50k_full, is50k, kid5k. Those of others carry the name
-        of the network instead: digits_fd.
+        With the published network, the name holds the number of generated images, in thousands if that is whole,
+        and "full" if all real images of the split are compared: fid50k_full, is50k, kid5k. With other networks, it
+        starts with the name of the network instead: digits_fd.
         """
         if not self.is_published_extractor:
             return f"{self.extractor}_{name}"
@@ -83,5 +83,5 @@ class Protocol:
         return _PUBLISHED_NAMES.get(base, base) + count + full + name[len(base) :]
 
     def as_dict(self) -> dict[str, Any]:
-        """All attributes by name, and `not_comparable` as "not_comparable_with_published"."""
+        """Returns all attributes by name, and `not_comparable` as "not_comparable_with_published"."""
         return {**dataclasses.asdict(self), "not_comparable_with_published": self.not_comparable()}

@@ -1,4 +1,4 @@
-"""What the scores need of the real images, computed once and kept on disk."""
+"""Statistics of the real images for the scores, cached on disk."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from vitgan_tf.evaluation.scores import Gaussian, GaussianAccumulator, manifold_
 from vitgan_tf.files import atomic_file, only_one
 from vitgan_tf.progress import progress
 
-# Of larger sets, that many images stand for all where every feature is needed: 0.4 GB of 2,048 features.
+# Larger sets are subsampled where individual features are needed: 0.4 GB for 2,048 features.
 MAX_KEPT = 50_000
-# Counted up when what is computed changes: older files are then not read.
+# Incremented when the computation changes, so that older files are ignored.
 _VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class RealStatistics:
-    """Of a set of real images under an extractor.
+    """Statistics of a set of real images under an extractor.
 
     Attributes:
-      gaussian: mean and covariance of the features of all of them.
-      features: of all of them, or of MAX_KEPT, in `scrambled_order`: (num_kept, feature_dim) float32.
+      gaussian: mean and covariance of the features of all images.
+      features: features of all images or of MAX_KEPT random ones, in `scrambled_order`:
+        (num_kept, feature_dim) float32.
       radii: `manifold_radii` of these features.
     """
 
@@ -46,17 +47,16 @@ def real_statistics(
     cache_dir: str | None,
     rows: np.ndarray | None = None,
 ) -> RealStatistics:
-    """The statistics of images, from the cache or computed now and kept there.
+    """Reads the statistics of images from the cache, or computes and caches them.
 
     Args:
-      images: (num_images, size, size, channels) uint8, in memory or on disk; read in parts.
-      extractor: gives the features.
-      key: further names and numbers that they depend on. That of a file is the key with the hashes of all images
-        and of the extractor's weights, the resizing, and the version of this computation: a file with another one
-        is not read.
-      cache_dir: the files are in its folder statistics/. If it cannot be written, nothing is kept, with a warning.
-        None for no cache.
-      rows: numbers of the images that count; by default all.
+      images: (num_images, size, size, channels) uint8, in memory or memory-mapped; read in parts.
+      extractor: computes the features.
+      key: additional entries of the cache key, which also holds the hashes of the images and of the extractor's
+        weights, the resizing and the version of this computation. Files with another key are ignored.
+      cache_dir: folder of the cache, whose files lie in statistics/; None for no cache. If it cannot be written,
+        a warning is logged.
+      rows: indices of the images to use; by default all.
     """
     rows = np.arange(len(images)) if rows is None else rows
     if cache_dir is None:
@@ -114,21 +114,21 @@ def _compute(images: np.ndarray, rows: np.ndarray, extractor: FeatureExtractor) 
 
 
 def _read(path: str, key: str) -> RealStatistics | None:
-    """The statistics in a file, or None if it is not there, is damaged or has another key."""
+    """Reads the statistics from a file; None if it is missing, damaged or has another key."""
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             if str(file["key"]) != key:
-                raise ValueError("it is of other images or another extractor")
+                raise ValueError("it belongs to other images or another extractor")
             gaussian = Gaussian(int(file["count"]), file["mean"], file["covariance"])
             statistics = RealStatistics(gaussian, file["features"], file["radii"])
             num_kept, dim = statistics.features.shape
             shapes = gaussian.mean.shape, gaussian.covariance.shape, statistics.radii.shape
             if shapes != ((dim,), (dim, dim), (num_kept,)):
-                raise ValueError(f"its arrays do not go together: {shapes}")
+                raise ValueError(f"its arrays have inconsistent shapes: {shapes}")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except Exception as error:  # of many types, where a byte of the archive is wrong
-        logging.warning("cannot use %s (%s): the statistics are computed again", path, first_line(error))
+    except Exception as error:  # damaged archives raise errors of many types
+        logging.warning("cannot use %s (%s): recomputing the statistics", path, first_line(error))
         return None
     logging.info("statistics of the real images: %s", path)
     return statistics
@@ -148,4 +148,4 @@ def _write(path: str, key: str, statistics: RealStatistics) -> None:
                 radii=statistics.radii,
             )
     except OSError as error:
-        logging.warning("cannot keep the statistics in %s (%s)", path, error.strerror or error)
+        logging.warning("cannot write the statistics to %s (%s)", path, error.strerror or error)

@@ -1,4 +1,4 @@
-"""Scores of sets of images, from the activations of a classifier."""
+"""Scores of image sets, from the activations of a classifier."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORKING_MEMORY_MIB = 256
 
 
 def tfgan_eval() -> Any:
-    """tensorflow-gan's `tfgan.eval`, imported where it is used: it takes a second, and warns of its dependencies."""
+    """Returns tensorflow-gan's `tfgan.eval`, imported lazily: it takes a second and its dependencies warn."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, message="pkg_resources is deprecated")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -29,7 +29,7 @@ def tfgan_eval() -> Any:
     return tfgan.eval
 
 
-# Graphs, traced once: outside of one, each operation leaves a few bytes in TensorFlow 2.15's memory.
+# A graph, traced once: each eager operation leaks a few bytes in TensorFlow 2.15.
 @tf.function(input_signature=[tf.TensorSpec([None, None])], autograph=False)
 def _classifier_score(logits: tf.Tensor) -> tf.Tensor:
     return tfgan_eval().classifier_score_from_logits(logits)
@@ -37,7 +37,7 @@ def _classifier_score(logits: tf.Tensor) -> tf.Tensor:
 
 @functools.cache
 def _kernel_distance_of_block(feature_dim: int) -> tf.types.experimental.GenericFunction:
-    """features, other_features -> their distance, from all of them at once."""
+    """Returns the graph (features, other_features) -> kernel distance, computed as a single block."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, feature_dim])] * 2, autograph=False)
     def distance(features: tf.Tensor, other_features: tf.Tensor) -> tf.Tensor:
@@ -52,9 +52,9 @@ class Gaussian:
     """Mean and covariance of features.
 
     Attributes:
-      count: of the samples.
+      count: number of samples.
       mean: (feature_dim,) float64.
-      covariance: (feature_dim, feature_dim) float64, with the divisor count - 1.
+      covariance: (feature_dim, feature_dim) float64, divisor count - 1.
     """
 
     count: int
@@ -63,18 +63,18 @@ class Gaussian:
 
 
 class GaussianAccumulator:
-    """Mean and covariance of features that come in batches, in float64 and in memory of feature_dim squared."""
+    """Accumulates mean and covariance of batches of features in float64, in O(feature_dim^2) memory."""
 
     def __init__(self) -> None:
         self._count = 0
         self._origin: np.ndarray | None = None
-        self._sum: np.ndarray  # there when the origin is
+        self._sum: np.ndarray  # set together with _origin
         self._products: np.ndarray  # likewise
         self._waiting: list[np.ndarray] = []
 
     def add(self, features: np.ndarray) -> None:
-        """Takes features (num_images, feature_dim)."""
-        # Products of a few rows would cost more in sums of matrices than in products.
+        """Adds features (num_images, feature_dim)."""
+        # Rows are collected first: for a few rows, adding the matrices would cost more than multiplying.
         for start in range(0, len(features), _COVARIANCE_ROWS):
             self._waiting.append(features[start : start + _COVARIANCE_ROWS])
             if sum(map(len, self._waiting)) >= _COVARIANCE_ROWS:
@@ -84,7 +84,7 @@ class GaussianAccumulator:
         rows = np.concatenate(self._waiting).astype(np.float64)
         self._waiting = []
         if self._origin is None:
-            # Sums of squares around a point near the mean lose no digits.
+            # Centring near the mean avoids cancellation in the sums of squares.
             self._origin = rows.mean(axis=0)
             self._sum = np.zeros_like(self._origin)
             self._products = np.zeros([len(self._origin)] * 2)
@@ -94,10 +94,10 @@ class GaussianAccumulator:
         self._products += rows.T @ rows
 
     def result(self) -> Gaussian:
-        """Of all features so far.
+        """Returns mean and covariance of all features added so far.
 
         Raises:
-          ValueError: there are fewer than two.
+          ValueError: there are fewer than two samples.
         """
         if self._waiting:
             self._take_waiting()
@@ -109,7 +109,7 @@ class GaussianAccumulator:
 
 
 def gaussian(features: np.ndarray) -> Gaussian:
-    """Mean and covariance of features (num_images, feature_dim)."""
+    """Computes mean and covariance of features (num_images, feature_dim)."""
     accumulator = GaussianAccumulator()
     accumulator.add(features)
     return accumulator.result()
@@ -118,14 +118,13 @@ def gaussian(features: np.ndarray) -> Gaussian:
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     """|mu_1 - mu_2|^2 + tr(C_1) + tr(C_2) - 2 tr((C_1 C_2)^(1/2))      (Heusel et al. 2017), at least 0
 
-    The product has the eigenvalues of R^T C_2 R where C_1 = R R^T, which is symmetric: two symmetric eigenvalue
-    problems in float64 take the place of tensorflow-gan's two singular value decompositions, or of a Schur
-    decomposition, and are defined for singular covariances too.
+    C_1 C_2 has the eigenvalues of the symmetric matrix R^T C_2 R, where C_1 = R R^T. Two symmetric eigenvalue
+    problems in float64 replace tensorflow-gan's two singular value decompositions, or a Schur decomposition, and
+    also handle singular covariances.
 
     Raises:
       ValueError: a mean or covariance is not finite.
     """
-    # Refuses what is not finite.
     eigenvalues, eigenvectors = scipy.linalg.eigh(first.covariance, check_finite=True)
     root = eigenvectors * np.sqrt(np.maximum(eigenvalues, 0.0))
     eigenvalues = scipy.linalg.eigvalsh(root.T @ second.covariance @ root, check_finite=True)
@@ -133,18 +132,18 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     means = np.sum(np.square(first.mean - second.mean))
     distance = means + np.trace(first.covariance) + np.trace(second.covariance) - 2.0 * trace_of_root
     if not np.isfinite(distance):
-        raise ValueError("the Frechet distance of features that are not finite")
-    return float(max(distance, 0.0))  # of a set from itself, rounding may leave less
+        raise ValueError("the Frechet distance is not finite: check the features")
+    return float(max(distance, 0.0))  # rounding may make the distance of equal sets negative
 
 
 def scrambled_order(features: np.ndarray) -> np.ndarray:
-    """A random order of features (num_images, feature_dim) that does not depend on the order in which they come.
+    """Returns a random order of features (num_images, feature_dim) that is independent of their given order.
 
-    Scores of parts of a set need parts that are alike, where images may be sorted by class. The rows are sorted by
-    the sum of their features and permuted, always in the same way: `numpy.random.RandomState(0)`'s.
+    Scores over parts of a set need similar parts, but images may be sorted by class. The rows are sorted by the sum
+    of their features, then permuted by `numpy.random.RandomState(0)`.
 
     Returns:
-      (num_images,) row numbers.
+      (num_images,) row indices.
     """
     by_sum = np.argsort(features.sum(axis=1, dtype=np.float64), kind="stable")
     return by_sum[np.random.RandomState(0).permutation(len(features))]
@@ -157,9 +156,9 @@ def inception_score(logits: np.ndarray) -> tuple[float, float]:
       logits: (num_images, num_classes), in random order.
 
     Returns:
-      Mean and standard deviation (divisor: number of parts) over the parts.
+      Mean and standard deviation over the parts, divisor number of parts.
     """
-    # A class of probability 0 in all images would be 0 times infinity there.
+    # Clipped: for a class of probability 0 in all images, tensorflow-gan would compute 0 * inf.
     logits = np.maximum(logits - logits.max(axis=1, keepdims=True), -500.0)
     scores = [
         float(_classifier_score(part)) for part in np.array_split(logits, min(INCEPTION_SCORE_SPLITS, len(logits)))
@@ -168,9 +167,9 @@ def inception_score(logits: np.ndarray) -> tuple[float, float]:
 
 
 def kernel_blocks(num_images: int, num_other: int) -> int:
-    """Blocks of the kernel distance: of at most 1,024 images, as tensorflow-gan's, and at least ten.
+    """Number of blocks of the kernel distance: at least ten, of at most 1,024 images each as in tensorflow-gan.
 
-    Fewer where a block would have less than two images of either set.
+    Fewer if a block would have less than two images of either set.
     """
     wanted = max(KERNEL_MIN_BLOCKS, -(-max(num_images, num_other) // KERNEL_BLOCK_SIZE))
     return max(1, min(wanted, min(num_images, num_other) // 2))
@@ -184,17 +183,17 @@ def kernel_distance(features: np.ndarray, other_features: np.ndarray) -> tuple[f
       other_features: (num_other_images, feature_dim), in random order.
 
     Returns:
-      The mean over blocks, and the standard deviation of that mean; None for it where there is one block.
+      Mean over the blocks and its standard error, None if there is only one block.
 
     Raises:
-      ValueError: there are fewer than two images in a set.
+      ValueError: a set has fewer than two images.
     """
     smaller, larger = sorted((len(features), len(other_features)))
     if smaller < 2:
         raise ValueError(f"a kernel distance needs at least two images of each set, got {smaller}")
     blocks = kernel_blocks(smaller, larger)
     distance_of_block = _kernel_distance_of_block(features.shape[1])
-    # One by one: given both sets whole, tensorflow-gan copies them.
+    # Block by block: given whole sets, tensorflow-gan would copy them.
     distances = [
         float(distance_of_block(*pair)) for pair in zip(_cut(features, blocks), _cut(other_features, blocks))
     ]
@@ -203,23 +202,23 @@ def kernel_distance(features: np.ndarray, other_features: np.ndarray) -> tuple[f
 
 
 def _cut(features: np.ndarray, blocks: int) -> list[np.ndarray]:
-    """Consecutive blocks, the longer ones last, as tensorflow-gan cuts them."""
+    """Splits features into consecutive blocks, the longer ones last, as in tensorflow-gan."""
     length, rest = divmod(len(features), blocks)
     lengths = [length] * (blocks - rest) + [length + 1] * rest
     return np.split(features, np.cumsum(lengths)[:-1])
 
 
 def manifold_radii(features: np.ndarray) -> np.ndarray:
-    """Distance of each sample from its third nearest neighbour in the set: (num_images,) float32.
+    """Distance of each sample to its third nearest neighbour in the set: (num_images,) float32.
 
-    With fewer than four samples, from the farthest; 0 for a single one.
+    With fewer than four samples, the distance to the farthest one; 0 for a single sample.
 
     Args:
       features: (num_images, feature_dim) float32.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    # The nearest is the sample itself.
+    # One more: the nearest neighbour is the sample itself.
     neighbors = NearestNeighbors(n_neighbors=min(NEIGHBORS + 1, len(features)), algorithm="brute").fit(features)
     radii = [neighbors.kneighbors(features[i : i + _ROWS])[0][:, -1] for i in range(0, len(features), _ROWS)]
     return np.concatenate(radii).astype(np.float32)
@@ -230,14 +229,14 @@ def precision_and_recall(
 ) -> tuple[float, float]:
     """Improved precision and recall      (Kynkaanniemi et al. 2019)
 
-    Precision is the fraction of generated samples that lie within the third-neighbour distance of a real sample,
-    recall that of real samples within that of a generated one. The features there are those of VGG-16; here they are
-    those of the extractor at hand.
+    Precision is the fraction of generated samples within the third-neighbour distance of any real sample; recall is
+    the fraction of real samples within that of any generated one. The paper uses VGG-16 features; here they come from
+    the chosen extractor.
 
     Args:
       real_features: (num_real, feature_dim) float32.
       real_radii: their `manifold_radii`.
-      features: of the generated images, (num_generated, feature_dim) float32.
+      features: features of the generated images, (num_generated, feature_dim) float32.
     """
     import sklearn
     from sklearn.metrics import pairwise_distances_chunked

@@ -1,14 +1,7 @@
-"""The paper's experiments by name, and the rows of its tables."""
+"""Presets of the paper's experiments, and the rows of its tables."""
 
 from vitgan_tf.presets.datasets import PRESETS, folder
-from vitgan_tf.presets.variants import (
-    DISCRIMINATORS,
-    GENERATORS,
-    VARIANTS,
-    network_changes,
-    network_names,
-    preset,
-)
+from vitgan_tf.presets.variants import DISCRIMINATORS, GENERATORS, VARIANTS, network_changes, network_names, preset
 
 __all__ = [
     "DISCRIMINATORS",

@@ -1,4 +1,4 @@
-"""The configuration of each data set (paper, "Experiment Setup")."""
+"""Configuration of each data set (paper, "Experiment Setup")."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def _paper(
     total_kimg: float,
     flip: bool = False,
 ) -> ExperimentConfig:
-    """A row of the paper's table: width 384, MLP 1536, 6 heads, 8 x 8 tokens, batch 128, overlap half a patch.
+    """Builds a row of the paper's table: width 384, MLP 1536, 6 heads, 8 x 8 tokens, batch 128, half-patch overlap.
 
-    Images are mirrored where Ho et al. 2020 (appendix B) do so: CIFAR-10 and CelebA, not LSUN bedroom.
+    Images are flipped as in Ho et al. 2020 (appendix B): CIFAR-10 and CelebA, but not LSUN bedroom.
     """
     return ExperimentConfig(
         data=DataConfig(dataset=dataset, image_size=image_size, num_channels=num_channels, flip=flip),
@@ -40,19 +40,19 @@ def _paper(
             num_blocks=num_blocks, patch_size=patch_size, patch_overlap=patch_size // 2
         ),
         train=TrainConfig(total_kimg=total_kimg),
-        # StyleGAN2-ADA's: as many features as for CIFAR-10 there, half as many at larger sizes.
+        # As in StyleGAN2-ADA: full feature counts for CIFAR-10, half of them for larger images.
         networks={"stylegan2": StyleGAN2Config(channel_base=32_768 if image_size <= 32 else 16_384)},
-        # During training, just more images than Inception has features.
+        # Evaluations during training only need more images than Inception's 2,048 features.
         log=LogConfig(
             eval_every_kimg=1000.0, samples_every_kimg=200.0, checkpoint_every_kimg=200.0, eval_samples=5000
         ),
-        # The field's: 50,000 generated images against all of the training images.
+        # The usual FID protocol: 50,000 generated images against all training images.
         eval=EvalConfig(split="training", num_generated=50_000, num_real=0),
     )
 
 
 def cifar10() -> ExperimentConfig:
-    """CIFAR-10, 32 x 32, 50,000 training images. The length is ours; the paper gives none."""
+    """CIFAR-10, 32 x 32, 50,000 training images. The paper gives no training length; this one is ours."""
     return _paper("cifar10", image_size=32, num_channels=3, num_blocks=4, patch_size=4, total_kimg=25_000, flip=True)
 
 
@@ -62,22 +62,22 @@ def mnist() -> ExperimentConfig:
 
 
 def celeba64() -> ExperimentConfig:
-    """CelebA, aligned, centre crop 140, 64 x 64, 162,770 training images. The length is ours."""
+    """CelebA, aligned, centre crop of 140, 64 x 64, 162,770 training images. The training length is ours."""
     return _paper("celeba64", image_size=64, num_channels=3, num_blocks=6, patch_size=8, total_kimg=25_000, flip=True)
 
 
 def lsun_bedroom64() -> ExperimentConfig:
-    """LSUN bedroom, 64 x 64, about 3 million training images. The length is ours."""
+    """LSUN bedroom, 64 x 64, about 3 million training images. The training length is ours."""
     return _paper("lsun_bedroom64", image_size=64, num_channels=3, num_blocks=6, patch_size=8, total_kimg=25_000)
 
 
 def digits() -> ExperimentConfig:
-    """scikit-learn's 1,797 scanned digits, 16 x 16: the full method in minutes on two CPU cores."""
+    """scikit-learn's 1,797 scanned digits, 16 x 16: trains the full method in minutes on two CPU cores."""
     return ExperimentConfig(
         data=DataConfig(dataset="digits", image_size=16, num_channels=1),
         generator=GeneratorConfig(latent_dim=96, embed_dim=96, mlp_dim=384, num_heads=3),
         discriminator=DiscriminatorConfig(embed_dim=96, mlp_dim=384, num_heads=3),
-        # Half the paper's 0.8: in so short a run the discriminator learns faster from images less disturbed.
+        # Half the paper's 0.8: in a short run, the discriminator learns faster with weaker augmentation.
         augment=AugmentConfig(probability=0.4),
         train=TrainConfig(total_kimg=320.0, batch_size=64),
         networks={
@@ -99,7 +99,7 @@ def digits() -> ExperimentConfig:
 
 
 def tiny() -> ExperimentConfig:
-    """The digits at 8 x 8 with networks of a few thousand weights: for tests, a step takes milliseconds."""
+    """Digits at 8 x 8 with networks of a few thousand weights, for tests: a step takes milliseconds."""
     return ExperimentConfig(
         data=DataConfig(dataset="digits", image_size=8, num_channels=1),
         generator=GeneratorConfig(
@@ -133,17 +133,17 @@ def tiny() -> ExperimentConfig:
 
 
 def celeba128() -> ExperimentConfig:
-    """CelebA at 128 x 128, beyond the paper's tables: the discriminator has the longer sequence, 256 patches of 8."""
+    """CelebA at 128 x 128, not in the paper's tables: a longer discriminator sequence, 256 patches of size 8."""
     return _longer_discriminator_sequence(celeba64(), "celeba128")
 
 
 def lsun_bedroom128() -> ExperimentConfig:
-    """LSUN bedroom at 128 x 128, beyond the paper's tables: 256 patches of 8 for the discriminator."""
+    """LSUN bedroom at 128 x 128, not in the paper's tables: 256 discriminator patches of size 8."""
     return _longer_discriminator_sequence(lsun_bedroom64(), "lsun_bedroom128")
 
 
 def _longer_discriminator_sequence(config: ExperimentConfig, dataset: str) -> ExperimentConfig:
-    """64 x 64 to 128 x 128: the generator's patches grow, the discriminator's are four times as many."""
+    """Goes from 64 x 64 to 128 x 128 with larger generator patches and four times as many discriminator patches."""
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, dataset=dataset, image_size=128),
@@ -152,19 +152,19 @@ def _longer_discriminator_sequence(config: ExperimentConfig, dataset: str) -> Ex
 
 
 def folder(image_size: int = 64) -> ExperimentConfig:
-    """Your own images, from --data_dir: any files, cropped to squares and resized to --resolution, by default 64.
+    """Your own image files in --data_dir, cropped to squares and resized to --resolution (default 64).
 
-    The generator has 8 x 8 tokens at every resolution, the discriminator patches of at most 8 pixels.
+    The generator has 8 x 8 tokens at every resolution; discriminator patches are at most 8 pixels wide.
 
     Args:
-      image_size: edge in pixels, a multiple of 8; the networks are those of the paper's 32 x 32 model up to 32, and
-        those of its 64 x 64 model above.
+      image_size: edge in pixels, a multiple of 8; up to 32, networks of the paper's 32 x 32 model, above 32, of its
+        64 x 64 model.
 
     Raises:
-      ConfigError: not a multiple of 8.
+      ConfigError: image_size is not a multiple of 8.
     """
     if image_size < 8 or image_size % 8:
-        raise ConfigError(f"--resolution must be a multiple of 8, so that there are 8 x 8 patches, got {image_size}")
+        raise ConfigError(f"--resolution must be a multiple of 8, to give 8 x 8 patches, got {image_size}")
     patch_size = image_size // 8
     config = _paper(
         "folder", image_size, 3, num_blocks=4 if image_size <= 32 else 6, patch_size=patch_size, total_kimg=25_000

@@ -1,37 +1,31 @@
-"""The rows of the paper's tables, and the networks that can be combined: what each changes in a preset."""
+"""Rows of the paper's tables and networks to combine, as changes to a preset."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
 
-from vitgan_tf.config import (
-    ConfigError,
-    ExperimentConfig,
-    aliases,
-    networks,
-    override,
-)
+from vitgan_tf.config import ConfigError, ExperimentConfig, aliases, networks, override
 from vitgan_tf.config.registry import Registry
 from vitgan_tf.presets.datasets import PRESETS, folder
 
 
 def _generator_ablation() -> dict[str, dict[str, Any]]:
-    """Where w enters x output, the paper's generator ablation."""
+    """Returns the paper's generator ablation: style injection x decoder."""
     return {
         f"g_{injection}_{decoder}": {"generator.style_injection": injection, "generator.decoder": decoder}
         for injection, decoder in itertools.product(("add", "prepend", "modulate"), ("linear", "fourier", "conv"))
     }
 
 
-# The paper does not give R1's weight: this is StyleGAN2's, whose interval the configuration has by default.
+# The paper gives no R1 weight: this one is StyleGAN2's, as is the default interval.
 _R1 = {"discriminator.normalization": "none", "loss.r1_gamma": 10.0}
-# Without augmentation the two views of bCR are equal and its terms 0.
+# Without augmentation, the two views of bCR are identical and its terms are 0.
 _NO_AUGMENTATION = {"augment.policy": (), "loss.bcr_lambda_real": 0.0, "loss.bcr_lambda_fake": 0.0}
 
 
 def _discriminator_ablation() -> dict[str, dict[str, Any]]:
-    """Regulariser x augmentation x overlap, the paper's discriminator ablation."""
+    """Returns the paper's discriminator ablation: regulariser x augmentation x overlap."""
     regularizers: dict[str, dict[str, Any]] = {
         "isn": {"discriminator.normalization": "isn"},
         "sn": {"discriminator.normalization": "sn"},
@@ -56,11 +50,11 @@ _PLAIN_VIT_DISCRIMINATOR = {
     "discriminator.patch_overlap": 0,
     **_R1,
 }
-# In place of its authors' four or five steps of the discriminator for one of the generator: a generator five times
-# slower. As fast as the others', it soon draws one image for all latents.
+# A five times lower generator learning rate replaces the authors' four or five discriminator steps per generator
+# step. At the default rate, the generator soon draws one image for all latents.
 _SLOW_GENERATOR = {"train.generator_learning_rate": 0.0004}
-# The networks that can be combined, the paper's second table: what each changes in a preset. A network that is
-# missing here changes its architecture alone.
+# Networks to combine (the paper's second table), as changes to a preset. A network not listed here only changes the
+# architecture.
 GENERATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": _PLAIN_VIT_GENERATOR,
@@ -71,14 +65,14 @@ GENERATORS: dict[str, dict[str, Any]] = {
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": _PLAIN_VIT_DISCRIMINATOR,
-    # R1's weight is that of the authors' reproduction, whose only discriminator this is.
+    # The R1 weight is from the authors' reproduction, which has no other discriminator.
     "stylegan2": {"discriminator.architecture": "stylegan2", "loss.r1_gamma": 0.1},
     "resnet": {"discriminator.architecture": "resnet", **_SLOW_GENERATOR},
-    # In place of its authors' gradient penalty. The plain ViT's weight of R1, 10, learns the digits more slowly.
+    # R1 replaces the authors' gradient penalty. With the plain ViT's R1 weight, 10, it learns the digits more slowly.
     "transgan": {"discriminator.architecture": "transgan", "loss.r1_gamma": 0.1},
     "biggan": {"discriminator.architecture": "biggan", "loss.adversarial": "hinge", **_SLOW_GENERATOR},
 }
-# What each row of the paper's tables changes in a preset, by field path.
+# Rows of the paper's tables, as changes to a preset by field path.
 VARIANTS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": {**_PLAIN_VIT_GENERATOR, **_PLAIN_VIT_DISCRIMINATOR},
@@ -94,14 +88,14 @@ _NETWORKS = {
 
 
 def network_changes(kind: str, name: str) -> dict[str, Any]:
-    """What a network changes in a preset.
+    """Returns the changes that a network makes to a preset.
 
     Args:
       kind: "generator" or "discriminator".
-      name: one of `network_names`, or an old spelling.
+      name: one of `network_names`, or an old name.
 
     Raises:
-      ConfigError: there is no such network; the nearest name is suggested.
+      ConfigError: the network is unknown; the message suggests the nearest name.
     """
     table, _ = _NETWORKS[kind]
     names = {other: table.get(other, {f"{kind}.architecture": other}) for other in network_names(kind)}
@@ -109,7 +103,7 @@ def network_changes(kind: str, name: str) -> dict[str, Any]:
 
 
 def network_names(kind: str) -> list[str]:
-    """The generators, or discriminators, that can be chosen: those of the paper's tables, and those of plugins."""
+    """Returns the available generators or discriminators: those of the paper's tables, then those of plugins."""
     table, registry = _NETWORKS[kind]
     return [*table, *(name for name in registry if name not in table and name != "vit")]
 
@@ -121,18 +115,19 @@ def preset(
     generator: str = "vitgan",
     discriminator: str = "vitgan",
 ) -> ExperimentConfig:
-    """The configuration of a name in `PRESETS`, changed as a name in `VARIANTS` says, or one for each network.
+    """Returns a preset, changed by a variant or by the choice of each network.
 
     Args:
-      name: of the preset.
-      variant: row of the paper's tables.
-      image_size: edge of the images in pixels, for "folder", whose networks suit it; the other presets have one size.
+      name: name in `PRESETS`.
+      variant: name in `VARIANTS`, a row of the paper's tables.
+      image_size: edge of the images of "folder" in pixels, which also sets the sizes of its networks; None for the
+        other presets, whose image size is fixed.
       generator: one of `network_names`.
-      discriminator: likewise.
+      discriminator: one of `network_names`.
 
     Raises:
-      ConfigError: there is no such name, the nearest one is suggested; "folder" has no such size; or a variant is
-        given as well as a network.
+      ConfigError: a name is unknown (the message suggests the nearest one), "folder" does not support image_size, or
+        both a variant and a network are given.
     """
     function, changes = PRESETS[name], Registry("variant", VARIANTS)[variant]
     networks = {**network_changes("generator", generator), **network_changes("discriminator", discriminator)}

@@ -1,4 +1,4 @@
-"""The scores of a finished generator: of a run or of a SavedModel."""
+"""Scores the generator of a run or of a SavedModel."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from vitgan_tf.runs.generator import load_generator
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A generator to be scored.
+    """Generator to be scored.
 
     Attributes:
       draw: latents (batch, latent_dim) -> images in [-1, 1].
       latent_dim: size of a latent.
-      data: of the images that it was trained on, or is compared with.
-      eval: how its run wants it to be scored.
-      origin: entries of the result that say what it is: "model", "step", "kimg", "weights".
-      run_dir: of its run, where it is known.
-      fingerprint: of the images that it was trained on, where it is known.
+      data: configuration of the images that it was trained on or is compared with.
+      eval: evaluation settings of its run or preset.
+      origin: entries of the result that identify it: "model", "step", "kimg", "weights".
+      run_dir: its run directory, if known.
+      fingerprint: fingerprint of its training images, if known.
     """
 
     draw: Callable[[tf.Tensor], tf.Tensor]
@@ -45,10 +45,10 @@ class Candidate:
 
 
 def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -> Candidate:
-    """The generator of a run directory; the arguments are those of `load_generator`.
+    """Returns the generator of a run directory; see `load_generator` for the arguments.
 
     Raises:
-      UserError: there is no such run or checkpoint, or it cannot be read.
+      UserError: the run or the checkpoint does not exist or cannot be read.
     """
     trained = load_generator(model_dir, checkpoint, weights)
     config = trained.config
@@ -68,16 +68,16 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
 
 
 def from_saved_model(path: str, data: DataConfig | None = None, eval_config: EvalConfig | None = None) -> Candidate:
-    """The generator of a SavedModel.
+    """Returns the generator of a SavedModel.
 
     Args:
-      path: of the SavedModel.
-      data: of the images to compare with; by default those of the run in whose directory the SavedModel is. Of
-        "folder" the size is that of the generator's images.
-      eval_config: how to score it, by default as the run says.
+      path: folder of the SavedModel.
+      data: images to compare with; default: those of the run whose directory contains the SavedModel. For "folder",
+        the generator's images determine the size.
+      eval_config: evaluation settings that go with `data`; without `data`, the run's are used.
 
     Raises:
-      UserError: path is no generator, its images are of another size, or the data is not known.
+      UserError: path is not a generator, its images have another size, or the images to compare with are not known.
     """
     model = sampling.load(path)
     step = int(model.step.numpy()) if hasattr(model, "step") else None
@@ -89,14 +89,14 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
         data, eval_config, fingerprint = config.data, config.eval, run_data.get("fingerprint")
         origin["kimg"] = None if step is None else step * config.train.batch_size / 1000
     if data is None:
-        raise UserError(f"say which images {path!r} is to be compared with: --dataset=NAME")
+        raise UserError(f"the images to compare {path!r} with are not known: set --dataset=NAME")
     height, width, channels = model.signatures["serving_default"].structured_outputs["images"].shape[1:]
     if data.dataset == "folder":
         data = dataclasses.replace(data, image_size=height, num_channels=channels)
     if (height, width, channels) != (data.image_size, data.image_size, data.num_channels):
         raise UserError(
-            f"{path!r} draws images of {height} x {width} x {channels}, and those of {data.dataset} are "
-            f"{data.image_size} x {data.image_size} x {data.num_channels}: choose the --dataset of its training"
+            f"{path!r} draws images of {height} x {width} x {channels}, but those of {data.dataset} are "
+            f"{data.image_size} x {data.image_size} x {data.num_channels}: choose the --dataset it was trained on"
         )
 
     def draw(latents: tf.Tensor) -> tf.Tensor:
@@ -114,24 +114,25 @@ def evaluate(
     batch_size: int = 128,
     dump_dir: str | None = None,
 ) -> dict[str, Any]:
-    """Draws images and scores them, under the current `tf.distribute` strategy.
+    """Draws images and scores them under the current `tf.distribute` strategy.
 
     Args:
-      candidate: the generator.
-      eval_config: the numbers of images, the split and the extractor.
-      location: of the real images, of Inception's weights and of the cache.
-      seed: of the latents.
+      candidate: generator to score.
+      eval_config: numbers of images, split and extractor.
+      location: location of the real images, of Inception's weights and of the cache.
+      seed: seed of the latents.
       batch_size: images drawn at a time, over all replicas.
-      dump_dir: folder for the images as PNG files; none by default.
+      dump_dir: folder for the images as PNG files; default: none.
 
     Returns:
-      The result line: what the generator is, the protocol, the scores.
+      The result line: origin of the generator, protocol and scores.
 
     Raises:
-      UserError: something is not there or does not go together, or the generator draws values that are not finite.
+      UserError: data or weights are missing, settings do not fit together, or the generator draws values that are not
+        finite.
     """
     classifier = os.path.join(candidate.run_dir, DIGITS_CLASSIFIER) if candidate.run_dir else None
-    # The folder first: what cannot be written is said before the rest, which takes long.
+    # Opened first: a folder that cannot be written fails before the long evaluation.
     with dump_folder(dump_dir) if dump_dir is not None else contextlib.nullcontext(iter) as written:
         evaluator = build_evaluator(
             candidate.data,
@@ -144,9 +145,9 @@ def evaluate(
             classifier_path=classifier,
         )
         protocol = evaluator.protocol
-        result = {**candidate.origin, "source": "tools/evaluate.py", **protocol.as_dict()}
+        result = {**candidate.origin, "source": "evaluate", **protocol.as_dict()}
         if eval_config.split == "training" and candidate.fingerprint not in (None, protocol.real_fingerprint):
-            reason = "not the images of the training, whose fingerprint is in the run's config.json"
+            reason = "not the training images: the run's config.json has another fingerprint"
             result["not_comparable_with_published"].append(reason)
             logging.warning("the real images are %s", reason)
         sampler = ImageSampler(candidate.draw, candidate.latent_dim, min(batch_size, protocol.num_generated))
@@ -156,7 +157,7 @@ def evaluate(
 
 
 def table(result: dict[str, Any]) -> str:
-    """A result of `evaluate` for people to read."""
+    """Returns a result of `evaluate` as a table for people."""
     step = "unknown" if result["step"] is None else result["step"]
     kimg = "" if result["kimg"] is None else f", {result['kimg']:g} kimg"
     weights = {"ema": "moving average", "raw": "raw weights"}[result["weights"]]
@@ -187,5 +188,5 @@ def table(result: dict[str, Any]) -> str:
 
 
 def metrics_path(candidate: Candidate) -> str | None:
-    """The metrics.jsonl of the candidate's run; None where that is not known."""
+    """Returns the path of the run's metrics.jsonl; None if the run is not known."""
     return os.path.join(candidate.run_dir, METRICS) if candidate.run_dir else None

@@ -1,4 +1,4 @@
-"""A run as one page of HTML: what made it, its curves and scores, and what it draws."""
+"""Writes an HTML report of a run: configuration, curves, scores and samples on one page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import html
 import io
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,23 +16,23 @@ import numpy as np
 from vitgan_tf import sampling
 from vitgan_tf.config import ExperimentConfig, as_dict, differences
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import read_json_lines, write_atomically
+from vitgan_tf.files import write_atomically
 from vitgan_tf.presets import preset
-from vitgan_tf.runs.directory import CONFIG, DIVERGENCE, METRICS, SAMPLES, SAVED_MODEL, read_run
+from vitgan_tf.runs.directory import CONFIG, DIVERGENCE, SAMPLES, SAVED_MODEL, read_metrics, read_run, sample_step
 from vitgan_tf.runs.events import read_events
 from vitgan_tf.runs.metrics import distance_name, training_lines
 
-# Pictures behind one slider: a page of a long run would not open otherwise.
+# Maximum number of pictures behind one slider: with all those of a long run, the page would not open.
 MAX_PICTURES = 40
-# Title, scalars of the events, and whether the axis is logarithmic.
+# (title, names of the event scalars, whether the y axis is logarithmic)
 CHARTS = (
     ("Losses", ("d_loss", "g_loss"), False),
     ("Mean logits", ("real_logits", "fake_logits"), False),
     ("Gradient norms", ("d_gradient_norm", "g_gradient_norm"), True),
-    ("Gradient norms: largest over mean", ("d_gradient_norm_spike", "g_gradient_norm_spike"), False),
+    ("Gradient norms: maximum over mean", ("d_gradient_norm_spike", "g_gradient_norm_spike"), False),
     ("Regularisers", ("bcr_real", "bcr_fake", "r1", "lecam", "path_penalty"), True),
     ("Images per second", ("images_per_second",), False),
-    ("How much samples differ, levels of 255", ("samples_deviation",), False),
+    ("Standard deviation of samples, grey levels of 255", ("samples_deviation",), False),
 )
 _FRAME = {"num_images": 10, "columns": 5, "keyframes": 4, "frames": 12, "min_width": 640}
 
@@ -68,24 +67,24 @@ for (const slides of document.querySelectorAll(".slides")) {{
 
 
 def write_report(run_dir: str, path: str) -> None:
-    """Writes a page about a run that needs no other file and no network.
+    """Writes a self-contained HTML page about a run, which needs no other file and no network.
 
-    It has sample grids over time behind a slider, an interpolation, curves, scores, attention maps, and the
-    configuration. A run that is not finished has no interpolation.
+    The page shows sample grids over time behind a slider, an interpolation, curves, scores, attention maps and the
+    configuration. Unfinished runs have no interpolation.
 
     Args:
-      run_dir: of the run.
-      path: of the page; replaced if it exists.
+      run_dir: run directory.
+      path: path of the page; an existing file is replaced.
 
     Raises:
-      UserError: run_dir is none, or damaged; or the page cannot be written.
+      UserError: run_dir is not a run directory or is damaged, or the page cannot be written.
     """
     try:
         config, data = read_run(run_dir)
     except FileNotFoundError as error:
-        raise UserError(f"{run_dir!r} is no run directory: it has no {CONFIG}") from error
+        raise UserError(f"{run_dir!r} is not a run directory: it has no {CONFIG}") from error
     events = read_events(run_dir)
-    lines = read_json_lines(os.path.join(run_dir, METRICS)) if os.path.exists(os.path.join(run_dir, METRICS)) else []
+    lines = read_metrics(run_dir)
     title = f"Run {os.path.basename(os.path.abspath(run_dir))}"
     parts = [
         f"<h1>{html.escape(title)}</h1>",
@@ -114,7 +113,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """HTML of a table; numbers with four digits."""
+    """Returns an HTML table; floats have four significant digits."""
 
     def cell(value: Any) -> str:
         return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
@@ -157,7 +156,7 @@ def _divergence(run_dir: str) -> str:
 def _samples(run_dir: str) -> dict[int, bytes]:
     folder = os.path.join(run_dir, SAMPLES)
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    paths = {int(found[1]): found[0] for name in names if (found := re.fullmatch(r"step_(\d+)\.png", name))}
+    paths = {step: name for name in names if (step := sample_step(name)) is not None}
     pictures = {}
     for step, name in _thinned(paths).items():
         with open(os.path.join(folder, name), "rb") as file:
@@ -166,7 +165,7 @@ def _samples(run_dir: str) -> dict[int, bytes]:
 
 
 def _thinned(by_step: Mapping[int, Any]) -> dict[int, Any]:
-    """At most MAX_PICTURES of them, evenly in number, the first and the last among them."""
+    """Returns at most MAX_PICTURES evenly spaced entries, including the first and the last."""
     steps = sorted(by_step)
     if len(steps) > MAX_PICTURES:
         steps = [steps[index] for index in np.linspace(0, len(steps) - 1, MAX_PICTURES).round().astype(int)]
@@ -174,7 +173,7 @@ def _thinned(by_step: Mapping[int, Any]) -> dict[int, Any]:
 
 
 def _slides(pictures: Mapping[int, bytes]) -> str:
-    """Pictures behind a slider, the last one shown; without scripts, that one alone."""
+    """Returns pictures behind a slider that starts at the last one. Without JavaScript, only the last one shows."""
     last = len(pictures) - 1
     images = "\n".join(
         f'<img alt="step {step}" src="{_data_uri(content, "png")}"{"" if index == last else " hidden"}>'
@@ -219,8 +218,8 @@ def _curves(
 def _chart(
     title: str, curves: Mapping[str, Mapping[int, float]], is_logarithmic: bool, kimg_per_step: float
 ) -> bytes:
-    """SVG of curves over thousands of real images."""
-    # Imported where it is used: it takes a second.
+    """Returns an SVG of curves over kimg, thousands of real images."""
+    # Imported here because it takes a second.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
@@ -240,7 +239,7 @@ def _chart(
 
 
 def _scores(lines: Sequence[Mapping[str, Any]]) -> str:
-    """All evaluations, the newest first; columns for the scores that are numbers."""
+    """Returns a table of all evaluations, newest first, with a column for each numeric score."""
     names = [
         name
         for name in dict.fromkeys(name for line in lines for name in line)
@@ -262,6 +261,6 @@ def _configuration(run_dir: str, config: ExperimentConfig) -> str:
     listed = "".join(f"<li><code>{html.escape(change)}</code></li>" for change in changes)
     whole = html.escape(json.dumps(as_dict(config), indent=2))
     return (
-        f"{_table((), rows)}\n<p>What differs from the preset {html.escape(config.data.dataset)}:</p>"
+        f"{_table((), rows)}\n<p>Changes to the preset {html.escape(config.data.dataset)}:</p>"
         f"<ul>{listed or '<li>nothing</li>'}</ul>\n<details><summary>all fields</summary><pre>{whole}</pre></details>"
     )

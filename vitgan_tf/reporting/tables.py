@@ -1,4 +1,4 @@
-"""A table of runs: Markdown, CSV, and a picture of how the runs went."""
+"""Writes a table of runs as Markdown and CSV, with a plot of their training."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from vitgan_tf.runs.events import Events, read_events
 from vitgan_tf.runs.metrics import distance_name
 
 GRADIENT_NORM = "d_gradient_norm"
-# Of the run, in which gradients are large in any network.
+# Initial fraction of a run, left out of the gradient statistics: early gradients are large in any network.
 _WARM_UP = 0.1
-# What evaluations must have in common to be compared: all but the seed of the latents, that of the run.
+# Fields in which comparable evaluations agree: all but the seed of the latents, which is the run's.
 _PROTOCOL = tuple(field.name for field in dataclasses.fields(Protocol) if field.name != "seed")
 
 
@@ -32,9 +32,9 @@ class Row:
     """A row of a table.
 
     Attributes:
-      name: of the row.
-      cells: its runs, one for each seed.
-      published: the paper's figure; empty where there is none.
+      name: name of the row.
+      cells: runs of the row, one per seed.
+      published: the paper's figure; empty if there is none.
     """
 
     name: str
@@ -45,30 +45,35 @@ class Row:
 def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: int, published: str = "") -> str:
     """Writes <path>.md, <path>.csv and <path>.png.
 
-    The Markdown has, of each row, the Frechet distance at the last step: mean and standard deviation over the seeds
-    (divisor n - 1), and each value; the mean Inception score; images per second and minutes, evaluations included, of
-    the fastest seed, as other work on a machine makes runs slower; of the norm of the discriminator's gradients after
-    the first tenth of the steps, the median, and the largest value over it, both means over the seeds. The CSV has
-    every evaluation of every run. The picture has the distance over thousands of real images, mean and range over the
-    seeds; and the largest norm of the discriminator's gradients in each interval between scalars, of the first seed.
+    Columns of the Markdown:
+
+    - Frechet distance at the last step: mean and standard deviation over the seeds (divisor n - 1), and each value.
+    - Inception score: mean over the seeds.
+    - Images per second, and minutes including evaluations: the fastest seed, because other work on the machine slows
+      runs down.
+    - Gradient norm of the discriminator after the first tenth of the steps: median, and ratio of maximum to median,
+      both averaged over the seeds.
+
+    The CSV lists every evaluation of every run. The plot shows the distance over kimg, mean and range over the seeds;
+    and the first seed's largest gradient norm of the discriminator in each interval between scalars.
 
     Args:
-      path: without the end.
-      rows: in order.
-      total_steps: of every run.
-      batch_size: of every run, in images.
-      published: heading of the paper's figures; empty for no such column.
+      path: path of the files without their suffixes.
+      rows: rows in order.
+      total_steps: length of every run.
+      batch_size: real images per step of every run.
+      published: heading of the column with the paper's figures; empty for no such column.
 
     Returns:
       The Markdown.
 
     Raises:
-      UserError: the scores are of different real images, or were made with different numbers of images or networks.
+      UserError: the runs were evaluated under different protocols: other real images, numbers of images or networks.
     """
     lines = [line for row in rows for cell in row.cells for line in cell.training_metrics()]
     distance = distance_name(lines) or "distance"
     _check_protocol(path, [line for line in lines if line["step"] == total_steps])
-    # Without their pictures, which would fill the memory.
+    # Pictures are dropped: they would fill the memory.
     events = {
         cell: dataclasses.replace(read_events(cell.model_dir), pictures={})
         for row in rows
@@ -87,13 +92,13 @@ def _check_protocol(path: str, lines: Sequence[dict[str, Any]]) -> None:
         values = dict.fromkeys(str(line[field]) for line in lines if field in line)
         if len(values) > 1:
             raise UserError(
-                f"the runs of {path!r} were evaluated in different ways ({field}: {', '.join(values)}): make them "
-                "anew in another --output_dir"
+                f"the runs of {path!r} were evaluated under different protocols ({field}: {', '.join(values)}): "
+                "train them again in another --output_dir"
             )
 
 
 def _inception_score(distance: str, cell: Cell) -> str | None:
-    """The name of the Inception score beside a distance: digits_is, is5k, ...; None where there is none."""
+    """Returns the name of the Inception score that goes with a distance: digits_is, is5k, ...; None without one."""
     prefix = distance.removesuffix("fd") if distance.endswith("_fd") else ""
     names = dict.fromkeys(name for line in cell.training_metrics() for name in line)
     return next((name for name in names if re.fullmatch(rf"{prefix}is(\d+k?)?", name)), None)
@@ -144,7 +149,7 @@ def _median(events: Events, name: str) -> float | None:
 
 
 def _gradient_norms(events: Events, total_steps: int) -> tuple[float | None, float]:
-    """Median and largest norm of the discriminator's gradients, after the first steps."""
+    """Returns the median and the largest gradient norm of the discriminator after the warm-up."""
     norms, largest = _norms_by_step(events)
     late = [step for step in norms if step > _WARM_UP * total_steps]
     if not late:
@@ -153,13 +158,13 @@ def _gradient_norms(events: Events, total_steps: int) -> tuple[float | None, flo
 
 
 def _norms_by_step(events: Events) -> tuple[dict[int, float], dict[int, float]]:
-    """Mean and largest norm of the discriminator's gradients in each interval between scalars."""
+    """Returns the mean and the largest gradient norm of the discriminator between scalars, by step."""
     norms, spikes = events.scalars.get(GRADIENT_NORM, {}), events.scalars.get(f"{GRADIENT_NORM}_spike", {})
     return norms, {step: norm * spikes.get(step, 1.0) for step, norm in norms.items()}
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    """Every evaluation: what is a number there, and no setting of the evaluation."""
+    """Returns one line per evaluation, with its floating-point entries: the scores but not the settings."""
     lines = [(row, cell, line) for row in rows for cell in row.cells for line in cell.training_metrics()]
     names = {name: None for *_, line in lines for name, value in line.items() if isinstance(value, float)}
     text = io.StringIO()
@@ -173,7 +178,7 @@ def _csv(rows: Sequence[Row]) -> str:
 def _picture(
     rows: Sequence[Row], distance: str, events: dict[Cell, Events], total_steps: int, batch_size: int
 ) -> bytes:
-    # Imported where it is used: it takes a second.
+    # Imported here because it takes a second.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 6), layout="constrained")
@@ -182,7 +187,7 @@ def _picture(
         colour = f"C{index % 10}"
         style = {"color": colour, "linestyle": "-" if index < 10 else "--", "linewidth": 1.5}
         curves = [curve for curve in (_distances(cell, distance) for cell in row.cells) if curve]
-        # Of unfinished runs, which count if none is finished, those steps that all that have begun have reached.
+        # Only finished runs count or, if there are none, all that have begun. Only steps that all of them have count.
         curves = [curve for curve in curves if total_steps in curve] or curves
         steps = sorted(step for step in set().union(*curves) if all(step in curve for curve in curves))
         if steps:
@@ -196,7 +201,7 @@ def _picture(
             right.plot(steps, [largest[step] for step in steps], **{**style, "linewidth": 0.8})
     left.set(xlabel="kimg", ylabel=distance, yscale="log", title=f"{distance}: mean and range over the seeds")
     right.set(
-        xlabel="step", ylabel=GRADIENT_NORM, yscale="log", title="Norm of the discriminator's gradients, one seed"
+        xlabel="step", ylabel=GRADIENT_NORM, yscale="log", title="Gradient norm of the discriminator, first seed"
     )
     right.set_xlim(0, total_steps)
     for axes in (left, right):
@@ -209,5 +214,5 @@ def _picture(
 
 
 def _distances(cell: Cell, distance: str) -> dict[int, float]:
-    """The distance by step."""
+    """Returns the distance by step."""
     return {line["step"]: line[distance] for line in cell.training_metrics() if distance in line}

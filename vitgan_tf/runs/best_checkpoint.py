@@ -12,19 +12,19 @@ import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.evaluation.protocol import Protocol
-from vitgan_tf.files import write_atomically
+from vitgan_tf.files import parsed_json, write_atomically
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 
 
 class BestCheckpoint:
-    """Keeps the whole state of the run at the evaluation with the least distance, apart from the newest ones.
+    """Keeps the whole state of a run at the evaluation with the smallest distance, apart from the newest checkpoints.
 
-    What its distance was is kept beside it, so that a run that goes on knows it. Distances under another protocol do
-    not compare: that state is then put aside, and a new one begun.
+    The distance is stored with the state, so that a resumed run knows it. Distances under different protocols are not
+    comparable: when the protocol changes, the old state is moved aside and a new one is kept.
 
     Args:
-      checkpoint: of the run.
-      directory: for the state; holds nothing else.
+      checkpoint: checkpoint of the run.
+      directory: folder for the state; holds nothing else.
     """
 
     def __init__(self, checkpoint: tf.train.Checkpoint, directory: str):
@@ -33,10 +33,10 @@ class BestCheckpoint:
         self._record_path = os.path.join(directory, "best.json")
 
     def offer(self, step: int, distance: float, protocol: Protocol) -> None:
-        """Saves the present state if none is kept whose distance, under this protocol, is less or the same.
+        """Saves the current state if it is the first one, its distance is the smallest or the protocol has changed.
 
         Raises:
-          UserError: it cannot be written, or not be read back.
+          UserError: the state cannot be written or read back.
         """
         conditions = protocol.as_dict()
         if os.path.exists(self._record_path):
@@ -51,13 +51,13 @@ class BestCheckpoint:
 
     def _record(self) -> dict[str, Any]:
         with open(self._record_path, encoding="utf-8") as file:
-            return json.load(file)
+            return parsed_json(file.read())
 
     def _is_comparable(self, conditions: dict[str, Any]) -> bool:
         try:
             record = self._record()
             return record["protocol"] == conditions and math.isfinite(record["distance"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return False  # damaged
 
     def _put_aside(self, step: int) -> None:

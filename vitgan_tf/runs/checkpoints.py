@@ -1,4 +1,4 @@
-"""The newest states of a run."""
+"""Saves and restores the newest states of a run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def restore_from(path: str, checkpoint: tf.train.Checkpoint, is_part: bool = Fal
     """Restores every object of a checkpoint.
 
     Args:
-      path: of the files, without their endings.
-      checkpoint: takes the values.
-      is_part: whether the files may hold more than that.
+      path: path of the files, without their suffixes.
+      checkpoint: objects that take the values.
+      is_part: whether the files may hold further objects.
 
     Raises:
       UserError: the files cannot be read, or hold other objects.
@@ -33,27 +33,32 @@ def restore_from(path: str, checkpoint: tf.train.Checkpoint, is_part: bool = Fal
             status.assert_existing_objects_matched().expect_partial()
         else:
             status.assert_consumed()
-    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:  # IndexError: of a file cut short
+    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:  # IndexError: a truncated file
         raise UserError(f"cannot restore {path} ({first_line(error)})") from error
 
 
 def paths_by_step(state: Any) -> dict[str, str]:
-    """Of the checkpoints in what `tf.train.get_checkpoint_state` returns, in the order of their writing."""
+    """Returns the paths in TensorFlow's list of checkpoints, by step and in the order of writing.
+
+    Args:
+      state: result of `tf.train.get_checkpoint_state`.
+    """
     paths = state.all_model_checkpoint_paths if state else []
     numbers = (re.search(r"-(\d+)$", path) for path in paths)
     return {number[1]: path for number, path in zip(numbers, paths) if number}
 
 
 class RunCheckpoints:
-    """The newest states of a run: `ckpt-STEP` in a folder of their own, and TensorFlow's list of them.
+    """Keeps the newest states of a run: `ckpt-STEP` in a folder of their own, and TensorFlow's list of them.
 
-    TensorFlow writes the files of a checkpoint under other names and renames them when they are complete, the index
-    last; what each tensor holds has a checksum. Here they are read back as soon as they are written.
+    TensorFlow writes the files of a checkpoint under temporary names and renames them when they are complete, the
+    index last. Every tensor has a checksum. `tf.train.CheckpointManager` trusts the files that it has written, and
+    removes the oldest ones first; here, a checkpoint is read back before an older one is removed.
 
     Args:
-      checkpoint: of the run.
-      directory: for the files; exists where `save` is called.
-      keep: how many of the newest are kept.
+      checkpoint: checkpoint of the run.
+      directory: folder for the files; must exist when `save` is called.
+      keep: number of newest checkpoints that are kept.
     """
 
     def __init__(self, checkpoint: tf.train.Checkpoint, directory: str, keep: int):
@@ -63,12 +68,12 @@ class RunCheckpoints:
         self._damaged: set[int] = set()
 
     def restore_newest(self) -> int | None:
-        """Restores the newest state that is whole, and returns its step; None if none was ever saved.
+        """Restores the newest intact state and returns its step; None if no checkpoint was ever saved.
 
-        What is damaged or missing is named in a warning. Nothing is written.
+        A warning names each damaged or missing checkpoint. Nothing is written.
 
         Raises:
-          UserError: there are checkpoints, and none can be restored.
+          UserError: there are checkpoints, but none can be restored.
         """
         listed, steps = self._listed_steps(), self._steps()
         for step in sorted(set(listed) - set(steps)):
@@ -80,41 +85,41 @@ class RunCheckpoints:
             except UserError as error:
                 errors.append(error)
                 self._damaged.add(step)
-                logging.warning("%s: trying the checkpoint before", error)
+                logging.warning("%s: trying the previous checkpoint", error)
             else:
                 return step
         if errors or listed:
             reason = errors[0] if errors else "all are missing"
             raise UserError(
                 f"{self._directory!r} holds no checkpoint that can be restored ({reason}). Nothing was changed: "
-                "bring one back, or choose another --model_dir"
+                "copy one back, or choose another --model_dir"
             )
         return None
 
     def save(self, step: int) -> None:
-        """Saves the present state; what was there of this step is replaced.
+        """Saves the current state; replaces an earlier checkpoint of this step.
 
         Raises:
-          UserError: it cannot be written, or not be read back. Those before are not touched.
+          UserError: the state cannot be written or read back. Older checkpoints are untouched.
         """
         try:
             self._put_damaged_aside()
-            self._remove_pieces()
-            # The oldest is removed once this one is known to be whole.
+            self._remove_remains()
+            # The oldest checkpoint is removed once this one is known to be intact.
             self._list(self._steps())
             manager = tf.train.CheckpointManager(self._checkpoint, self._directory, max_to_keep=None)
             path = manager.save(checkpoint_number=step)
             self._damaged.add(step)
             reader = tf.train.load_checkpoint(path)
             for name in reader.get_variable_to_shape_map():
-                reader.get_tensor(name)  # which compares checksums
+                reader.get_tensor(name)  # compares checksums
             self._damaged.remove(step)
             steps = [other for other in self._steps() if other != step] + [step]
             self._list(steps[-self._keep :])
             self._remove(steps[: -self._keep])
         except (OSError, ValueError, IndexError, tf.errors.OpError) as error:
             with contextlib.suppress(OSError):
-                self._remove_pieces()
+                self._remove_remains()
             raise UserError(
                 f"cannot write the checkpoint of step {step} to {self._directory!r} ({first_line(error)})"
             ) from error
@@ -123,14 +128,14 @@ class RunCheckpoints:
         return os.path.join(self._directory, f"ckpt-{step}")
 
     def _steps(self) -> list[int]:
-        """Of the checkpoints whose index is there, in order."""
-        if not os.path.isdir(self._directory):  # not yet made by the process that writes
+        """Returns the steps of the checkpoints that have an index, in order."""
+        if not os.path.isdir(self._directory):  # the process that writes has not created it yet
             return []
         names = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in os.listdir(self._directory))
         return sorted(int(name[1]) for name in names if name)
 
     def _listed_steps(self) -> list[int]:
-        """Of the checkpoints in TensorFlow's list, in its order; a damaged list counts as empty."""
+        """Returns the steps in TensorFlow's list, in its order; a damaged list counts as empty."""
         try:
             state = tf.train.get_checkpoint_state(self._directory)
         except (ValueError, tf.errors.OpError):
@@ -149,12 +154,12 @@ class RunCheckpoints:
 
     def _remove(self, steps: Sequence[int]) -> None:
         for step in steps:
-            # The index last in the writing, and first here: without it, the others are pieces.
+            # The index is written last and removed first: files without one are remains.
             for path in sorted(self._files(step), key=lambda path: not path.endswith(".index")):
                 os.remove(path)
 
     def _list(self, steps: Sequence[int]) -> None:
-        """Makes these TensorFlow's list, the last one its newest."""
+        """Writes TensorFlow's list of checkpoints; the last step is the newest."""
         if not steps:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(self._directory, "checkpoint"))
@@ -171,7 +176,7 @@ class RunCheckpoints:
             last_preserved_timestamp=min(times) - 1.0,
         )
 
-    def _remove_pieces(self) -> None:
+    def _remove_remains(self) -> None:
         kept = {f"ckpt-{step}" for step in self._steps()}
         for name in os.listdir(self._directory):
             step_name = re.match(r"ckpt-\d+|checkpoint\.tmp", name)

@@ -1,22 +1,34 @@
-"""What a run leaves on disk, beside checkpoints and TensorBoard events."""
+"""Files of a run: their names and contents. Importing this module imports no TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-import tensorflow as tf
 
 import vitgan_tf
 from vitgan_tf.config import ExperimentConfig, as_dict, differences, from_dict, unread_fields
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import append_json_line, only_one, write_atomically
+from vitgan_tf.files import append_json_line, only_one, parsed_json, read_json_lines, write_atomically
+from vitgan_tf.runs.metrics import training_step
 
-# These may change when a run goes on: they do not alter what its steps compute, but for rounding.
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+DIVERGENCE = "divergence.json"
+LOG = "log.txt"
+CHECKPOINTS = "checkpoints"
+BEST_CHECKPOINT = "best_checkpoint"
+DIGITS_CLASSIFIER = "digits_classifier.h5"
+SAMPLES = "samples"
+SAVED_MODEL = "saved_model"
+EVENTS_PREFIX = "events."
+
+# A resumed run may change these: they do not alter the result of its steps, except for rounding.
 FREE_TO_CHANGE = (
     "train.total_kimg",
     "train.microbatch",
@@ -27,48 +39,65 @@ FREE_TO_CHANGE = (
     "eval.",
 )
 
-CONFIG = "config.json"
-METRICS = "metrics.jsonl"
-DIVERGENCE = "divergence.json"
-CHECKPOINTS = "checkpoints"
-BEST_CHECKPOINT = "best_checkpoint"
-DIGITS_CLASSIFIER = "digits_classifier.h5"
-SAMPLES = "samples"
-SAVED_MODEL = "saved_model"
+
+def sample_name(step: int) -> str:
+    """Returns the file name of the sample grid of a step, in the folder `SAMPLES`."""
+    return f"step_{step:08d}.png"
+
+
+def sample_step(name: str) -> int | None:
+    """Returns the step of a sample grid; None for a file of another name."""
+    found = re.fullmatch(r"step_(\d+)\.png", name)
+    return int(found[1]) if found else None
+
+
+def is_saved_model(path: str) -> bool:
+    """True if a folder holds a SavedModel."""
+    return os.path.isfile(os.path.join(path, "saved_model.pb"))
 
 
 def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
-    """The configuration of a run, and what identifies its training images.
+    """Returns the configuration of a run directory and the identity of its training images: see `read_config`."""
+    return read_config(os.path.join(path, CONFIG))
+
+
+def read_config(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
+    """Returns the configuration in a config.json and the identity of the training images.
 
     Raises:
-      FileNotFoundError: path holds no config.json.
-      UserError: that of something else, or damaged.
+      OSError: the file cannot be read; FileNotFoundError if it does not exist.
+      UserError: the file is damaged, or is not the configuration of a run.
     """
-    config_path = os.path.join(path, CONFIG)
     plugins = ""
     try:
-        with open(config_path, encoding="utf-8") as file:
-            content = json.load(file)
+        with open(path, encoding="utf-8") as file:
+            content = parsed_json(file.read())
         arguments = (argument for argument in content.get("command") or [] if isinstance(argument, str))
         plugins = " ".join(argument for argument in arguments if argument.startswith("--plugin="))
         return from_dict(content["config"]), dict(content.get("data", {}))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = f"; it was trained with {plugins}" if plugins else ""
-        raise UserError(f"{config_path} is not the configuration of a run ({error}){hint}") from error
+        raise UserError(f"{path} is not the configuration of a run ({error}){hint}") from error
+
+
+def read_metrics(path: str) -> list[dict[str, Any]]:
+    """Returns the lines of a run's metrics.jsonl so far; none if the file does not exist."""
+    metrics_path = os.path.join(path, METRICS)
+    return read_json_lines(metrics_path) if os.path.exists(metrics_path) else []
 
 
 @contextlib.contextmanager
 def held_run(path: str) -> Iterator[None]:
-    """Holds a run directory, made with its parents if it is missing, for the one process that writes to it.
+    """Locks a run directory, which is created if it is missing, for the one process that may write to it.
 
-    The lock is the operating system's, and ends with the process in whatever way that ends.
+    The operating system releases the lock when the process ends, however it ends.
 
     Raises:
-      UserError: another process holds it, or the directory cannot be made or written, or has a name that TensorFlow
-        takes for a pattern.
+      UserError: another process holds the lock, the directory cannot be created or written, or TensorFlow would
+        read its name as a glob pattern.
     """
     if "://" in path:
-        raise UserError(f"{path!r} is no folder: --model_dir is on a disk, of this machine or mounted")
+        raise UserError(f"{path!r} is not a local folder: --model_dir must be on a disk, of this machine or mounted")
     if set("*?[]\\") & set(path):
         raise UserError(
             f"{path!r}: TensorFlow finds no checkpoints in a --model_dir with any of * ? [ ] \\ in its name"
@@ -91,61 +120,46 @@ def _unwritable(path: str, error: OSError) -> UserError:
 
 
 class RunDirectory:
-    """The files of one run: config.json, metrics.jsonl, samples/, checkpoints/, best_checkpoint/, saved_model/.
+    """Directory of one run: config.json, metrics.jsonl, samples/, checkpoints/, best_checkpoint/, saved_model/.
 
     Args:
-      path: made, with its parents, if it is missing.
-      config: of the run.
+      path: run directory; created with its parents if it is missing.
+      config: configuration of the run.
       provenance: further entries of config.json, for example the command line.
-      data: what identifies the training images; an entry of config.json.
+      data: identity of the training images, an entry of config.json.
 
     Raises:
-      UserError: the directory cannot be made or written, or holds a run of another configuration or on other images.
+      UserError: the directory cannot be created or written, or holds a run of another configuration or on other
+        images.
     """
 
     def __init__(
         self,
         path: str,
         config: ExperimentConfig,
-        provenance: dict[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
         data: dict[str, Any] | None = None,
     ):
         self.path = path
+        self.checkpoints = os.path.join(path, CHECKPOINTS)
+        self.best_checkpoint = os.path.join(path, BEST_CHECKPOINT)
+        self.samples = os.path.join(path, SAMPLES)
+        self.saved_model = os.path.join(path, SAVED_MODEL)
+        self.classifier = os.path.join(path, DIGITS_CLASSIFIER)
+        self._config_path = os.path.join(path, CONFIG)
+        self._metrics_path = os.path.join(path, METRICS)
         try:
             for folder in (self.samples, self.checkpoints):
                 os.makedirs(folder, exist_ok=True)
             self._check_same_run(config, data or {})
-            self._write_config(config, {"data": data or {}, **(provenance or {})})
+            content = {"config": as_dict(config), "versions": _versions(), "data": data or {}, **(provenance or {})}
+            write_atomically(self._config_path, (json.dumps(content, indent=2) + "\n").encode())
         except OSError as error:
             raise _unwritable(path, error) from error
 
-    @property
-    def checkpoints(self) -> str:
-        return os.path.join(self.path, CHECKPOINTS)
-
-    @property
-    def best_checkpoint(self) -> str:
-        return os.path.join(self.path, BEST_CHECKPOINT)
-
-    @property
-    def samples(self) -> str:
-        return os.path.join(self.path, SAMPLES)
-
-    @property
-    def saved_model(self) -> str:
-        return os.path.join(self.path, SAVED_MODEL)
-
-    @property
-    def classifier(self) -> str:
-        return os.path.join(self.path, DIGITS_CLASSIFIER)
-
-    @property
-    def _config_path(self) -> str:
-        return os.path.join(self.path, CONFIG)
-
-    @property
-    def _metrics_path(self) -> str:
-        return os.path.join(self.path, METRICS)
+    def sample_path(self, step: int) -> str:
+        """Returns the path of the sample grid of a step."""
+        return os.path.join(self.samples, sample_name(step))
 
     def _check_same_run(self, config: ExperimentConfig, data: dict[str, Any]) -> None:
         if not os.path.exists(self._config_path):
@@ -163,31 +177,19 @@ class RunDirectory:
                 "choose another --model_dir, or the same images"
             )
 
-    def _write_config(self, config: ExperimentConfig, provenance: dict[str, Any]) -> None:
-        content = {
-            "config": as_dict(config),
-            "versions": {
-                "vitgan_tf": vitgan_tf.__version__,
-                "tensorflow": tf.__version__,
-                "python": platform.python_version(),
-            },
-            **provenance,
-        }
-        write_atomically(self._config_path, (json.dumps(content, indent=2) + "\n").encode())
-
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl."""
+        """Appends a line to metrics.jsonl."""
         append_json_line(self._metrics_path, values)
 
     def write_divergence(self, report: dict[str, Any]) -> str:
-        """Writes divergence.json, and returns its path."""
+        """Writes divergence.json and returns its path."""
         path = os.path.join(self.path, DIVERGENCE)
         write_atomically(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
         return path
 
     def has_metrics_of(self, step: int) -> bool:
-        """Whether the training has written a line of metrics.jsonl at a step."""
-        return any(_training_step(line) == step for line in self._metrics_lines())
+        """True if the training has written a line of metrics.jsonl for a step."""
+        return any(training_step(line) == step for line in self._metrics_lines())
 
     def _metrics_lines(self) -> list[bytes]:
         if not os.path.exists(self._metrics_path):
@@ -196,21 +198,20 @@ class RunDirectory:
             return file.readlines()
 
     def drop_metrics_after(self, step: int) -> None:
-        """Removes what the training wrote at steps that it reached and did not save: those lines will come again."""
+        """Drops the training's metrics newer than the restored checkpoint."""
         lines = self._metrics_lines()
-        kept = [line for line in lines if _training_step(line) <= step]
+        kept = [line for line in lines if training_step(line) <= step]
         if len(kept) < len(lines):
             write_atomically(self._metrics_path, b"".join(kept))
 
 
+def _versions() -> dict[str, str]:
+    return {
+        "vitgan_tf": vitgan_tf.__version__,
+        "tensorflow": importlib.metadata.version("tensorflow"),
+        "python": platform.python_version(),
+    }
+
+
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
-def _training_step(line: bytes) -> float:
-    """Of a line that the training wrote; -1 of others, infinity of one that was cut off while it was written."""
-    try:
-        values = json.loads(line)
-        return float(values["step"]) if values.get("source", "training") == "training" else -1
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return float("inf")

@@ -1,22 +1,28 @@
-"""Reads what a run has written for TensorBoard."""
+"""Reads the TensorBoard events of a run. Importing this module imports no TensorFlow."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 
-import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.tensorflow_stub import errors
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+from tensorboard.util.tensor_util import make_ndarray
+
+from vitgan_tf.runs.directory import EVENTS_PREFIX
 
 
 @dataclasses.dataclass(frozen=True)
 class Events:
-    """What a run has written for TensorBoard.
+    """TensorBoard events of a run.
 
     Attributes:
-      scalars: by name and step.
-      pictures: PNG, by name and step.
-      texts: in the order of writing.
-      seconds: from the first to the last event, summed over the processes that have worked on the run.
+      scalars: values by name and step.
+      pictures: PNG files by name and step.
+      texts: texts in the order of writing.
+      seconds: time between the first and the last event, summed over the processes that have worked on the run.
     """
 
     scalars: dict[str, dict[int, float]]
@@ -26,27 +32,37 @@ class Events:
 
 
 def read_events(directory: str) -> Events:
-    """The events of a run. Of what a run that went on wrote again, the later counts; a broken end is left out."""
+    """Returns the events of a run.
+
+    If a resumed run has repeated a step, the later value counts. A truncated record at the end of a file is ignored.
+    """
     scalars: dict[str, dict[int, float]] = {}
     pictures: dict[str, dict[int, bytes]] = {}
     texts, seconds = {}, 0.0
     for name in sorted(os.listdir(directory)):
-        if not name.startswith("events."):
+        if not name.startswith(EVENTS_PREFIX):
             continue
         times = []
-        try:
-            for event in tf.compat.v1.train.summary_iterator(os.path.join(directory, name)):
-                times.append(event.wall_time)
-                for value in event.summary.value:
-                    content = tf.make_ndarray(value.tensor)
-                    plugin = value.metadata.plugin_data.plugin_name
-                    if plugin == "scalars":
-                        scalars.setdefault(value.tag, {})[event.step] = float(content)
-                    elif plugin == "images":
-                        pictures.setdefault(value.tag, {})[event.step] = content[2]
-                    elif plugin == "text":
-                        texts[event.step, value.tag] = content.item().decode("utf-8", "replace")
-        except tf.errors.DataLossError:
-            pass  # the file was being written when its process was killed
+        for event in _events(os.path.join(directory, name)):
+            times.append(event.wall_time)
+            for value in event.summary.value:
+                content = make_ndarray(value.tensor)
+                plugin = value.metadata.plugin_data.plugin_name
+                if plugin == "scalars":
+                    scalars.setdefault(value.tag, {})[event.step] = float(content)
+                elif plugin == "images":
+                    pictures.setdefault(value.tag, {})[event.step] = content[2]
+                elif plugin == "text":
+                    texts[event.step, value.tag] = content.item().decode("utf-8", "replace")
         seconds += max(times, default=0.0) - min(times, default=0.0)
     return Events(scalars, pictures, list(texts.values()), seconds)
+
+
+def _events(path: str) -> Iterator[Event]:
+    reader = PyRecordReader_New(path)
+    while True:
+        try:
+            reader.GetNext()
+        except (errors.OutOfRangeError, errors.DataLossError):  # the end, or a record that a killed process wrote
+            return
+        yield Event.FromString(reader.record())

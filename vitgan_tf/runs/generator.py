@@ -1,4 +1,4 @@
-"""The generator of a run, out of one of its checkpoints."""
+"""Loads the generator of a run from one of its checkpoints."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.runs.checkpoints import paths_by_step, restore_from
-from vitgan_tf.runs.directory import BEST_CHECKPOINT, CHECKPOINTS, read_run
+from vitgan_tf.runs.directory import BEST_CHECKPOINT, CHECKPOINTS, CONFIG, read_run
 
-# Of the generator's weights in a checkpoint: attribute of `GAN`.
+# Kind of weights -> attribute of `GAN`.
 WEIGHTS = {"ema": "ema_generator", "raw": "generator"}
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedGenerator:
-    """A generator out of a run.
+    """Generator of a run.
 
     Attributes:
       network: latents (batch, latent_dim) -> images.
-      config: of the run.
-      data: what identifies the images of the training: see `RunDirectory`.
+      config: configuration of the run.
+      data: identity of the training images: see `RunDirectory`.
       step: finished training steps.
     """
 
@@ -36,20 +36,20 @@ class TrainedGenerator:
 
 
 def load_generator(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -> TrainedGenerator:
-    """The generator of a run, without the rest of it.
+    """Restores the generator of a run, without the rest of its state.
 
     Args:
-      model_dir: the run directory.
-      checkpoint: "latest", "best" or the number of a step whose checkpoint is kept.
+      model_dir: run directory.
+      checkpoint: "latest", "best" or the step of a kept checkpoint.
       weights: "ema", the moving average, or "raw".
 
     Raises:
-      UserError: there is no such run or checkpoint, or it cannot be read.
+      UserError: the run or the checkpoint does not exist or cannot be read.
     """
     try:
         config, data = read_run(model_dir)
     except OSError as error:
-        raise UserError(f"{model_dir!r} is not a run: it has no config.json ({error.strerror or error})") from error
+        raise UserError(f"{model_dir!r} is not a run: it has no {CONFIG} ({error.strerror or error})") from error
     generator = build_generator(config)
     step = tf.Variable(0, dtype=tf.int64)
     path = None
@@ -58,7 +58,7 @@ def load_generator(model_dir: str, checkpoint: str = "latest", weights: str = "e
         try:
             restore_from(path, tf.train.Checkpoint(**{WEIGHTS[weights]: generator, "step": step}), is_part=True)
         except UserError:
-            # A run that goes on may have replaced it in the meantime.
+            # A training in progress may have replaced the checkpoint in the meantime.
             if path == _checkpoint_path(model_dir, checkpoint):
                 raise
             path = None
@@ -74,6 +74,6 @@ def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
     kept = paths_by_step(state)
     chosen = list(kept)[-1] if kept and checkpoint in ("latest", "best") else checkpoint
     if chosen not in kept:
-        there = f"there are those of step {', '.join(kept)}" if kept else "there is none"
+        there = f"available steps: {', '.join(kept)}" if kept else "there is none"
         raise UserError(f"{folder!r} holds no checkpoint {checkpoint!r}: {there}")
     return kept[chosen]

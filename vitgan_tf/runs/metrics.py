@@ -1,4 +1,4 @@
-"""What lines of metrics.jsonl say; without TensorFlow, for who only reads them."""
+"""Interprets lines of metrics.jsonl: their source, step and Frechet distance."""
 
 from __future__ import annotations
 
@@ -6,15 +6,29 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
+from vitgan_tf.files import parsed_json
+
 Line = TypeVar("Line", bound=Mapping[str, Any])
+
+# Entry "source" of the lines that the training writes; those of `vitgan evaluate` have another one.
+TRAINING = "training"
 
 
 def training_lines(lines: Iterable[Line]) -> list[Line]:
-    """Those that the training wrote: of tools/evaluate.py may be other images, or other numbers of them."""
-    return [line for line in lines if line.get("source", "training") == "training"]
+    """Returns the lines that the training wrote."""
+    return [line for line in lines if line.get("source", TRAINING) == TRAINING]
+
+
+def training_step(line: bytes) -> float:
+    """Returns the step of an encoded line of the training: -1 for other lines, infinity for a truncated one."""
+    try:
+        values = parsed_json(line)
+        return float(values["step"]) if values.get("source", TRAINING) == TRAINING else -1
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return float("inf")
 
 
 def distance_name(lines: Iterable[Mapping[str, Any]]) -> str | None:
-    """The Frechet distance in the training's lines: digits_fd, fid5k...; None without any."""
+    """Returns the name of the Frechet distance in the training's lines: digits_fd, fid5k...; None without any."""
     names = (name for line in training_lines(lines) for name in line)
     return next((name for name in names if re.fullmatch(r"\w+_fd|fid\w*", name)), None)

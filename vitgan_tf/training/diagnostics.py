@@ -1,4 +1,4 @@
-"""Looking into both networks while they train: spectral norms, and pictures of the attention."""
+"""Diagnostics of both networks during training: spectral norms and pictures of the attention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vitgan_tf.layers.spectral import ISNDense, leading_singular_triplet, normal
 from vitgan_tf.models.discriminator import ViTDiscriminator
 from vitgan_tf.models.generator import ViTGenerator
 
-# In pixels: least width of a picture, and of a cell of it; grey around each cell, and around each map within one.
+# In pixels: minimum width of a picture and of its cells; grey margin of each cell, and of each map within a cell.
 MIN_WIDTH = 640
 MIN_CELL_WIDTH = 128
 CELL_MARGIN = 4
@@ -21,23 +21,23 @@ MAP_MARGIN = 1
 
 
 def _paths(network: tf.keras.Model) -> dict[int, str]:
-    """Of each layer inside a network, by its id: "discriminator/block_0/mlp/expand"."""
+    """Returns the path of each layer in a network by id, for example "discriminator/block_0/mlp/expand"."""
     modules = [module for module in (network, *network.submodules) if isinstance(module, tf.keras.layers.Layer)]
     insides = [(module, {id(module), *map(id, module.submodules)}) for module in modules]
-    insides.sort(key=lambda pair: len(pair[1]), reverse=True)  # what encloses a layer has more in it
+    insides.sort(key=lambda pair: len(pair[1]), reverse=True)  # outer layers contain more
     return {
         id(layer): "/".join(module.name for module, inside in insides if id(layer) in inside) for layer in modules
     }
 
 
 def spectral_layers(network: tf.keras.Model) -> dict[str, ISNDense]:
-    """The spectrally normalised layers of a network, by path: "discriminator/block_0/mlp/expand"."""
+    """Returns the spectrally normalised layers by path, for example "discriminator/block_0/mlp/expand"."""
     paths = _paths(network)
     return {paths[id(layer)]: layer for layer in normalized_layers(network)}
 
 
 def _weight_paths(network: tf.keras.Model) -> dict[int, str]:
-    """Of each weight of a network, by its id: "discriminator/block_0/mlp/expand/kernel"."""
+    """Returns the path of each weight by id, for example "discriminator/block_0/mlp/expand/kernel"."""
     paths, found = _paths(network), {}
     for layer in (network, *network.submodules):
         for attribute, value in vars(layer).items():
@@ -47,9 +47,9 @@ def _weight_paths(network: tf.keras.Model) -> dict[int, str]:
 
 
 def spectral_norms(layers: dict[str, ISNDense]) -> dict[str, tuple[float, float]]:
-    """sigma(W) of the equalised kernels: as a layer's next call will estimate it, and exact, by SVD in float64.
+    """Returns sigma(W) of the equalised kernels: the estimate of a layer's next call, and the exact value in float64.
 
-    The first is the second at most: a power iteration approaches sigma from below.
+    The estimate never exceeds the exact value: a power iteration approaches sigma from below.
     """
     norms = {}
     for (path, layer), estimate in zip(layers.items(), _estimates_of_sigma(list(layers.values()))):
@@ -59,7 +59,7 @@ def spectral_norms(layers: dict[str, ISNDense]) -> dict[str, tuple[float, float]
     return norms
 
 
-# Graphs, traced once for a network: outside of one, each operation leaves a few bytes in TensorFlow 2.15's memory.
+# Graphs, traced once per network: TensorFlow 2.15 leaks a few bytes per operation outside a graph.
 @tf.function(autograph=False)
 def _estimates_of_sigma(layers: list[ISNDense]) -> tf.Tensor:
     return tf.stack([layer.power_iteration()[0] for layer in layers]) if layers else tf.zeros([0])
@@ -67,7 +67,7 @@ def _estimates_of_sigma(layers: list[ISNDense]) -> tf.Tensor:
 
 @tf.function(autograph=False)
 def _mean_attention(network: tf.keras.Model, inputs: tf.Tensor) -> tf.Tensor:
-    """Maps of attention, means over the heads."""
+    """Returns attention maps averaged over the heads."""
     return tf.reduce_mean(network.attention_maps(inputs), axis=2)
 
 
@@ -77,13 +77,13 @@ def _drawn(generator: ViTGenerator, latents: tf.Tensor) -> tf.Tensor:
 
 
 def discriminator_attention(discriminator: ViTDiscriminator, images: tf.Tensor) -> np.ndarray:
-    """A row for each image: the image, then for each block what its class token attends to, over the image.
+    """Draws a row per image: the image, then for each block the attention of the class token over the image.
 
-    The maps are means over the heads. In each, black is no attention and white the largest of the map: an even map is
-    white all over. Under mean pooling they are those of the mean token.
+    Maps are averaged over the heads. In each map, black is no attention and white its maximum, so that a uniform map
+    is all white. With mean pooling, the maps are those of the mean token.
 
     Args:
-      discriminator: the network.
+      discriminator: network to inspect.
       images: (batch, image_size, image_size, num_channels) in [-1, 1].
 
     Returns:
@@ -96,14 +96,14 @@ def discriminator_attention(discriminator: ViTDiscriminator, images: tf.Tensor) 
 
 
 def generator_attention(generator: ViTGenerator, latents: tf.Tensor) -> np.ndarray:
-    """A row for each latent: the generated image, then for each block what its tokens attend to.
+    """Draws a row per latent: the generated image, then for each block the attention of its tokens.
 
-    A block's picture is divided as the image is into patches: in the place of each patch stands the map of its token,
-    itself a small picture of all patches. The maps are as in `discriminator_attention`; attention to a style that is
-    a token is left out.
+    A block's picture has the layout of the image's patches: in place of each patch is the attention map of its token,
+    itself a small picture of all patches. Maps are drawn as in `discriminator_attention`; attention to a style token
+    is left out.
 
     Args:
-      generator: the network.
+      generator: network to inspect.
       latents: (batch, latent_dim).
 
     Returns:
@@ -115,54 +115,60 @@ def generator_attention(generator: ViTGenerator, latents: tf.Tensor) -> np.ndarr
         weights = weights[:, :, 1:, 1:]
     grid, size = generator.grid_size, generator.image_size
     maps = _grey_levels(weights.reshape(*weights.shape[:3], grid, grid), images.shape[-1])
-    # Large enough that the image fits beside them.
+    # Enlarged so that a block is at least as large as the image.
     maps = _pad(_enlarge(maps, -(-max(size, MIN_CELL_WIDTH) // grid**2)), MAP_MARGIN)
     blocks = np.stack([[image_grid(block, columns=grid) for block in row] for row in maps])
-    # With the grey between the maps, a block is larger than a whole multiple of the image.
+    # The grey margins make a block larger than an integer multiple of the image.
     cell = blocks.shape[2]
     images = _enlarge(images, cell // size)
     return _rows(_pad(images, (cell - images.shape[1]) // 2, (cell - images.shape[1] + 1) // 2), blocks)
 
 
 def _grey_levels(maps: np.ndarray, num_channels: int) -> np.ndarray:
-    """(..., rows, columns), not negative -> (..., rows, columns, num_channels) uint8, each map's largest 255."""
+    """Scales non-negative maps (..., rows, columns) to uint8 (..., rows, columns, num_channels), maximum 255 each."""
     largest = maps.max(axis=(-2, -1), keepdims=True)
-    # A class token that attends to itself alone leaves a map of zeros.
+    # The map of a class token that attends only to itself is all zeros.
     levels = np.rint(255.0 * maps / np.where(largest > 0, largest, 1.0)).astype(np.uint8)
     return levels[..., None].repeat(num_channels, axis=-1)
 
 
 def _enlarge(images: np.ndarray, factor: int) -> np.ndarray:
-    """(..., rows, columns, channels) with every pixel repeated."""
+    """Repeats every pixel of (..., rows, columns, channels) `factor` times in both directions."""
     return images.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
 def _pad(images: np.ndarray, before: int, after: int | None = None) -> np.ndarray:
-    """(..., rows, columns, channels) with grey around: left and above, and as much or `after` right and below."""
+    """Pads (..., rows, columns, channels) with grey: `before` pixels left and above, `after` right and below.
+
+    Args:
+      images: (..., rows, columns, channels) uint8.
+      before: pixels on the left and above.
+      after: pixels on the right and below; defaults to `before`.
+    """
     margin = (before, before if after is None else after)
     return np.pad(images, [*[(0, 0)] * (images.ndim - 3), margin, margin, (0, 0)], constant_values=128)
 
 
 def _rows(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
-    """images (batch, ...) and beside each its maps (batch, num_blocks, ...), of the same size, as one picture."""
+    """Arranges images (batch, ...) beside their maps (batch, num_blocks, ...) of the same size in one picture."""
     cells = _pad(np.concatenate([images[:, None], maps], axis=1), CELL_MARGIN)
     return image_grid(cells.reshape(-1, *cells.shape[2:]), columns=cells.shape[1], min_width=MIN_WIDTH)
 
 
 def divergence_report(gan: tf.keras.Model, step: int, metrics: dict[str, float]) -> dict[str, Any]:
-    """What is known of a step whose losses or gradients are not finite, as JSON can hold it.
+    """Reports on a step with non-finite losses or gradients, as values that JSON can hold.
 
     Args:
-      gan: after that step.
-      step: its number.
-      metrics: of `GAN.train_step`.
+      gan: model after that step.
+      step: number of the step.
+      metrics: metrics of `GAN.train_step`.
 
     Returns:
-      step; not_finite, the names of the metrics that are not; metrics.
-      Of discriminator and generator each: gradient_norms, by weight, those that are not finite first, then from
-        large to small; weights_not_finite, their names after the step; spectral_norms, sigma of each spectrally
-        normalised layer by SVD, null where its kernel is not finite.
-      advice: what to try.
+      step; not_finite, the names of the non-finite metrics; metrics.
+      discriminator and generator, each with gradient_norms by weight, non-finite ones first, then in decreasing
+        order; weights_not_finite, names of the non-finite weights after the step; spectral_norms, exact sigma of each
+        spectrally normalised layer, null if its kernel is not finite.
+      advice: remedies to try.
     """
     report: dict[str, Any] = {
         "step": step,
@@ -184,15 +190,15 @@ def divergence_report(gan: tf.keras.Model, step: int, metrics: dict[str, float])
         }
     report["advice"] = [
         "lower --generator_learning_rate and --discriminator_learning_rate",
-        "another --seed, or --on_nan=rollback, which goes on from the newest checkpoint with other random numbers",
-        "--precision=float32, where it was a mixed one",
-        "the discriminator's --discriminator.normalization=isn and its L2 attention, where they were changed",
+        "try another --seed, or --on_nan=rollback, which resumes from the newest checkpoint with new random numbers",
+        "use --precision=float32 if it was mixed",
+        "restore --discriminator.normalization=isn and --discriminator.attention=l2 if they were changed",
     ]
     return report
 
 
 def _json_number(value: float) -> float | str:
-    return float(value) if math.isfinite(value) else str(float(value))  # JSON has no "nan"
+    return float(value) if math.isfinite(value) else str(float(value))  # JSON has no NaN
 
 
 def _is_finite(variable: tf.Variable) -> bool:

@@ -8,16 +8,16 @@ from vitgan_tf.layers.normalization import BatchNorm
 
 
 def ema_beta(images_seen: tf.Tensor, batch_size: int, halflife_kimg: float, rampup: float) -> tf.Tensor:
-    """Factor by which the average keeps its value in a step: 0.5^(batch_size / half-life in images).
+    """Decay of the average in a step: 0.5^(batch_size / half-life in images).
 
-    The half-life is at most `rampup` times the images seen so far, so that the average forgets its first,
-    untrained weights (Karras et al. 2020, as in StyleGAN2-ADA's code).
+    The half-life is at most `rampup` times the images seen so far, so that the average forgets its untrained initial
+    weights (Karras et al. 2020, as in StyleGAN2-ADA's code).
 
     Args:
-      images_seen: real images before this step, a scalar.
-      batch_size: images of this step.
+      images_seen: number of real images before this step, a scalar.
+      batch_size: images in this step.
       halflife_kimg: half-life in thousands of images; 0 for an average equal to the weights.
-      rampup: fraction; 0 for no ramp-up.
+      rampup: limit of the half-life as a fraction of images_seen; 0 for no limit.
 
     Returns:
       A scalar in [0, 1), float32.
@@ -29,10 +29,10 @@ def ema_beta(images_seen: tf.Tensor, batch_size: int, halflife_kimg: float, ramp
 
 
 def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor) -> None:
-    """average <- beta * average + (1 - beta) * network for trainable weights and statistics of batch norms.
+    """average <- beta * average + (1 - beta) * network for trainable weights and batch-norm statistics.
 
-    The other variables are copied. On several replicas, each computes its own copy from its own copy of the network:
-    these are equal, and so are the averages, without any communication.
+    Other variables are copied. Each replica averages its own copy of the network: copies are equal, and so are their
+    averages, without communication.
     """
     statistics = {id(variable) for variable in _batch_statistics(network)}
 
@@ -49,13 +49,13 @@ def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor
 
 
 def _batch_statistics(network: tf.keras.Model) -> list[tf.Variable]:
-    """Moving averages of means and variances."""
+    """Returns the moving means and variances of all batch norms."""
     layers = (layer for layer in network.submodules if isinstance(layer, BatchNorm))
     return [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
 
 
 def _move_towards(mean: tf.Variable, weight: tf.Tensor, rate: tf.Tensor) -> None:
-    # mean - rate (mean - weight): in place, in one pass after the difference.
+    # mean - rate (mean - weight), in place, in a single pass after the difference.
     tf.raw_ops.ResourceApplyGradientDescent(var=mean.handle, alpha=rate, delta=mean - weight)
 
 

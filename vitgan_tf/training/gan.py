@@ -1,4 +1,4 @@
-"""The GAN as a Keras model: one training step of both networks."""
+"""GAN as a Keras model, with the training step of both networks."""
 
 from __future__ import annotations
 
@@ -23,31 +23,34 @@ from vitgan_tf.training.objectives import (
 )
 from vitgan_tf.training.optimizer import build_optimizer
 from vitgan_tf.training.parts import Parts
+from vitgan_tf.training.plan import ExecutionPlan
 from vitgan_tf.training.update import Measure, Update, only_finite
 
 D_NORM, G_NORM = "d_gradient_norm", "g_gradient_norm"
 
 
 class GAN(tf.keras.Model):
-    """Generator, discriminator and the generator's moving average, trained with `compile` and `fit`.
+    """Generator, discriminator and moving average of the generator, trained with `compile` and `fit`.
 
-    A step updates the discriminator on a batch of real images, as many generated ones and a second augmented
-    view of both, all in one pass (an R1 penalty, where due, takes a further pass over the real views); then the
-    generator, through the updated discriminator, with fresh latents; then the moving average. It draws the random
-    numbers of the whole batch from (seed, step), and each replica takes those of its own images: the same step does
-    the same, whether or not the run was interrupted before it, on any number of replicas, in any number of parts.
+    A step updates the discriminator, then the generator through the updated discriminator with fresh latents, then
+    the moving average. The discriminator sees real images, as many generated ones and, with bCR, a second augmented
+    view of both, all in one pass; an R1 penalty, when due, takes another pass over the real views.
 
-    Under a `tf.distribute` strategy, to be made in its scope, a replica's losses are divided by the number of
-    replicas and the gradients summed up. All replicas' variables stay equal: they apply the same gradients, move
-    their power iterations and moving averages from equal weights, and keep the mean of LeCam's averages.
+    The random numbers of the whole batch are drawn from (seed, attempt, step), and each replica takes those of its
+    own images. A step therefore draws the same numbers after an interruption, on any number of replicas and in any
+    number of parts.
 
-    `fit` takes batches of real images, float (batch_size, image_size, image_size, num_channels) in [-1, 1]. All
-    that a run needs to go on is in the object that `checkpoint` returns.
+    Under a `tf.distribute` strategy, create the model in its scope. Losses are divided by the number of replicas and
+    gradients are summed. Variables stay equal on all replicas: gradients are shared, power iterations and moving
+    averages start from equal weights, and LeCam's averages are averaged over the replicas.
+
+    `fit` takes batches of real images, float (batch_size, image_size, image_size, num_channels) in [-1, 1].
+    `checkpoint` returns all state that is needed to resume.
 
     Args:
-      generator: latents (batch, latent_dim) -> images: a `StyleGenerator`.
+      generator: latents (batch, latent_dim) -> images; a `StyleGenerator`.
       discriminator: images -> logits (batch,).
-      config: losses, augmentation and training are read from it.
+      config: provides the settings of losses, augmentation and training.
     """
 
     def __init__(self, generator: tf.keras.Model, discriminator: tf.keras.Model, config: ExperimentConfig):
@@ -58,17 +61,17 @@ class GAN(tf.keras.Model):
         self.ema_generator = type(generator).from_config({**generator.get_config(), "name": "ema_generator"})
         self.ema_generator.build((None, generator.latent_dim))
         self.ema_generator.set_weights(generator.get_weights())
-        # All replicas compute the same: any one of the copies may be kept.
+        # Equal on all replicas, so that any copy may be kept.
         counter = functools.partial(
             tf.Variable, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
         )
         self.step = counter(0, dtype=tf.int64, name="step")
         # Incremented on rollback, so that retried steps draw new random numbers.
         self.attempt = counter(0, dtype=tf.int32, name="attempt")
-        # Per-step diagnostic: updates left out since the last one that was not; not checkpointed.
+        # Per-step diagnostic: consecutive steps with a skipped update; not checkpointed.
         self.skipped_in_a_row = counter(0, dtype=tf.int32, name="skipped_in_a_row")
         average = functools.partial(tf.Variable, 0.0, trainable=False, aggregation=tf.VariableAggregation.MEAN)
-        # LeCam's moving averages of the mean logits, a_R and a_F, and that of the generator's path lengths.
+        # Moving averages of LeCam's mean logits, a_R and a_F, and of the generator's path lengths.
         self.real_logit_average = average(name="real_logit_average")
         self.fake_logit_average = average(name="fake_logit_average")
         self.path_length_average = average(name="path_length_average")
@@ -77,23 +80,18 @@ class GAN(tf.keras.Model):
         norms = [D_NORM, G_NORM]
         self._step_metrics = StepMetrics([*self._d_objective.names, *self._g_objective.names, *norms], maxima=norms)
 
-    def compile(self, xla: str = "off", microbatch: int = 0, **kwargs: Any) -> None:
-        """Makes the optimisers.
+    def compile(self, plan: ExecutionPlan, **kwargs: Any) -> None:
+        """Builds the optimisers.
 
         Args:
-          xla: "full", "kernels" or "off": see `TrainConfig.xla`.
-          microbatch: images that a replica works on at a time, 0 for its whole share of the batch.
-          **kwargs: of `tf.keras.Model.compile`.
+          plan: compilation, microbatches and steps per execution.
+          **kwargs: passed to `tf.keras.Model.compile`.
         """
-        # TPU strategies compile every step by themselves.
-        is_tpu = isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
-        super().compile(jit_compile=xla == "full" and not is_tpu, **kwargs)
-        self._uses_kernels = xla == "kernels"
-        self._microbatch = microbatch
-        train = self.config.train
-        self.generator_optimizer = build_optimizer(train.generator_learning_rate, train)
+        super().compile(jit_compile=plan.compiles_step, steps_per_execution=plan.steps_per_execution, **kwargs)
+        self.plan, train = plan, self.config.train
+        self.generator_optimizer = build_optimizer(train.generator_learning_rate, train, plan.scales_loss)
         self.generator_optimizer.build(self.generator.trainable_variables)
-        self.discriminator_optimizer = build_optimizer(train.discriminator_learning_rate, train)
+        self.discriminator_optimizer = build_optimizer(train.discriminator_learning_rate, train, plan.scales_loss)
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         leaves_out = train.on_nan == "skip"
         self._update_discriminator = Update(
@@ -104,7 +102,7 @@ class GAN(tf.keras.Model):
         )
 
     def checkpoint(self) -> tf.train.Checkpoint:
-        """All state: networks, spectral-norm vectors, moving average, optimisers, averages of the losses, step."""
+        """Returns all state: networks, spectral-norm vectors, moving average, optimisers, loss averages, step."""
         checkpoint = tf.train.Checkpoint(
             generator=self.generator,
             discriminator=self.discriminator,
@@ -117,7 +115,7 @@ class GAN(tf.keras.Model):
             attempt=self.attempt,
             **({"path_length_average": self.path_length_average} if self.config.loss.path_length_weight > 0 else {}),
         )
-        # Made now: of several processes one alone saves, and variables are made by all of them together.
+        # Created now, because all processes must create variables together, but only one of them saves.
         checkpoint.save_counter  # noqa: B018
         return checkpoint
 
@@ -127,30 +125,30 @@ class GAN(tf.keras.Model):
 
     @property
     def gradient_norms(self) -> dict[str, tf.Variable]:
-        """Norms of the last step's gradients by variable of the network, by the name of their global norm."""
+        """Per-variable gradient norms of the last step, by the name of their global norm."""
         return {D_NORM: self._update_discriminator.gradient_norms, G_NORM: self._update_generator.gradient_norms}
 
     def call(self, latents: tf.Tensor) -> tf.Tensor:
-        """Latents (batch, latent_dim) -> images of the moving average."""
+        """Maps latents (batch, latent_dim) to images with the moving average."""
         return self.ema_generator(latents)
 
-    # Nothing here is Python control flow over tensors: to look for it in every layer is a third of the tracing.
+    # No Python control flow depends on tensors; searching every layer for it takes a third of the tracing time.
     @tf.autograph.experimental.do_not_convert
     def train_step(self, real_images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One update of both networks: the discriminator, the generator through it, the moving average.
+        """Updates the discriminator, the generator through it, and the moving average.
 
         Args:
           real_images: this replica's share of the batch.
 
         Returns:
-          Means since the metrics were last reset, over all replicas: the terms of both losses, not weighted, logits,
-          and the global norms of the two gradients, also their maxima.
+          Means over all steps since the last reset and over all replicas: unweighted terms of both losses, logits and
+          the global norms of both gradients; also the maxima of these norms.
         """
-        parts = Parts(real_images.shape[0], self._microbatch)
+        parts = Parts(real_images.shape[0], self.plan.microbatch)
         seeds = self._seeds_of_step()
-        with fused_ops(self._uses_kernels):
+        with fused_ops(self.plan.uses_kernels):
             d_measures = self._discriminator_step(real_images, parts, *seeds[:2])
-            # Otherwise TensorFlow would draw the generator's images before, and keep their activations.
+            # Otherwise TensorFlow would generate the second update's images early, and keep their activations.
             seeds = _after(d_measures, seeds)
             g_measures = self._generator_step(real_images, parts, *seeds[2:])
         update_ema(self.ema_generator, self.generator, self._ema_beta())
@@ -160,7 +158,7 @@ class GAN(tf.keras.Model):
     def _discriminator_step(
         self, real_images: tf.Tensor, parts: Parts, latent_seed: tf.Tensor, augment_seed: tf.Tensor
     ) -> dict[str, Measure]:
-        """L_D, on views of real and of generated images that all pass at once."""
+        """Updates the discriminator by L_D, with all views of real and generated images in one pass."""
         num_views = self.config.loss.num_views
         random = parts.random(latent_seed)
         fake_images = parts.map(lambda part: self._generate(parts.random_of_part(random, part)))
@@ -176,7 +174,7 @@ class GAN(tf.keras.Model):
     def _generator_step(
         self, real_images: tf.Tensor, parts: Parts, latent_seed: tf.Tensor, augment_seed: tf.Tensor
     ) -> dict[str, Measure]:
-        """L_G, through the updated discriminator, on fresh latents."""
+        """Updates the generator by L_G through the updated discriminator, with fresh latents."""
         latent_random, augment_random = parts.random(latent_seed), parts.random(augment_seed)
 
         def pass_of(part: tf.Tensor) -> GeneratorPass:
@@ -201,13 +199,13 @@ class GAN(tf.keras.Model):
         return measures
 
     def _seeds_of_step(self) -> list[tf.Tensor]:
-        """(2,) integers each, the same on all replicas: latents and augmentation of either update."""
+        """Returns four seeds, (2,) integers, equal on all replicas: latents and augmentation for each update."""
         seed = tf.stack([self.config.train.seed, self.attempt])
         step_seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(self.step, tf.int32))
         return tf.unstack(tf.random.experimental.stateless_split(step_seed, 4))
 
     def _generate(self, random: BatchRandom) -> tf.Tensor:
-        """The generator's images, (count, height, width, channels), with mixed styles where that is wanted."""
+        """Generates images, (count, height, width, channels), with style mixing if configured."""
         generator, share = self.generator, self.config.loss.style_mixing
         latents = random.normal(generator.latent_dim)
         styles = generator.mixed_styles(latents, random, share) if share > 0 else generator.mapping(latents)
@@ -218,15 +216,19 @@ class GAN(tf.keras.Model):
         return diff_augment(images, self.config.augment.policy, self.config.augment.probability, random)
 
     def _lecam(self, views: tf.Tensor) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        """Moves LeCam's averages by a batch's mean logits, and returns them; views: (parts, views of a part, ...)."""
+        """Returns (mean real logit, mean fake logit) -> LeCam's averages, updated by this batch.
+
+        Args:
+          views: (parts, views of a part, ...).
+        """
         if views.shape[0] == 1 or self.config.loss.lecam_lambda == 0:
             return self._move_logit_averages
-        # The loss of every image depends on the mean logits of all: those of all parts are computed beforehand.
+        # Each image's loss depends on the mean logits of the whole batch, so all parts are evaluated beforehand.
         averages = self._move_logit_averages(*self._mean_logits(views))
         return lambda *_: averages
 
     def _mean_logits(self, views: tf.Tensor) -> list[tf.Tensor]:
-        """Means of this replica's logits of real and of generated images."""
+        """Returns the mean logits of this replica's real and generated images."""
 
         def means(part: tf.Tensor) -> tf.Tensor:
             logits = tf.split(self.discriminator(part), self.config.loss.num_views)
@@ -236,9 +238,9 @@ class GAN(tf.keras.Model):
         return tf.unstack(tf.reduce_mean(parts, axis=0))
 
     def _move_logit_averages(self, real_mean: tf.Tensor, fake_mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Takes the mean logits of this batch into LeCam's averages, and returns these.
+        """Updates LeCam's averages with this batch's mean logits, and returns them.
 
-        Each replica moves them by its own means; what all keep is the mean over the replicas, that of the batch.
+        Each replica uses the means of its own images; the stored averages are means over the replicas.
         """
         decay = self.config.loss.lecam_decay
         averages = []
@@ -251,7 +253,7 @@ class GAN(tf.keras.Model):
         return averages[0], averages[1]
 
     def _move_path_length_average(self, length: Measure) -> None:
-        """Each replica moves it by its own mean length; what all keep is the mean over the replicas."""
+        """Updates the path length average: each replica by its own mean; the mean over the replicas is stored."""
         average, decay = self.path_length_average, self.config.loss.path_length_decay
         is_counted = (length.weight > 0) & tf.math.is_finite(length.value)
         average.assign_add(tf.where(is_counted, decay * (length.value - average), 0.0))
@@ -261,7 +263,7 @@ class GAN(tf.keras.Model):
         return ema_beta(self.step * train.batch_size, train.batch_size, train.ema_halflife_kimg, train.ema_rampup)
 
     def _without_skipped(self, measures: dict[str, Measure]) -> dict[str, Measure]:
-        """Measures for the metrics; under train.on_nan=skip, counts the steps of which an update was left out."""
+        """Returns the measures for the metrics; with train.on_nan=skip, also counts steps with a skipped update."""
         if self.config.train.on_nan != "skip":
             return measures
         has_skipped = measures[D_NORM].weight * measures[G_NORM].weight < 1.0
@@ -270,6 +272,6 @@ class GAN(tf.keras.Model):
 
 
 def _after(measures: dict[str, Measure], tensors: Iterable[tf.Tensor]) -> list[tf.Tensor]:
-    """The same tensors, once all measures are computed."""
+    """Returns the tensors with a control dependency on all measures."""
     with tf.control_dependencies([measure.value for measure in measures.values()]):
         return [tf.identity(tensor) for tensor in tensors]

@@ -1,4 +1,4 @@
-"""How a training is asked to end: Ctrl-C, SIGTERM, and the preemption of a Google Cloud machine."""
+"""Requests to stop training: Ctrl-C, SIGTERM and the preemption of a Google Cloud machine."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ from vitgan_tf.training.callbacks.base import StepCallback
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _POLL_SECONDS = 5.0
-# What a machine is told before it is taken away (Compute Engine, "Handle preemption"; TPU VMs, "maintenance events").
+# Metadata that announce a termination (Compute Engine, "Handle preemption"; TPU VMs, "maintenance events").
 _GOOGLE_NOTICES = {"preempted": "TRUE", "maintenance-event": "TERMINATE_ON_HOST_MAINTENANCE"}
 
 
 class StopRequest(StepCallback):
-    """Ends a training at the first SIGINT or SIGTERM: after the step that is being computed, otherwise at once.
+    """Stops training at the first SIGINT or SIGTERM: after the current step if one is running, else at once.
 
-    Inside the context `received`, and on the main thread alone, the two signals are handled here. The first raises
-    `Interrupted`: at the end of the step, where one is computed, so that the state is that between two steps; where
-    samples, scores or a checkpoint are made, and before the first step has been computed, there and then. The second
-    ends the process without further ado.
+    Signals are handled inside the context `received` and only on the main thread. The first signal raises
+    `Interrupted`: at the end of a running step, so that the state is that between two steps; at once during samples,
+    scores and checkpoints, and until the first step is complete. The second signal ends the process at once.
 
-    As a callback, it comes before all that takes time.
+    As a callback, it comes before all callbacks that take time.
     """
 
     def __init__(self, first_step: int = 0, total_steps: int = 0):
@@ -40,7 +39,7 @@ class StopRequest(StepCallback):
 
     @contextlib.contextmanager
     def received(self) -> Iterator[None]:
-        """Handles the signals, as it handled none of them before, until the context ends."""
+        """Installs the signal handlers, and restores the previous ones on exit."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -59,7 +58,7 @@ class StopRequest(StepCallback):
         self._received = number
         if not self._is_computing:
             raise Interrupted(number)
-        logging.info("%s: ending after this step", signal.Signals(number).name)
+        logging.info("%s: stopping after this step", signal.Signals(number).name)
 
     def check(self) -> None:
         """Raises `Interrupted` if a signal was received."""
@@ -67,7 +66,7 @@ class StopRequest(StepCallback):
             raise Interrupted(self._received)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        # The first step is traced and compiled, which may take minutes, and there is nothing of it to save.
+        # The first step may take minutes to trace and compile, and leaves nothing to save until it is complete.
         self._is_computing = batch > 0
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
@@ -77,7 +76,7 @@ class StopRequest(StepCallback):
 
 @contextlib.contextmanager
 def _google_notices() -> Iterator[None]:
-    """On a Google Cloud machine, sends this process a SIGTERM as soon as the machine is to be taken away."""
+    """Sends this process SIGTERM when its Google Cloud machine is about to be terminated; no-op elsewhere."""
     host = os.environ.get("GCE_METADATA_HOST") or ("metadata.google.internal" if _is_google_machine() else None)
     if host is None:
         yield
@@ -101,15 +100,15 @@ _NO_ANSWER = (OSError, http.client.HTTPException)
 
 
 def _watch(host: str, ended: threading.Event) -> None:
-    # Of this machine and never by way of a proxy.
+    # The metadata server is local and must not be reached through a proxy.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while not ended.wait(_POLL_SECONDS):
         for name, notice in _GOOGLE_NOTICES.items():
             url = f"http://{host}/computeMetadata/v1/instance/{name}"
             request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-            # A server that does not answer, or not as one, is asked again.
+            # No answer, or an invalid one: ask again.
             with contextlib.suppress(*_NO_ANSWER), opener.open(request, timeout=_POLL_SECONDS) as answer:
                 if answer.read(100).decode("ascii", "replace").strip() == notice:
-                    logging.warning("this machine is about to be taken away (%s)", name)
+                    logging.warning("this machine is about to be terminated (%s)", name)
                     os.kill(os.getpid(), signal.SIGTERM)
                     return

@@ -1,4 +1,4 @@
-"""Regularisers that are computed in every n-th step alone."""
+"""Lazy regularisation: penalties that are computed only every n steps."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def lazily(
     step: tf.Tensor,
     interval: int,
 ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Values in every interval-th step, and the interval, their weight; in the other steps all are 0.
+    """Computes values every `interval` steps, with the weight `interval`; in other steps, values and weight are 0.
 
-    The weight keeps the mean strength what it would be at every step (Karras et al. 2020, section 3.1, "lazy
+    The weight preserves the mean strength of a penalty in every step (Karras et al. 2020, section 3.1, "lazy
     regularization").
 
     Args:
-      penalty: computes the values; the first value can be differentiated with respect to the variables.
-      num_values: how many there are.
-      variables: see penalty.
+      penalty: computes the values; the first value is differentiable with respect to the variables.
+      num_values: number of values.
+      variables: variables of the first value's gradient.
       step: number of this step.
-      interval: in steps.
+      interval: steps from one penalty to the next.
     """
     if interval == 1:
         return penalty(), tf.ones([])
@@ -39,8 +39,8 @@ def lazily(
     def nothing() -> list[tf.Tensor]:
         return [*[tf.zeros([])] * num_values, *(tf.zeros(variable.shape) for variable in variables)]
 
-    # XLA refuses a condition that is differentiated from outside: its gradients are computed inside, and what
-    # comes out is made a linear function that has them.
+    # XLA cannot differentiate a condition from outside: gradients are computed inside, and the first value becomes a
+    # linear function with these gradients.
     due = step % interval == 0
     results = [tf.stop_gradient(result) for result in tf.cond(due, with_gradients, nothing)]
     values, gradients = results[:num_values], results[num_values:]

@@ -1,4 +1,4 @@
-"""Metrics of the training steps since the last reset."""
+"""Metrics over the training steps since the last reset."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vitgan_tf.training.update import Measure
 
 
 class Maximum(tf.keras.metrics.Metric):
-    """Largest of the scalars given since the last reset, 0 when there was none: for norms, which are not negative.
+    """Maximum of non-negative scalars (norms) since the last reset; 0 if there were none.
 
-    All replicas give the same value, that of the gradients that they have summed up.
+    All replicas give the same value, because norms are computed from the summed gradients.
     """
 
     def __init__(self, name: str, **kwargs: Any):
@@ -26,7 +26,7 @@ class Maximum(tf.keras.metrics.Metric):
         )
 
     def update_state(self, value: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
-        # Comparisons with NaN are false: a value that is not a number must not be lost.
+        # Comparisons with NaN are false, so that a NaN replaces the maximum.
         keep = self.largest > tf.cast(value, self.dtype)
         self.largest.assign(tf.where(keep, self.largest, tf.cast(value, self.dtype)))
 
@@ -35,11 +35,11 @@ class Maximum(tf.keras.metrics.Metric):
 
 
 class StepMetrics:
-    """Means of all measures of a step, and the maxima of some, as NAME_max.
+    """Means of all measures of a step, and maxima of some of them as NAME_max.
 
     Args:
       means: names of all measures.
-      maxima: names of those whose maximum is a metric too.
+      maxima: names of the measures that also have a maximum.
     """
 
     def __init__(self, means: Iterable[str], maxima: Iterable[str]):
@@ -51,7 +51,7 @@ class StepMetrics:
         return [*self._means.values(), *self._maxima.values()]
 
     def update(self, measures: dict[str, Measure]) -> dict[str, tf.Tensor]:
-        """Takes in a step; returns every metric's result by name."""
+        """Adds a step, and returns the results of all metrics by name."""
         for name, metric in self._means.items():
             metric.update_state(measures[name].value, sample_weight=measures[name].weight)
         for name, metric in self._maxima.items():

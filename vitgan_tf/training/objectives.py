@@ -1,8 +1,7 @@
 """L_D and L_G as tables of named, weighted terms (paper, "Experiment Setup").
 
-The weighted sum of the terms is the loss, and each term is a metric. A term is computed where its weight in the
-configuration is above 0; some are only watched, and no part of the loss. The terms of a table are computed in its
-order, from one part of the batch.
+A loss is the weighted sum of its terms, and each term is a metric. Terms are computed if their configured weight is
+above 0; watched terms are metrics only. The terms of a table are computed in order, from one part of the batch.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from vitgan_tf.training.lazy import lazily
 
 
 class Value(NamedTuple):
-    """What a term is in a step.
+    """Value of a term in a step.
 
     Attributes:
       value: a scalar, mean over the images.
-      due: factor of its weight: 0 in the steps that leave it out. Also its weight in the mean over the steps.
+      due: factor on the term's weight, 0 in steps that skip the term; also its weight in the mean over the steps.
     """
 
     value: tf.Tensor
@@ -36,12 +35,12 @@ class Value(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """A term of a loss.
+    """Term of a loss.
 
     Attributes:
-      value: computes it from a `DiscriminatorPass` or a `GeneratorPass`; a scalar, mean over the images.
-      weight: in the loss; where it is 0, the term is not computed.
-      is_watched: it is no part of the loss, and computed where its weight is not 0.
+      value: `DiscriminatorPass` or `GeneratorPass` -> a scalar, mean over the images.
+      weight: weight in the loss; terms of weight 0 are not computed.
+      is_watched: the term is only a metric, not part of the loss; computed if its weight is above 0.
     """
 
     value: Callable[[Any], tf.Tensor | Value]
@@ -51,14 +50,14 @@ class Term:
 
 @dataclasses.dataclass
 class DiscriminatorPass:
-    """What the terms of L_D read: one part of the batch.
+    """Inputs of the terms of L_D for one part of the batch.
 
     Attributes:
       discriminator: images -> logits.
-      views: augmented images of the part: real ones, generated ones, and under bCR both again.
-      loss: the configuration.
+      views: augmented images of the part: real, generated and, with bCR, a second view of both.
+      loss: configuration of the loss.
       step: number of this step.
-      lecam: means of the logits of real and of generated images -> LeCam's moving averages of them.
+      lecam: (mean real logit, mean fake logit) -> LeCam's moving averages of both.
     """
 
     discriminator: tf.keras.Model
@@ -69,7 +68,7 @@ class DiscriminatorPass:
 
     @functools.cached_property
     def logits(self) -> list[tf.Tensor]:
-        """D of each view, all in one pass."""
+        """Logits of each view, from one pass."""
         return tf.split(self.discriminator(self.views), self.loss.num_views)
 
     @property
@@ -84,12 +83,12 @@ class DiscriminatorPass:
 
     @property
     def real_again(self) -> tf.Tensor:
-        """D(T'(x)), under bCR."""
+        """D(T'(x)), only with bCR."""
         return self.logits[2]
 
     @property
     def fake_again(self) -> tf.Tensor:
-        """D(T'(G(z))), under bCR."""
+        """D(T'(G(z))), only with bCR."""
         return self.logits[3]
 
     @property
@@ -99,21 +98,21 @@ class DiscriminatorPass:
 
     @functools.cached_property
     def means(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean logits of real and of generated images."""
+        """Mean logits of the real and of the generated images."""
         return tf.reduce_mean(self.real), tf.reduce_mean(self.fake)
 
 
 @dataclasses.dataclass
 class GeneratorPass:
-    """What the terms of L_G read: one part of the batch.
+    """Inputs of the terms of L_G for one part of the batch.
 
     Attributes:
       generator: latents -> images.
       logits_of_fake: () -> D(T(G(z))).
-      logits_of_real: () -> D(T(x)), for losses that compare the two.
+      logits_of_real: () -> D(T(x)), for losses that compare real and generated images.
       random: random numbers of the part's images, from which z is drawn.
-      path_length_average: the generator's mean path length so far.
-      loss: the configuration.
+      path_length_average: moving average of the generator's path lengths.
+      loss: configuration of the loss.
       step: number of this step.
     """
 
@@ -127,7 +126,7 @@ class GeneratorPass:
 
     @functools.cached_property
     def path_length(self) -> tuple[Value, Value]:
-        """Path length penalty, and mean path length."""
+        """Path length penalty and mean path length."""
         penalty = functools.partial(
             path_length_penalty_and_mean, self.generator, self.random, self.path_length_average
         )
@@ -137,16 +136,16 @@ class GeneratorPass:
 
 
 def r1(discriminator: tf.keras.Model, real_images: tf.Tensor) -> tf.Tensor:
-    """`losses.r1_penalty` of images, (batch, height, width, channels)."""
+    """Computes `losses.r1_penalty` for images, (batch, height, width, channels)."""
     return losses.r1_penalty(input_gradient(discriminator, real_images))
 
 
 def path_length_penalty_and_mean(
     generator: tf.keras.Model, random: BatchRandom, average: tf.Tensor
 ) -> list[tf.Tensor]:
-    """`losses.path_length_penalty` of a batch of latents, and the mean of its `losses.path_lengths`.
+    """Computes `losses.path_length_penalty` for a batch of latents, and the mean of its `losses.path_lengths`.
 
-    The average that lengths are compared with is that of the steps before: the same for all parts of the batch.
+    The penalty uses the average of the previous steps, which is the same for all parts of the batch.
     """
 
     def projected(styles: tf.Tensor) -> tf.Tensor:
@@ -159,7 +158,7 @@ def path_length_penalty_and_mean(
 
 
 def lazy_r1(d: DiscriminatorPass) -> Value:
-    """R1 of the real views in every r1_every_steps-th step."""
+    """Computes R1 on the real views every r1_every_steps steps."""
     variables, interval = d.discriminator.trainable_variables, d.loss.r1_every_steps
     (value,), due = lazily(lambda: [r1(d.discriminator, d.real_images)], 1, variables, d.step, interval)
     return Value(value, due)
@@ -188,11 +187,11 @@ GENERATOR_TERMS: dict[str, Term] = {
 
 
 class Objective:
-    """The terms of a table that a configuration asks for.
+    """Loss of one network: the terms of a table whose configured weight is above 0.
 
     Args:
       table: `DISCRIMINATOR_TERMS` or `GENERATOR_TERMS`.
-      loss: gives the weights.
+      loss: provides the weights.
     """
 
     def __init__(self, table: Mapping[str, Term], loss: LossConfig):
@@ -204,7 +203,7 @@ class Objective:
         return list(self._terms)
 
     def __call__(self, images: DiscriminatorPass | GeneratorPass) -> tuple[tf.Tensor, dict[str, Value]]:
-        """The loss of one part of the batch, and its terms, not weighted."""
+        """Returns the loss of one part of the batch and its unweighted terms."""
         values = {name: _as_value(term.value(images)) for name, term in self._terms.items()}
         weighted = [
             term.weight(self._loss) * values[name].due * values[name].value

@@ -1,4 +1,4 @@
-"""Adam with one pass over memory for each variable."""
+"""Adam with a single pass over memory per variable."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from vitgan_tf.config import TrainConfig
 
 
 class FusedAdam(tf.keras.optimizers.Adam):
-    """`tf.keras.optimizers.Adam`, its update computed by TensorFlow's fused kernel.
+    """`tf.keras.optimizers.Adam` with TensorFlow's fused update kernel.
 
     m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2,
     x <- x - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps)      (Kingma, Ba 2015, section 2, last paragraph)
 
-    Keras spells this out as a dozen operations, each a pass over all weights. Variables, checkpoints and arguments
-    are those of `tf.keras.optimizers.Adam`; sparse gradients and amsgrad are not supported.
-    `tf.keras.optimizers.legacy.Adam` calls the same kernel, but cannot leave out an update.
+    Keras uses a dozen operations instead, each a pass over all weights. Variables, checkpoints and arguments are
+    those of `tf.keras.optimizers.Adam`; sparse gradients and amsgrad are not supported.
+    `tf.keras.optimizers.legacy.Adam` calls the same kernel, but cannot skip an update.
 
     Args:
-      skips_non_finite: where a gradient of any variable is not finite, no variable, m or v is changed; the step
-        counts in t all the same.
-      **kwargs: of `tf.keras.optimizers.Adam`.
+      skips_non_finite: if any gradient is not finite, leaves all variables, m and v unchanged; the step still counts
+        in t.
+      **kwargs: passed to `tf.keras.optimizers.Adam`.
     """
 
     def __init__(self, *args: Any, skips_non_finite: bool = False, **kwargs: Any):
@@ -38,21 +38,21 @@ class FusedAdam(tf.keras.optimizers.Adam):
         if self.skips_non_finite:
             grads_and_vars = list(grads_and_vars)
             is_finite = tf.math.is_finite(tf.linalg.global_norm([gradient for gradient, _ in grads_and_vars]))
-            # Zero times infinity is not a number.
+            # Gradients become zeros as well, because 0 * infinity is NaN.
             grads_and_vars = [
                 (tf.where(is_finite, gradient, tf.zeros_like(gradient)), variable)
                 for gradient, variable in grads_and_vars
             ]
-        # What is the same for all variables, once in a step and graph: for each of them, it would be a tenth of all
-        # operations of a training step, and of the time to trace them.
+        # Shared by all variables and computed once per step and graph. Computed per variable, they would be a tenth
+        # of a training step's operations, and of its tracing time.
         self._coefficients = functools.cache(functools.partial(self._compute_coefficients, is_finite))
         return super().apply_gradients(grads_and_vars, *args, **kwargs)
 
     def _compute_coefficients(
         self, is_finite: tf.Tensor | None, graph: tf.Graph, dtype: tf.DType
     ) -> dict[str, tf.Tensor]:
-        """Scalars of `tf.raw_ops.ResourceApplyAdam`, in the graph, which is the current one."""
-        del graph  # which tells apart what is cached
+        """Returns the scalar arguments of `tf.raw_ops.ResourceApplyAdam` in the given, current graph."""
+        del graph  # only part of the cache key
         beta_1, beta_2 = (tf.constant(beta, dtype) for beta in (self.beta_1, self.beta_2))
         step = tf.cast(self.iterations + 1, dtype)
         coefficients = {
@@ -64,7 +64,7 @@ class FusedAdam(tf.keras.optimizers.Adam):
             "epsilon": tf.constant(self.epsilon, dtype),
         }
         if is_finite is not None:
-            # An update by which everything stays what it is.
+            # Coefficients of a no-op update.
             for name, neutral in (("lr", 0.0), ("beta1", 1.0), ("beta2", 1.0)):
                 coefficients[name] = tf.where(is_finite, coefficients[name], tf.constant(neutral, dtype))
         return coefficients
@@ -80,8 +80,10 @@ class FusedAdam(tf.keras.optimizers.Adam):
         )
 
 
-def build_optimizer(learning_rate: float, config: TrainConfig) -> tf.keras.optimizers.Optimizer:
-    """Adam with the configured betas (paper, "Experiment Setup"); in mixed_float16, with a dynamic loss scale."""
+def build_optimizer(
+    learning_rate: float, config: TrainConfig, scales_loss: bool = False
+) -> tf.keras.optimizers.Optimizer:
+    """Builds Adam with the configured betas (paper, "Experiment Setup"), optionally with dynamic loss scaling."""
     optimizer = FusedAdam(
         learning_rate,
         beta_1=config.adam_beta1,
@@ -89,6 +91,4 @@ def build_optimizer(learning_rate: float, config: TrainConfig) -> tf.keras.optim
         epsilon=config.adam_epsilon,
         skips_non_finite=config.on_nan == "skip",
     )
-    if config.precision == "mixed_float16":
-        return tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-    return optimizer
+    return tf.keras.mixed_precision.LossScaleOptimizer(optimizer) if scales_loss else optimizer

@@ -1,4 +1,4 @@
-"""A replica's share of a batch, and the parts in which it is worked on."""
+"""Parts of a replica's share of a batch, processed one after the other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vitgan_tf.randomness import BatchRandom
 
 
 class Parts:
-    """The images of this replica in a batch, divided into parts: memory holds the activations of one part at a time.
+    """This replica's images in a batch, divided into parts: memory holds the activations of one part at a time.
 
     Args:
-      share: images of a replica.
-      size: images of a part, 0 for the whole share.
+      share: images per replica.
+      size: images per part; 0 for the whole share.
 
     Raises:
       ValueError: the share is not a multiple of the size.
@@ -28,11 +28,11 @@ class Parts:
         self.count = share // self.size
 
     def random(self, seed: tf.Tensor, num_views: int = 1) -> BatchRandom:
-        """Random numbers of this replica's images in the batch of all replicas.
+        """Returns the random numbers of this replica's images in the global batch.
 
         Args:
           seed: (2,) integers.
-          num_views: how often the batch is held, one time after the other.
+          num_views: number of consecutive copies of the batch.
         """
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         total = self.share * replicas
@@ -43,22 +43,22 @@ class Parts:
         return BatchRandom(seed, num_views * total, tf.reshape(indices, [-1]))
 
     def random_of_part(self, random: BatchRandom, part: tf.Tensor) -> BatchRandom:
-        """Random numbers of the images of a part, given those of the whole share; part: its number."""
+        """Selects the random numbers of a part, given by its number, from those of the whole share."""
         return random if self.count == 1 else random.rows(part * self.size + tf.range(self.size))
 
     def map(self, function: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        """function(number of a part) -> float32 (rows, ...), one part after the other: (count * rows, ...)."""
+        """Applies number of a part -> float32 (rows, ...) to one part after the other: (count * rows, ...)."""
         if self.count == 1:
             return function(tf.constant(0))
         parts = tf.map_fn(function, tf.range(self.count), parallel_iterations=1, fn_output_signature=tf.float32)
         return tf.reshape(parts, [-1, *parts.shape[2:]])
 
     def split(self, views: tf.Tensor, num_views: int) -> tf.Tensor:
-        """All images' first views, then all images' second views, and so on -> (count, views of a part, ...).
+        """Groups views by part: (num_views * share, ...) -> (count, views of a part, ...).
 
         Args:
-          views: (num_views * share, ...).
-          num_views: how often each image is there.
+          views: first views of all images, then second views of all images, and so on.
+          num_views: number of views per image.
         """
         shape = views.shape[1:]
         views = tf.reshape(views, [num_views, self.count, self.size, *shape])

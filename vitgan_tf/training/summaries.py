@@ -1,4 +1,4 @@
-"""Writes TensorBoard's events of a run."""
+"""TensorBoard events of a run."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from vitgan_tf.errors import UserError, first_line
 
 @contextlib.contextmanager
 def written_if_possible(what: str) -> Iterator[None]:
-    """A full disk or a lost permission inside is a warning: what a run can do without does not end it."""
+    """Turns write errors, such as a full disk, into a warning: optional output must not end a run."""
     try:
         yield
     except (OSError, UserError, tf.errors.OpError) as error:
-        logging.warning("cannot write %s (%s): the training goes on", what, first_line(error))
+        logging.warning("cannot write %s (%s): training continues", what, first_line(error))
 
 
 class Summaries:
-    """Writes events, at once, into a file of its own in a directory. What cannot be written is lost, with a warning.
+    """Writes events to a new file in a directory, flushed at once. Failed writes are lost, with a warning.
 
-    Scalars are written by a graph: TensorFlow 2.15 keeps a few bytes of every tensor that is made outside of one.
+    Scalars are written by a graph, because TensorFlow 2.15 leaks a few bytes per tensor created outside a graph.
     """
 
     def __init__(self, directory: str):
         self._writer = tf.summary.create_file_writer(directory)
-        # By the names of the scalars.
+        # Keyed by the names of the scalars.
         self._functions: dict[tuple[str, ...], tf.types.experimental.GenericFunction] = {}
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes scalars by their names, as float32."""
+        """Writes scalars by name, as float32."""
         names = tuple(values)
         with self._open():
             if names not in self._functions:
@@ -41,13 +41,13 @@ class Summaries:
             self._functions[names](np.fromiter(values.values(), np.float32), np.asarray(step, np.int64))
 
     def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Writes pictures (height, width, num_channels) uint8 by their names."""
+        """Writes pictures, (height, width, num_channels) uint8, by name."""
         with self._open():
             for name, picture in pictures.items():
                 tf.summary.image(name, picture[None], step)
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Writes a text."""
+        """Writes a text by name."""
         with self._open():
             tf.summary.text(name, text, step)
 
@@ -59,7 +59,7 @@ class Summaries:
 
 
 def _scalar_function(names: tuple[str, ...]) -> tf.types.experimental.GenericFunction:
-    """values, step -> events of the writer that is the default one when it is traced."""
+    """Returns a graph (values, step) -> events, for the writer that is the default during tracing."""
 
     @tf.function(input_signature=[tf.TensorSpec([len(names)]), tf.TensorSpec([], tf.int64)], autograph=False)
     def write(values: tf.Tensor, step: tf.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""One update of a network: all that knows of parts, replicas, loss scales and updates that are left out."""
+"""Update of a network: handles parts, replicas, loss scaling and skipped updates."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from vitgan_tf.training.objectives import DiscriminatorPass, GeneratorPass, Obje
 
 
 class Measure(NamedTuple):
-    """A scalar of a step, and its weight in the mean over the steps."""
+    """Scalar of a step, and its weight in the mean over the steps."""
 
     value: tf.Tensor
     weight: tf.Tensor
 
 
 class Update:
-    """Moves a network's weights, and its power iterations, by an objective.
+    """Updates a network's weights by an objective, and advances its power iterations.
 
     Args:
-      network: its trainable variables are moved; the objective depends on all of them.
-      optimizer: may scale the loss, and may leave out an update that is not finite.
-      objective: of a part of the batch.
-      name: of the metric of the gradients' global norm.
-      leaves_out: whether the optimizer leaves out an update that is not finite.
+      network: network whose trainable variables are updated; the objective depends on all of them.
+      optimizer: may scale the loss and skip non-finite updates.
+      objective: objective of one part of the batch.
+      name: name of the metric for the global gradient norm.
+      leaves_out: whether the optimizer skips non-finite updates.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Update:
         self._variables = network.trainable_variables
         self._normalized_layers = normalized_layers(network)
         self._name = name
-        # With a scale that was too large, the step is left out too, and the next one tries a smaller one.
+        # Loss scaling also skips a step whose scale was too large, and lowers the scale for the next one.
         self._scales = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
         self._leaves_out = leaves_out or self._scales
         # Per-step diagnostic: norms by variable, equal on all replicas, not checkpointed.
@@ -55,14 +55,14 @@ class Update:
     def __call__(
         self, pass_of: Callable[[tf.Tensor], DiscriminatorPass | GeneratorPass], num_parts: int
     ) -> dict[str, Measure]:
-        """One update by the mean loss over all parts and replicas.
+        """Updates the network once by the mean loss over all parts and replicas.
 
         Args:
-          pass_of: number of a part -> what the objective reads of it.
-          num_parts: parts of a replica's share, worked on one after the other.
+          pass_of: number of a part -> inputs of the objective.
+          num_parts: number of parts of a replica's share, processed one after the other.
 
         Returns:
-          The objective's terms, means over this replica's images, and the norm of the gradient of all replicas.
+          Terms of the objective, means over this replica's images, and the norm of the gradient over all replicas.
         """
         gradients, measures = self._gradients(pass_of, num_parts)
         move_power_iterations(self._normalized_layers)
@@ -79,7 +79,7 @@ class Update:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self._variables)
                 loss, terms = self._objective(pass_of(index))
-                loss *= 1.0 / (num_parts * replicas)  # the parts and the replicas are summed up
+                loss *= 1.0 / (num_parts * replicas)  # gradients are summed over parts and replicas
                 loss = self.optimizer.get_scaled_loss(loss) if self._scales else loss
             values = tf.stack([*(term.value for term in terms.values()), *(term.due for term in terms.values())])
             return tape.gradient(loss, self._variables), values / num_parts
@@ -93,7 +93,7 @@ class Update:
         return gradients, dict(zip(names, map(Measure, tf.unstack(values), tf.unstack(dues))))
 
     def _sum(self, part: Callable, num_parts: int, num_values: int) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Sums over the parts of the gradients and of the values."""
+        """Sums the gradients and the values over the parts."""
 
         def add_part(index: tf.Tensor, gradients: list[tf.Tensor], values: tf.Tensor) -> tuple:
             added = tf.nest.map_structure(tf.add, (gradients, values), part(index))
@@ -110,7 +110,7 @@ class Update:
         return gradients, values
 
     def _norm(self, gradients: list[tf.Tensor]) -> Measure:
-        """Global norm; where updates may be left out, 0 with weight 0 in those that are."""
+        """Returns the global gradient norm; if updates may be skipped, 0 with weight 0 for a skipped one."""
         norms = tf.sqrt(2.0 * tf.stack([tf.nn.l2_loss(gradient) for gradient in gradients]))
         self.gradient_norms.assign(norms)
         norm = tf.norm(norms)
@@ -121,7 +121,7 @@ class Update:
 
 
 def only_finite(measures: dict[str, Measure]) -> dict[str, Measure]:
-    """Measures of a step in which an update may have been left out: what is not finite has weight 0."""
+    """Gives the non-finite measures of a step with a skipped update the value 0 and the weight 0."""
     result = {}
     for name, (value, weight) in measures.items():
         is_finite = tf.math.is_finite(value)

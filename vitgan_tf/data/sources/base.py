@@ -14,11 +14,11 @@ from vitgan_tf.data.decoding import BadImageError, RawImage
 from vitgan_tf.errors import UserError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_FILE_BYTES = 2**28  # of one image: larger files are not read into memory
+MAX_FILE_BYTES = 2**28  # larger files are not read into memory
 
 
 class MissingFilesError(UserError):
-    """The files of a data set, or of one of its splits, are not where they should be."""
+    """Missing files of a data set or of one of its splits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +26,10 @@ class ImageSource:
     """Images on disk, in a fixed order.
 
     Attributes:
-      names: of the images, for messages.
-      read: index -> the encoded file or its pixels. Safe in several threads. Raises OSError or BadImageError.
-      stamp: index -> something that changes with the image, found without reading it where that takes long.
-      not_images: names of files beside the images that are none by their name.
+      names: names of the images, for messages and `identity`.
+      read: index -> encoded file or pixels. Thread-safe. Raises OSError or BadImageError.
+      stamp: index -> a value that changes with the image, obtained without reading the image if that is slow.
+      not_images: names of other files, whose suffix is not that of an image.
     """
 
     names: Sequence[str]
@@ -41,12 +41,12 @@ class ImageSource:
         return len(self.names)
 
     def items(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, Callable[[], RawImage]]]:
-        """Name and reader of the images from start to stop, as `decoding.decode_all` takes them."""
+        """Yields name and reader of the images from start to stop, for `decoding.decode_all`."""
         for index in range(len(self))[start:stop]:
             yield self.names[index], functools.partial(self.read, index)
 
     def identity(self, start: int = 0, stop: int | None = None) -> str:
-        """A hash that changes with the images from start to stop, or their names."""
+        """Returns a hash of the names and stamps of the images from start to stop."""
         digest = hashlib.sha256()
         for index in range(len(self))[start:stop]:
             digest.update(json.dumps([self.names[index], self.stamp(index)]).encode())
@@ -54,7 +54,7 @@ class ImageSource:
 
 
 def file_stamp(path: str) -> list[int] | None:
-    """Size, and the time of the last change of content or permissions: what could not be read may be readable now."""
+    """Returns size and ctime, which also changes with permissions: an unreadable file may become readable."""
     try:
         status = os.stat(path)
     except OSError:
@@ -64,7 +64,7 @@ def file_stamp(path: str) -> list[int] | None:
 
 def check_size(num_bytes: int) -> None:
     if num_bytes > MAX_FILE_BYTES:
-        raise BadImageError(f"a file of {num_bytes / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20}")
+        raise BadImageError(f"a file of {num_bytes / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20} MiB")
 
 
 def first_file(folder: str, *names: str) -> str | None:

@@ -1,4 +1,4 @@
-"""CelebA's zip archive or folder, and its lists."""
+"""CelebA from its zip archive or folder, and its lists."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from vitgan_tf.data.sources.base import IMAGE_SUFFIXES, ImageSource, MissingFile
 from vitgan_tf.data.sources.folder import image_folder
 from vitgan_tf.errors import UserError
 
-_CELEBA_PARTITIONS = {"training": "0", "evaluation": "2"}  # 1 is for validation
+_CELEBA_PARTITIONS = {"training": "0", "evaluation": "2"}  # 1 is the validation partition
 
 
 def celeba(path: str, split: str) -> ImageSource:
-    """CelebA, aligned: img_align_celeba.zip, or the folder img_align_celeba, and list_eval_partition.txt.
+    """Aligned CelebA: img_align_celeba.zip or the folder img_align_celeba, and list_eval_partition.txt.
 
-    The landmark and attribute files are not needed: in this version the faces are aligned already. Where
-    list_landmarks_align_celeba.txt lies beside, every image of it has to be there.
+    Landmark and attribute files are not needed, since the faces are already aligned. If
+    list_landmarks_align_celeba.txt is present, every image that it lists must be present too.
 
     Args:
-      path: the folder that holds them.
+      path: folder that holds them.
       split: "training", 162,770 images of 178 x 218, or "evaluation", 19,962: the official partitions 0 and 2.
 
     Raises:
-      MissingFilesError, UserError: not there, or damaged.
+      MissingFilesError, UserError: files are missing or damaged.
     """
     partition_path = first_file(path, "list_eval_partition.txt", "list_eval_partition.csv")
     if partition_path is None:
@@ -38,7 +38,7 @@ def celeba(path: str, split: str) -> ImageSource:
         source = image_folder(folder)
     else:
         raise MissingFilesError(f"neither img_align_celeba.zip nor img_align_celeba/ is in {path!r}")
-    # The lists may differ from the files in upper and lower case.
+    # The lists may differ from the file names in case.
     available = {os.path.basename(name).lower(): index for index, name in enumerate(source.names)}
     partition = _table(partition_path)
     named = partition
@@ -48,12 +48,12 @@ def celeba(path: str, split: str) -> ImageSource:
     missing = sorted(name for name in named if name not in available)
     if missing:
         raise UserError(
-            f"{len(missing)} of the {len(named)} images that the lists in {path!r} name are not there, "
-            f"the first is {missing[0]}: the archive is not whole, fetch it again"
+            f"{len(missing)} of the {len(named)} images listed in {path!r} are missing, "
+            f"the first is {missing[0]}: the archive is incomplete, fetch it again"
         )
     names = sorted(name for name, columns in partition.items() if columns == [_CELEBA_PARTITIONS[split]])
     if not names:
-        raise MissingFilesError(f"{partition_path!r} names no image of the {split} split")
+        raise MissingFilesError(f"{partition_path!r} lists no image of the {split} split")
     return ImageSource(
         names,
         lambda index: source.read(available[names[index]]),
@@ -62,9 +62,9 @@ def celeba(path: str, split: str) -> ImageSource:
 
 
 def _table(path: str) -> dict[str, list[str]]:
-    """Rows of a CelebA list, by lower-case file name: separated by spaces or commas, headers left out."""
+    """Reads the rows of a CelebA list, separated by spaces or commas, by lower-case file name; skips headers."""
     try:
-        with open(path, encoding="utf-8-sig") as file:  # a mark at the beginning is not part of the first name
+        with open(path, encoding="utf-8-sig") as file:  # a byte order mark is not part of the first name
             rows = [line.replace(",", " ").split() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path!r}: {error}") from error
@@ -72,7 +72,7 @@ def _table(path: str) -> dict[str, list[str]]:
 
 
 def _image_zip(path: str) -> ImageSource:
-    """The images in a zip archive, without what macOS adds."""
+    """Images of a zip archive, without the files that macOS adds."""
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
@@ -87,7 +87,7 @@ def _image_zip(path: str) -> ImageSource:
         check_size(members[index].file_size)
         try:
             return archive.read(members[index])
-        # RuntimeError: encrypted, or packed by an unknown method.
+        # RuntimeError: encrypted, or compressed by an unknown method.
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
             raise BadImageError(f"damaged in the archive: {error}") from error
 

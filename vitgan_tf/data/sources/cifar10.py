@@ -1,4 +1,4 @@
-"""CIFAR-10 in its binary version."""
+"""CIFAR-10 from its binary version."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CIFAR10_FOLDER = "cifar-10-batches-bin"
 
 
 def cifar10(path: str, split: str) -> ImageSource:
-    """CIFAR-10 in its binary version: cifar-10-binary.tar.gz, or the folder cifar-10-batches-bin out of it.
+    """CIFAR-10 from cifar-10-binary.tar.gz or its extracted folder cifar-10-batches-bin.
 
     Args:
-      path: the folder that holds one of them, or one of them.
+      path: folder that holds the archive or the extracted folder, or one of these itself.
       split: "training", 50,000 images, or "evaluation", 10,000.
 
     Raises:
-      MissingFilesError, UserError: not there, or damaged.
+      MissingFilesError, UserError: files are missing or damaged.
     """
     archive = path if os.path.isfile(path) else os.path.join(path, "cifar-10-binary.tar.gz")
     folder = next((p for p in (os.path.join(path, _CIFAR10_FOLDER), path) if _has_cifar10(p)), None)
@@ -43,7 +43,7 @@ def cifar10(path: str, split: str) -> ImageSource:
     for name, content in zip(_CIFAR10_MEMBERS[split], contents):
         if not content or len(content) % _CIFAR10_RECORD:
             raise UserError(
-                f"CIFAR-10's {name} holds {len(content)} bytes, not images of {_CIFAR10_RECORD}: fetch it again"
+                f"CIFAR-10's {name} holds {len(content)} bytes, not images of {_CIFAR10_RECORD} bytes: fetch it again"
             )
     records = np.frombuffer(b"".join(contents), np.uint8).reshape(-1, _CIFAR10_RECORD)
     planes = records[:, 1:].reshape(-1, 3, 32, 32)
@@ -70,10 +70,10 @@ def _cifar10_members(archive: str, split: str) -> list[bytes]:
                 if member.size > MAX_FILE_BYTES:
                     raise UserError(f"{archive!r} is not CIFAR-10: {name} in it has {member.size} bytes")
                 contents[name] = file.read()
-        # A checksum of all that was unpacked comes at the end.
+        # The checksum of the gzip stream is verified at its end.
         while tar.fileobj.read(2**20):
             pass
     missing = [name for name in _CIFAR10_MEMBERS[split] if name not in contents]
     if missing:
-        raise UserError(f"{archive!r} does not hold {', '.join(missing)}")
+        raise UserError(f"{archive!r} lacks {', '.join(missing)}")
     return [contents[name] for name in _CIFAR10_MEMBERS[split]]

@@ -18,10 +18,10 @@ from vitgan_tf.errors import UserError
 
 
 def image_folder(path: str, split: str = "training") -> ImageSource:
-    """The images below a folder, sorted by path; links are followed, hidden files left out.
+    """Images below a folder, sorted by path; follows links and ignores hidden files.
 
     Raises:
-      MissingFilesError: no such folder, no image in it, or a split other than training is asked for.
+      MissingFilesError: the folder does not exist or holds no image, or the split is not "training".
       UserError: the folder cannot be read.
     """
     if split != "training":
@@ -36,7 +36,7 @@ def image_folder(path: str, split: str = "training") -> ImageSource:
         raise UserError(f"cannot read the folder {error.filename!r}: {error.strerror}") from error
 
     for folder, subfolders, files in os.walk(path, onerror=fail, followlinks=True):
-        # A link to a folder further up would never end.
+        # A link to a parent folder would loop forever.
         real = os.path.realpath(folder)
         subfolders[:] = [] if real in seen else sorted(name for name in subfolders if not name.startswith("."))
         if real in seen:
@@ -48,8 +48,8 @@ def image_folder(path: str, split: str = "training") -> ImageSource:
                 (images if name.lower().endswith(IMAGE_SUFFIXES) else others).append(relative)
     if not images:
         raise MissingFilesError(
-            f"no images in {path!r}, nor in its folders: files named {', '.join('*' + s for s in IMAGE_SUFFIXES)} "
-            f"are looked for, and there are {len(others)} others"
+            f"no images in {path!r} or its subfolders: expected {', '.join('*' + s for s in IMAGE_SUFFIXES)}, "
+            f"found {len(others)} other files"
         )
     images.sort()
     paths = [os.path.join(path, name) for name in images]

@@ -1,4 +1,4 @@
-"""LSUN's LMDB environments, or images exported from them."""
+"""LSUN from its LMDB environments, or from images exported from them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _LSUN_PARTS = {"training": "train", "evaluation": "val"}
 
 
 def lsun(path: str, split: str, category: str = "bedroom") -> ImageSource:
-    """A category of LSUN: the LMDB environment <category>_train_lmdb, or images exported from it.
+    """A scene category of LSUN, from the LMDB environment <category>_train_lmdb or images exported from it.
 
     Args:
-      path: the folder that holds <category>_train_lmdb/ and <category>_val_lmdb/, or <category>_train/ and
-        <category>_val/ with images, or one of these itself, or any folder of images.
-      split: "training", or "evaluation": the official validation images.
-      category: of scenes.
+      path: folder that holds <category>_train_lmdb/ and <category>_val_lmdb/, or <category>_train/ and
+        <category>_val/ with images; or one of these itself; or any folder of images.
+      split: "training", or "evaluation" for the official validation images.
+      category: scene category.
 
     Raises:
-      MissingFilesError, UserError: not there, or damaged.
+      MissingFilesError, UserError: files are missing or damaged.
     """
     name = f"{category}_{_LSUN_PARTS[split]}"
     own_name = os.path.basename(os.path.abspath(path))
@@ -34,7 +34,7 @@ def lsun(path: str, split: str, category: str = "bedroom") -> ImageSource:
         if os.path.isdir(folder):
             return image_folder(folder)
     if os.path.isfile(os.path.join(path, f"{name}_lmdb.zip")):
-        raise MissingFilesError(f"{name}_lmdb.zip in {path!r} is packed: unzip it there, it is read by position")
+        raise MissingFilesError(f"{name}_lmdb.zip in {path!r} is packed: unzip it there, reading needs random access")
     try:
         parts = [own_name, *(os.listdir(path) if os.path.isdir(path) else [])]
     except OSError as error:
@@ -46,14 +46,14 @@ def lsun(path: str, split: str, category: str = "bedroom") -> ImageSource:
 
 
 def _lmdb(folder: str) -> ImageSource:
-    import lmdb  # needed for this format alone
+    import lmdb  # only this format needs it
 
     data_path = os.path.join(folder, "data.mdb")
     try:
         environment = lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
         num_bytes = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
-        if os.path.getsize(data_path) < num_bytes:  # reading beyond the end would kill the process
-            raise UserError(f"{data_path!r} is not all there, {num_bytes} bytes are wanted: fetch or unzip it again")
+        if os.path.getsize(data_path) < num_bytes:  # reading past the end would kill the process
+            raise UserError(f"{data_path!r} is truncated, {num_bytes} bytes expected: fetch or unzip it again")
         with environment.begin() as transaction, transaction.cursor() as cursor:
             keys = list(cursor.iternext(keys=True, values=False))
     except lmdb.Error as error:

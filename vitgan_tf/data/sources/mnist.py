@@ -1,4 +1,4 @@
-"""MNIST's idx files."""
+"""MNIST from its idx files."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MNIST_PREFIXES = {"training": "train", "evaluation": "t10k"}
 
 
 def mnist(path: str, split: str) -> ImageSource:
-    """MNIST's idx file of images, train-images-idx3-ubyte or t10k-images-idx3-ubyte, plain or .gz.
+    """MNIST from the idx file train-images-idx3-ubyte or t10k-images-idx3-ubyte, plain or .gz.
 
     Args:
-      path: the folder that holds them.
+      path: folder that holds them.
       split: "training", 60,000 images of 28 x 28, or "evaluation", 10,000.
 
     Raises:
-      MissingFilesError, UserError: not there, or damaged.
+      MissingFilesError, UserError: files are missing or damaged.
     """
     prefix = _MNIST_PREFIXES[split]
     names = [f"{prefix}-images{joint}idx3-ubyte{suffix}" for joint in "-." for suffix in ("", ".gz")]
@@ -32,14 +32,14 @@ def mnist(path: str, split: str) -> ImageSource:
         raise MissingFilesError(f"neither {names[0]} nor {names[1]} is in {path!r}")
     try:
         with (gzip.open if file_path.endswith(".gz") else open)(file_path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES)  # a small .gz may hold what fills the memory
+            content = file.read(MAX_FILE_BYTES)  # limited: a small .gz may expand to fill the memory
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {file_path!r}: {error}") from error
     header = np.frombuffer(content[:16].ljust(16, b"\0"), ">i4")
     shape = tuple(int(size) for size in header[1:])
     # Magic number: two zeros, 8 for unsigned bytes, three dimensions.
     if header[0] != 0x0803 or min(shape) < 1 or len(content) != 16 + math.prod(shape):
-        raise UserError(f"{file_path!r} is not an idx file of images, or not all of it: fetch it again")
+        raise UserError(f"{file_path!r} is not a complete idx file of images: fetch it again")
     images = np.frombuffer(content, np.uint8, offset=16).reshape(shape)
     names = [f"{split} image {index}" for index in range(len(images))]
     return ImageSource(names, lambda index: images[index], lambda index: zlib.crc32(images[index]))

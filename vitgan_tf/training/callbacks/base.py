@@ -1,6 +1,6 @@
-"""What happens beside the steps of `GAN.fit`: each callback decides for itself when to act.
+"""Base class of the callbacks of `GAN.fit`.
 
-`step` counts finished training steps over the whole run, whether or not it was interrupted. Keras counts the
+`step` counts finished training steps over the whole run, including those before a resumption. Keras counts the
 batches of one call of `fit` from 0.
 """
 
@@ -14,9 +14,9 @@ import tensorflow as tf
 class StepCallback(tf.keras.callbacks.Callback):
     """Calls `at_step` after every period-th step of the run and after its last one.
 
-    Where the device runs several steps before the host is asked, at the first chance after such a step. With
-    acts_before_training, a class attribute, also before its first one, as step 0 and without metrics. A run that was
-    stopped after a step, before what is due at it, makes up for it when it goes on: see `is_missing`.
+    With steps_per_execution > 1, `at_step` is called at the end of that execution. With the class attribute
+    acts_before_training, it is also called before the first step, as step 0 and without metrics. A run that was
+    stopped between a step and its `at_step` catches up when it is resumed: see `is_missing`.
 
     Args:
       first_step: finished steps when this call of `fit` starts.
@@ -31,7 +31,7 @@ class StepCallback(tf.keras.callbacks.Callback):
         self.first_step = first_step
         self.total_steps = total_steps
         self.period = period
-        self.step = first_step  # finished ones
+        self.step = first_step
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self.first_step == 0:
@@ -42,7 +42,7 @@ class StepCallback(tf.keras.callbacks.Callback):
             self.at_step(self.first_step, {})
 
     def is_missing(self, step: int) -> bool:
-        """Whether what `at_step` leaves behind of a step, which needs no metrics, is not there."""
+        """True if the output of `at_step`, which does not depend on metrics, is missing for a step."""
         return False
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -51,5 +51,5 @@ class StepCallback(tf.keras.callbacks.Callback):
             self.at_step(self.step, logs)
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
-        """Acts; logs holds the metrics of `GAN.train_step`."""
+        """Acts after a step; logs are the metrics of `GAN.train_step`."""
         raise NotImplementedError

@@ -18,21 +18,21 @@ from vitgan_tf.training.summaries import Summaries
 
 
 class DiagnosticsWriter(StepCallback):
-    """TensorBoard: spectral norms of both networks, and attention maps. Changes nothing of the training.
+    """Writes the spectral norms and attention maps of both networks to TensorBoard, without affecting the training.
 
     Scalars for each spectrally normalised layer: sigma/<path>/power_iteration and sigma/<path>/svd, see
-    `spectral_norms`; and sigma/largest_relative_error, the largest share of sigma that a power iteration misses: by
-    as much, the weights that its layer applies are larger than they should be. Images: attention/discriminator, of
-    real images, and attention/generator, of the moving average's.
+    `spectral_norms`; and sigma/largest_relative_error, the largest relative amount by which a power iteration
+    underestimates sigma, and hence by which its layer's weights are too large. Images: attention/discriminator for
+    real images, attention/generator for the moving average's.
 
     Args:
-      summaries: of the run.
-      images: a few real ones, (num_images, image_size, image_size, num_channels) in [-1, 1].
-      seed: of as many latents, the same at every step.
+      summaries: receive scalars and images.
+      images: some real images, (num_images, image_size, image_size, num_channels) in [-1, 1].
+      seed: seed of the generator's latents, one per real image, the same at every step.
     """
 
     acts_before_training = True
-    NUM_IMAGES = 8  # of a run
+    NUM_IMAGES = 8
 
     def __init__(self, summaries: Summaries, images: tf.Tensor, seed: int, **schedule: int):
         super().__init__(**schedule)
@@ -45,7 +45,7 @@ class DiagnosticsWriter(StepCallback):
         self._summaries.images(step, self._attention())
 
     def _attention(self) -> dict[str, np.ndarray]:
-        """Pictures of the networks that have attention."""
+        """Returns attention maps of the networks that have attention."""
         generator, discriminator = self.model.ema_generator, self.model.discriminator
         pictures, num_images = {}, self._images.shape[0]
         if isinstance(discriminator, ViTDiscriminator):

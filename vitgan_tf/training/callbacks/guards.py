@@ -1,4 +1,4 @@
-"""Callbacks that end a training that has failed, or warn of one that fails."""
+"""Callbacks that end a diverged training, or warn of a collapsing one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StopOnDivergence(StepCallback):
     """Ends the training with an error at the first loss or gradient norm that is not finite.
 
     Args:
-      report: step, metrics -> the end of the error line: where more is written about it.
+      report: (step, metrics) -> end of the error line, which names a file with details.
     """
 
     def __init__(self, report: Callable[[int, dict[str, float]], str] = lambda step, logs: "", **schedule: int):
@@ -29,46 +29,47 @@ class StopOnDivergence(StepCallback):
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(
-                f"training diverged: {', '.join(bad)} not finite at step {step}; the last checkpoint is from before. "
+                f"training diverged: {', '.join(bad)} not finite at step {step}; the last checkpoint is older. "
                 f"Try a lower learning rate or another seed{self._report(step, logs)}"
             )
 
 
 class SkipWatch(StopOnDivergence):
-    """Tells of updates that were left out, and ends the training with an error after MAX_SKIPPED steps in a row.
+    """Warns of skipped updates, and ends the training with an error after MAX_SKIPPED steps in a row.
 
-    Tells once in a row. Where the device runs several steps before the host is asked, of those at their end alone.
+    Consecutive skipped updates cause one warning. With steps_per_execution > 1, only the last step of an execution
+    is checked.
     """
 
     MAX_SKIPPED = 100
 
     def __init__(self, **arguments: Any):
         super().__init__(**arguments)
-        self._is_told = False
+        self._has_warned = False
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
         count = int(self.model.skipped_in_a_row.numpy())
         if count >= self.MAX_SKIPPED:
             raise DivergedError(
-                f"training diverged: no update was finite in the {count} steps up to {step}; the checkpoints from "
-                f"before are good{self._report(step, logs)}"
+                f"training diverged: no update was finite in the {count} steps up to {step}; the existing "
+                f"checkpoints are good{self._report(step, logs)}"
             )
-        if count and not self._is_told:
-            logging.warning("step %d: an update is not finite, and left out%s", step, self._report(step, logs))
-        self._is_told = count > 0
+        if count and not self._has_warned:
+            logging.warning("step %d: skipped an update that was not finite%s", step, self._report(step, logs))
+        self._has_warned = count > 0
 
 
 class CollapseWatch(StepCallback):
-    """Warns, in the log and in TensorBoard, of a discriminator or generator that has given up.
+    """Warns, in the log and in TensorBoard, of a saturated discriminator or a collapsed generator.
 
-    The discriminator: its loss has been below MIN_LOSS for PERIODS periods in a row, so that logits are saturated and
-    the generator learns nothing. The generator: its images differ, in standard deviation over NUM_IMAGES of them,
-    meaned over pixels, by less than MIN_DEVIATION levels of 255 for PERIODS periods in a row.
+    Discriminator: its loss is below MIN_LOSS for PERIODS periods in a row: the generator learns nothing.
+    Generator: the standard deviation over NUM_IMAGES images, averaged over pixels, is below MIN_DEVIATION grey levels
+    of 255 for PERIODS periods in a row.
 
     Args:
-      summaries: the deviation is among them, as samples_deviation.
-      sampler: of the moving average.
-      seed: of the images, the same at every step.
+      summaries: receive the standard deviation, as samples_deviation.
+      sampler: draws the moving average's images.
+      seed: seed of the images, the same at every step.
     """
 
     PERIODS = 5
@@ -81,7 +82,7 @@ class CollapseWatch(StepCallback):
         self._summaries = summaries
         self._sampler = sampler
         self._seed = seed
-        self._periods = {"generator": 0, "discriminator": 0}  # bad ones in a row
+        self._periods = {"generator": 0, "discriminator": 0}  # consecutive bad ones
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
         images = self._sampler.images(self.NUM_IMAGES, self._seed).astype(np.float64)

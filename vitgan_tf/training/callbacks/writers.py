@@ -1,4 +1,4 @@
-"""Callbacks that write what a run leaves behind."""
+"""Callbacks that write scalars, samples, scores and checkpoints."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from vitgan_tf.images import image_grid, write_png
 from vitgan_tf.runs.best_checkpoint import BestCheckpoint
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 from vitgan_tf.runs.directory import RunDirectory
+from vitgan_tf.runs.metrics import TRAINING
 from vitgan_tf.training.callbacks.base import StepCallback
 from vitgan_tf.training.summaries import Summaries, written_if_possible
 
 
 class MetricsReset(StepCallback):
-    """Begins the means of the metrics anew. Every process of a run must do so at the same steps."""
+    """Resets the means of the metrics. All processes of a run must do so at the same steps."""
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
         self.model.reset_metrics()
 
 
 class ScalarWriter(MetricsReset):
-    """TensorBoard scalars: means of the metrics over the period, and the images that the steps took per second.
+    """Writes TensorBoard scalars: metrics averaged over the period, and training speed in images per second.
 
-    Where there is a maximum too, also its ratio to the mean, `_spike`: near 1 where the training is stable.
+    For a metric with a maximum, NAME_spike is the ratio of maximum to mean: near 1 if the training is stable.
     """
 
     def __init__(self, summaries: Summaries, batch_size: int, **schedule: int):
@@ -45,7 +46,7 @@ class ScalarWriter(MetricsReset):
         self._started = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # The first time, most of it is tracing.
+        # The first execution is mostly tracing.
         if self.step > self.first_step:
             self._seconds += time.perf_counter() - self._started
             self._steps += self.first_step + batch + 1 - self.step
@@ -64,7 +65,7 @@ class ScalarWriter(MetricsReset):
 
 
 class SampleWriter(StepCallback):
-    """Grids of the moving average's images, always from the same latents: samples/step_*.png and TensorBoard."""
+    """Writes a grid of the moving average's images from fixed latents: samples/step_*.png and TensorBoard."""
 
     acts_before_training = True
     COLUMNS = 10
@@ -84,26 +85,26 @@ class SampleWriter(StepCallback):
         self._sampler = sampler
         self._seed = seed
 
-    def _path(self, step: int) -> str:
-        return os.path.join(self._directory.samples, f"step_{step:08d}.png")
-
     def is_missing(self, step: int) -> bool:
-        return not os.path.exists(self._path(step))
+        return not os.path.exists(self._directory.sample_path(step))
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
         grid = image_grid(self._sampler.images(self.COLUMNS**2, self._seed), self.COLUMNS, self.MIN_WIDTH)
-        with written_if_possible(self._path(step)):
-            write_png(self._path(step), grid)
+        path = self._directory.sample_path(step)
+        with written_if_possible(path):
+            write_png(path, grid)
         self._summaries.images(step, {"samples": grid})
 
 
 class MetricsWriter(StepCallback):
-    """Scores of the moving average's images: a line of metrics.jsonl and TensorBoard scalars.
+    """Scores the moving average's images and writes a line of metrics.jsonl and TensorBoard scalars.
 
     Args:
-      sampler: of the moving average.
-      evaluator: says how many images it wants, from which seed.
-      best: keeps the state with the least distance.
+      directory: files of the run.
+      summaries: receive the scores.
+      sampler: draws the moving average's images.
+      evaluator: determines the scores, the number of images and their seed.
+      best: keeps the state with the smallest distance.
       batch_size: real images per training step, for kimg.
     """
 
@@ -134,19 +135,19 @@ class MetricsWriter(StepCallback):
         protocol = self._evaluator.protocol
         scores = self._evaluator.evaluate(self._sampler.batches(protocol.num_generated, protocol.seed))
         kimg = step * self._batch_size / 1000
-        line = {"step": step, "kimg": kimg, "weights": "ema", "source": "training", **protocol.as_dict(), **scores}
+        line = {"step": step, "kimg": kimg, "weights": "ema", "source": TRAINING, **protocol.as_dict(), **scores}
         with written_if_possible("a line of metrics.jsonl"):
             self._directory.append_metrics(line)
         scalars = {name: value for name, value in scores.items() if isinstance(value, float)}
         self._summaries.scalars(step, scalars)
         with written_if_possible("the best checkpoint"):
             self._best.offer(step, scores[self._evaluator.distance_name], protocol)
-        with tqdm.tqdm.external_write_mode():  # on a line of its own, above the bar
+        with tqdm.tqdm.external_write_mode():  # on its own line above the bar
             logging.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in scalars.items()))
 
 
 class CheckpointWriter(StepCallback):
-    """Saves the whole state of the run. Where that fails, the training goes on, but for its last step."""
+    """Saves the whole state of the run. A failure ends the training only at its last step."""
 
     def __init__(self, checkpoints: RunCheckpoints, **schedule: int):
         super().__init__(**schedule)
@@ -158,4 +159,4 @@ class CheckpointWriter(StepCallback):
         except UserError as error:
             if step == self.total_steps:
                 raise
-            logging.warning("%s: the training goes on, and tries again at the next one", error)
+            logging.warning("%s: training continues, and the next checkpoint tries again", error)

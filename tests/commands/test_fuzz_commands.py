@@ -33,14 +33,14 @@ RUN, EVALUATE, GENERATE, PREPARE = (
     "tools/generate.py",
     "tools/prepare_data.py",
 )
-BENCHMARK, TABLES, PUBLISHED = "tools/benchmark.py", "experiments/tables.py", "experiments/published.py"
-SCRIPTS = (RUN, EVALUATE, GENERATE, PREPARE, BENCHMARK, TABLES, PUBLISHED)
+BENCHMARK, TABLES = "tools/benchmark.py", "experiments/tables.py"
+SCRIPTS = (RUN, EVALUATE, GENERATE, PREPARE, BENCHMARK, TABLES)
 
 CASES = {
     "command lines of fields": 150,
     "unknown flags": 70,
     "numbers of flags": 80,
-    "paths": 20 * 15,
+    "paths": 20 * 13,
     "pictures": 16,
     "decoded images": 80,
     "weights of the digits' classifier": 40,
@@ -207,8 +207,6 @@ PLACES = [
     (PREPARE, "source", ["--dataset=celeba64", "--data_dir=out"]),
     (PREPARE, "source", ["--dataset=lsun_bedroom64", "--data_dir=out"]),
     (PREPARE, "data_dir", ["--dataset=folder", "--source=images", "--resolution=8"]),
-    (PUBLISHED, "record", ["--docs_dir=none"]),
-    (PUBLISHED, "docs_dir", []),
     (TABLES, "output_dir", ["--variant=d_r1"]),
     (BENCHMARK, "model", ["render"]),
 ]
@@ -272,7 +270,7 @@ def test_decoded_images(tmp_path, place):
         content = draw.choice([with_damage(draw, whole[file])] * 8 + [b"", b"[]", b"{}", b"[" * 100_000])
         file.write_bytes(content)
         np.testing.assert_array_equal(load_images(FOLDER, location), expected)
-        assert {file: file.read_bytes() for file in files} == whole or file.suffix == ".json"
+        assert files[0].read_bytes() == whole[files[0]]
     # Well-formed, and of another meaning.
     file = files[1]
     for content in (

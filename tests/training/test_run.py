@@ -7,7 +7,7 @@ from support import classifier, small
 
 from vitgan_tf.config import override
 from vitgan_tf.presets import preset
-from vitgan_tf.training.experiment import run_experiment
+from vitgan_tf.training.run import run_experiment
 
 pytestmark = pytest.mark.slow
 

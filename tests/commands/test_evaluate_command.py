@@ -117,7 +117,7 @@ def test_a_run_and_its_saved_models_score_as_numpy_and_scipy_score_their_files(s
     assert _metrics(path / "run" / "metrics.jsonl")[before:] == results[:2]
     assert _metrics(tmp_path / "results" / "all.jsonl") == results[2:]
     for result in results:
-        assert result["source"] == EVALUATE and result["weights"] == "ema"
+        assert result["source"] == "evaluate" and result["weights"] == "ema"
         assert (result["dataset"], result["split"], result["image_size"]) == ("cifar10", "training", 32)
         assert (result["num_real"], result["num_generated"], result["seed"]) == (NUM_REAL, NUM_GENERATED, 3)
         assert result["extractor"] == "tfgan_inception" and len(result["extractor_sha256"]) == 64
@@ -231,19 +231,19 @@ def _broken(setting, tmp_path, kind):
         (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"garbage")
         return [f"--model={tmp_path / 'damaged'}", "--dataset=cifar10"], "cannot load the SavedModel"
     if kind == "wrong resolution":
-        return [*model, "--dataset=celeba64"], "draws images of 32 x 32 x 3, and those of celeba64 are 64 x 64 x 3"
+        return [*model, "--dataset=celeba64"], "draws images of 32 x 32 x 3, but those of celeba64 are 64 x 64 x 3"
     if kind == "which data":
-        return model, "is to be compared with: --dataset=NAME"
+        return model, "are not known: set --dataset=NAME"
     if kind == "no data":
         return [*model, "--dataset=cifar10", f"--data_dir={tmp_path}"], "no images of cifar10 in"
     if kind == "not inception":
-        return [*model, "--dataset=cifar10", f"--inception={tmp_path}"], "is no unpacked TensorFlow Hub module"
+        return [*model, "--dataset=cifar10", f"--inception={tmp_path}"], "is not an unpacked TensorFlow Hub module"
     if kind == "digits' classifier":
         return [
             *model,
             "--dataset=cifar10",
             "--extractor=digits",
-        ], "classifier cannot judge images of cifar10"
+        ], "classifier cannot score images of cifar10"
     if kind == "zero samples":
         return [*model, "--dataset=cifar10", "--num_generated=0"], "eval.num_generated must be at least 2, got 0"
     if kind == "wrong extractor":
@@ -257,14 +257,14 @@ def _broken(setting, tmp_path, kind):
             f"--output={path / 'inception' / 'saved_model.pb' / 'x'}",
         ], "cannot write"
     if kind == "checkpoint of a model":
-        return [*model, "--dataset=cifar10", "--checkpoint=best"], "--checkpoint goes with a run directory"
+        return [*model, "--dataset=cifar10", "--checkpoint=best"], "--checkpoint applies only to a run directory"
     if kind == "data of a run":
-        return [f"--model={path / 'run'}", "--dataset=cifar10"], "--dataset goes with a SavedModel"
+        return [f"--model={path / 'run'}", "--dataset=cifar10"], "--dataset applies only to a SavedModel"
     return [
         f"--model={path / 'run'}",
         "--checkpoint=17",
         *place,
-    ], "no checkpoint '17': there are those of step 2, 3, 4"
+    ], "no checkpoint '17': available steps: 2, 3, 4"
 
 
 KINDS = """nothing there, no signature, damaged model, wrong resolution, which data, no data, not inception,
@@ -299,7 +299,7 @@ def test_images_that_are_not_numbers_end_in_one_line(setting, tmp_path):
     line = commands.error_line(
         EVALUATE, f"--model={run}", "--num_generated=12", *place, f"--dump_images={tmp_path / 'images'}"
     )
-    assert "the generator draws values that are not finite: image 0 of seed 0" in line
+    assert "the generator's output is not finite: image 0 of seed 0" in line
     assert not (tmp_path / "images").exists() and not (tmp_path / "images.partial").exists()
     assert (run / "metrics.jsonl").read_bytes() == (path / "run" / "metrics.jsonl").read_bytes()
 
@@ -327,8 +327,8 @@ def test_the_data_may_have_changed_since_the_training(setting, tmp_path):
     (run / "config.json").write_text(json.dumps(config))
     _, result, log = _succeeds(f"--model={run}", "--num_generated=12", *place)
     (warning,) = (line for line in log.splitlines() if line.startswith("W"))
-    assert "not the images of the training" in warning
-    assert "not the images of the training" in result["not_comparable_with_published"][-1]
+    assert "not the training images" in warning
+    assert "not the training images" in result["not_comparable_with_published"][-1]
 
 
 def test_help_is_quick_and_lists_the_protocol():

@@ -11,7 +11,7 @@ from support import commands
 from vitgan_tf import losses, registries
 from vitgan_tf.errors import ConfigError
 
-PLUGIN = pathlib.Path(__file__).parent / "support" / "toy_plugin.py"
+PLUGIN = pathlib.Path(__file__).parents[1] / "support" / "toy_plugin.py"
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_names_are_known_before_what_they_stand_for_is_imported():
     registry = registries.Registry("thing", {"a": "no_such_module:A", "b": "vitgan_tf.losses:HINGE"})
     assert list(registry) == ["a", "b"] and "a" in registry and "c" not in registry
     assert registry["b"] is losses.HINGE
-    with pytest.raises(ConfigError, match=r"unknown thing 'bb'; did you mean 'b'\? \(there are: a, b\)"):
+    with pytest.raises(ConfigError, match=r"unknown thing 'bb'; did you mean 'b'\? \(available: a, b\)"):
         registry["bb"]
     with pytest.raises(ConfigError, match="there is already a thing 'b'"):
         registry.register("b", 1)

@@ -20,6 +20,8 @@ from vitgan_tf.presets import preset
 
 pytestmark = pytest.mark.slow
 
+RUN = str(commands.ROOT / "experiments" / "run.py")
+
 # Networks of a few thousand weights, for three steps.
 SMALL = [
     *("--batch_size=8", "--total_kimg=0.024", "--mapping_layers=2", "--generator.latent_dim=16"),
@@ -35,7 +37,8 @@ def _succeeds(script, *arguments, **options):
     assert result.returncode == 0, result.stderr
     assert result.stdout == ""
     lines = result.stderr.splitlines()
-    ours = r"[IW]\d{4} [\d:.]+ \d+ (experiment|callbacks|loading|preparation|prepare_data|digits)\.py:\d+\] "
+    modules = "run|writers|progress|loading|reading|cache|preparation|prepare_data|digits"
+    ours = rf"[IW]\d{{4}} [\d:.]+ \d+ ({modules})\.py:\d+\] "
     assert all(re.match(ours, line) for line in lines), result.stderr
     return [re.sub(ours, "", line) for line in lines]
 
@@ -61,14 +64,14 @@ def test_official_files_are_prepared_and_trained_on(tmp_path, name):
         f"prepared {num_images} training and 10 evaluation images in {data_dir}/vitgan_{family}_"
     )
     command = shlex.split(lines[-1].split("train with: ")[1])
-    assert command == ["experiments/run.py", f"--dataset={name}", f"--data_dir={data_dir}"]
+    assert command == ["python", RUN, f"--dataset={name}", f"--data_dir={data_dir}"]
     data = preset(name).data
     assert load_images(data, DataLocation(str(data_dir))).shape == (num_images, *shape)
     assert data.flip == (name in ("cifar10", "celeba64"))
     if name in ("celeba64", "lsun_bedroom64"):
         return  # what follows is the same for all: one set in colour and one in grey
     model_dir = tmp_path / "run"
-    lines = _succeeds(*command[:2], *place, *SMALL, f"--model_dir={model_dir}", env=env)
+    lines = _succeeds(*command[1:3], *place, *SMALL, f"--model_dir={model_dir}", env=env)
     assert f"{num_images} images, " in lines[0] and f"{num_images} images, batch 8, 3 steps from step 0" in lines[1]
     assert lines[-1].startswith("run complete")
     config = json.loads((model_dir / "config.json").read_text())
@@ -100,7 +103,7 @@ def test_ones_own_images_need_no_preparation(tmp_path):
     run += SMALL
     on_disk = ["--memory_gb=0", f"--cache_dir={tmp_path / 'cache'}"]
     lines = _succeeds(*run, *on_disk, "--total_kimg=0.048", f"--model_dir={tmp_path / 'whole'}")
-    assert "1 files were left out:" in lines and "  notes.txt: not an image by its name" in lines
+    assert "skipped files: 1" in lines and "  notes.txt: not an image by its name" in lines
     parts = f"--model_dir={tmp_path / 'parts'}"
     _succeeds(*run, parts)
     lines = _succeeds(*run, *on_disk, "--total_kimg=0.048", parts)
@@ -122,7 +125,7 @@ def test_a_folder_is_prepared(tmp_path):
     lines = _succeeds("tools/prepare_data.py", *options)
     directory = out / "vitgan_my_faces_16x16x3" / "1.0.0"
     assert str(directory) in lines[-2]
-    assert lines[-1] == f"train with: experiments/run.py --dataset=folder '--data_dir={directory}' --resolution=16"
+    assert lines[-1] == f"train with: python {RUN} --dataset=folder '--data_dir={directory}' --resolution=16"
     config = DataConfig("folder", 16, 3)
     images = load_images(config, DataLocation(str(directory)))
     np.testing.assert_array_equal(images, load_images(config, DataLocation(str(tmp_path / "My Faces!"))))
@@ -155,7 +158,7 @@ def test_a_preparation_that_was_stopped_goes_on(tmp_path, sent):
     with pytest.raises(UserError, match="no images of mnist"):
         load_images(config, DataLocation(str(tmp_path)))
     lines = _succeeds("tools/prepare_data.py", "--dataset=mnist", f"--data_dir={tmp_path}")
-    assert re.fullmatch("25510 images in 5 shards, [123] finished before", lines[0])
+    assert re.fullmatch("25510 images in 5 shards, [123] already finished", lines[0])
     assert lines[-2].startswith("prepared 25500 training and 10 evaluation images in")
     prepared = load_images(config, DataLocation(str(tmp_path)))
     np.testing.assert_array_equal(prepared[:, 2:30, 2:30, 0], images)

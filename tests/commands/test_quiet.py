@@ -1,0 +1,69 @@
+"""What TensorFlow may say at a start."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from support.commands import OFFLINE
+
+from vitgan_tf.commands import quiet
+
+
+@pytest.fixture
+def filtered():
+    """Takes the filter off TensorFlow's logger afterwards."""
+    logger = tf.get_logger()
+    level, filters = logger.level, list(logger.filters)
+    yield logger
+    logger.setLevel(level)
+    logger.filters[:] = filters
+
+
+@pytest.mark.parametrize("has_driver, level", [(False, "3"), (True, "1")])
+def test_warnings_of_gpus_are_hidden_only_where_there_is_none(tmp_path, monkeypatch, filtered, has_driver, level):
+    driver = tmp_path / "version"
+    if has_driver:
+        driver.write_text("NVRM version")
+    monkeypatch.setattr(quiet, "_NVIDIA_DRIVER", str(driver))
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
+    assert quiet.import_tensorflow() is tf
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == level
+
+
+def test_the_users_own_level_stays(monkeypatch, filtered):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    quiet.import_tensorflow()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+@pytest.mark.parametrize(
+    "path, is_kept",
+    [
+        ("tensorflow/python/distribute/mirrored_strategy.py", True),
+        ("tensorflow/python/checkpoint/checkpoint.py", True),
+        ("tensorflow/python/util/deprecation.py", False),
+        ("keras/src/callbacks.py", False),
+        ("tensorflow/python/keras/callbacks.py", True),
+    ],
+)
+def test_only_warnings_that_no_user_can_act_on_are_dropped(filtered, path, is_kept):
+    quiet.import_tensorflow()
+    record = logging.LogRecord("tensorflow", logging.WARNING, f"/site-packages/{path}", 1, "words", None, None)
+    assert bool(filtered.filter(record)) == is_kept
+    assert not filtered.isEnabledFor(logging.INFO)
+
+
+def test_an_import_that_fails_says_why(tmp_path):
+    """Standard error stays open: neither a traceback nor the words of C++ code are lost."""
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow" / "__init__.py").write_text(
+        "import os; os.write(2, b'from C\\n'); raise ImportError('no AVX')\n"
+    )
+    env = {**OFFLINE, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "vitgan_tf", "run", "--dataset=tiny", f"--model_dir={tmp_path / 'run'}"]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert result.stderr.startswith("from C\n") and result.stderr.endswith("ImportError: no AVX\n")

@@ -1,0 +1,169 @@
+"""Measures speed and memory: vitgan benchmark train --dataset=cifar10 --batch_size=32
+
+train: the training step of a preset, on random images. products: each matrix product of the step by itself.
+scale: cost of the step against batch size and number of tokens, each row in its own process. sample: the generator
+of a preset at several batch sizes. data: the input pipeline of a preset and its training step. render: the generator
+of --model at several resolutions. eval: an evaluation of 50,000 images, and three ways to compute the Frechet
+distance. endurance: growth of memory, files and step time over a long run.
+Prints a table and, as the last line of standard output, the same results as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from vitgan_tf.commands.configuration import config_from_flags, fields_from_flags
+from vitgan_tf.commands.flags import define_config_flags, define_path
+from vitgan_tf.commands.quiet import import_tensorflow
+from vitgan_tf.errors import UserError
+from vitgan_tf.invocation import invocation
+
+flags.disclaim_key_flags()
+FLAGS = flags.FLAGS
+TAKES_ARGUMENTS = True
+# Flags that `scale` passes to its processes, besides the configuration fields.
+_PASSED_ON = ("config", "dataset", "variant", "generator", "discriminator", "steps")
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    define_config_flags()
+    flags.DEFINE_integer(
+        "steps",
+        20,
+        "Timed training steps. sample: batches per size; products: calls per product; endurance: steps of the run.",
+        lower_bound=1,
+    )
+    define_path("model", None, "SavedModel folder of a generator, for render.")
+    flags.DEFINE_integer(
+        "num_images",
+        None,
+        "Number of images. render: per drawing, default 64; data: in the set, default 20,000; eval: of either kind, "
+        "default 50,000.",
+        lower_bound=1,
+    )
+    define_path("profile", None, "Folder for a TensorBoard profile of three further steps, for train.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the benchmark that the argument names."""
+    commands = {
+        "sample": _sample,
+        "scale": _scale,
+        "train": _train,
+        "products": _products,
+        "data": _data,
+        "render": _render,
+        "eval": _eval,
+        "endurance": _endurance,
+    }
+    if len(argv) != 2 or argv[1] not in commands:
+        raise UserError(f"say what to measure: {invocation('benchmark')} {'|'.join(commands)} [--flags]")
+    if FLAGS.profile is not None and argv[1] != "train":
+        raise UserError("--profile applies only to train: leave it out")
+    if argv[1] in ("sample", "scale") and FLAGS["train.batch_size"].present:
+        raise UserError(f"{argv[1]} sets its own batch sizes: leave out --batch_size")
+    result = commands[argv[1]]()
+    print(_table(result))
+    print(json.dumps(result))
+
+
+def _table(result: dict[str, Any]) -> str:
+    """Returns one line per entry; then, for each list of rows, one line per field with a column per row."""
+    tables = {name: value for name, value in result.items() if isinstance(value, list) and isinstance(value[0], dict)}
+    single = {name: value for name, value in result.items() if name not in tables}
+    lines = _aligned([[name, _text(value)] for name, value in single.items()])
+    for name, rows in tables.items():
+        lines += ["", name, *_aligned([[field, *(_text(row[field]) for row in rows)] for field in rows[0]])]
+    return "\n".join(lines)
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    widths = [max(map(len, cells)) for cells in zip(*lines)]
+    return ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _sample() -> dict:
+    config = config_from_flags()
+    import_tensorflow()
+    from vitgan_tf.benchmarks.sampling import measure_sampling
+
+    return measure_sampling(config, FLAGS.steps)
+
+
+def _scale() -> dict:
+    config = config_from_flags()
+    from vitgan_tf.benchmarks.scale import as_flags, in_own_process, measure_scale
+
+    given = {name: FLAGS[name].value for name in _PASSED_ON if FLAGS[name].present}
+    fields = fields_from_flags()
+    train = [sys.executable, "-m", "vitgan_tf", "benchmark", "train"]
+    train += [*(f"--plugin={path}" for path in FLAGS.plugin), *as_flags({**given, **fields})]
+    return measure_scale(config, in_own_process(train))
+
+
+def _train() -> dict:
+    config = config_from_flags()
+    import_tensorflow()
+    from vitgan_tf.benchmarks.training import measure_training
+
+    return measure_training(config, FLAGS.steps, FLAGS.profile)
+
+
+def _products() -> dict:
+    config = config_from_flags()
+    import_tensorflow()
+    from vitgan_tf.benchmarks.products import measure_products
+
+    return measure_products(config, FLAGS.steps)
+
+
+def _data() -> dict:
+    config = config_from_flags()
+    import_tensorflow()
+    from vitgan_tf.benchmarks.data import measure_data
+
+    return measure_data(config, FLAGS.num_images or 20_000, FLAGS.steps)
+
+
+def _eval() -> dict:
+    if FLAGS.num_images == 1:
+        raise UserError("one image has no covariance: --num_images=2 or more")
+    import_tensorflow()
+    from vitgan_tf.benchmarks.evaluation import measure_evaluation
+
+    return measure_evaluation(FLAGS.num_images or 50_000)
+
+
+def _endurance() -> dict:
+    config = config_from_flags()
+    import_tensorflow()
+    from vitgan_tf.benchmarks.endurance import measure_endurance
+
+    return measure_endurance(config, FLAGS.steps)
+
+
+def _render() -> dict:
+    if FLAGS.model is None:
+        raise UserError("render needs a generator, for example --model=runs/digits/saved_model")
+    import_tensorflow()
+    from vitgan_tf import sampling
+    from vitgan_tf.benchmarks.sampling import measure_rendering
+
+    model = sampling.load(FLAGS.model)
+    if not model.renders_at_any_scale:
+        raise UserError("this generator renders at one resolution only: render needs the Fourier decoder")
+    return measure_rendering(model, FLAGS.num_images or 64)

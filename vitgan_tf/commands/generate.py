@@ -1,0 +1,94 @@
+"""Draws images from a SavedModel: vitgan generate --model=runs/digits/saved_model --output=grid.png
+
+--gif draws an animation that interpolates between random latents and returns to the first one. --mixing draws a table
+of images whose first blocks take the style of one latent and whose other blocks take the style of another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from vitgan_tf.commands.flags import define_amount, define_path
+from vitgan_tf.commands.quiet import import_tensorflow
+from vitgan_tf.errors import UserError
+
+flags.disclaim_key_flags()
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    define_path("model", None, "SavedModel folder, such as saved_model/ of a run.", required=True)
+    define_path("output", None, "PNG file for a grid of images.")
+    define_path("gif", None, "GIF file for an interpolation.")
+    define_path("mixing", None, "PNG file for a table of mixed styles.")
+    flags.DEFINE_integer(
+        "num_images",
+        None,
+        "Number of images in the grid or the GIF, default 100; rows and columns of the table, default 6.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("columns", 10, "Images per row.", lower_bound=1)
+    flags.DEFINE_integer("min_width", 640, "Minimum width in pixels, reached by repeating pixels.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1)
+    define_amount(
+        "truncation",
+        1.0,
+        "Truncation psi, which pulls styles towards their mean: 1 for none, 0 for the mean.",
+        upper_bound=100.0,
+    )
+    define_amount(
+        "render_scale",
+        1.0,
+        "Resolution relative to that of the training, not necessarily whole: 2 draws a 32 x 32 model at 64 x 64.",
+    )
+    flags.DEFINE_integer(
+        "crossover", 2, "Number of initial blocks that take the style of the row in the table.", lower_bound=0
+    )
+    flags.DEFINE_integer("keyframes", 4, "Random latents along the interpolation.", lower_bound=2)
+    flags.DEFINE_integer("frames", 20, "Frames from one latent to the next.", lower_bound=1)
+
+
+def main(_: Sequence[str]) -> None:
+    """Draws the pictures."""
+    if not (FLAGS.output or FLAGS.gif or FLAGS.mixing):
+        raise UserError("nothing to draw: give --output=FILE.png, --gif=FILE.gif or --mixing=FILE.png")
+    import_tensorflow()
+    from vitgan_tf import sampling
+
+    model = sampling.load(FLAGS.model)
+    common = {
+        "seed": FLAGS.seed,
+        "truncation": FLAGS.truncation,
+        "render_scale": FLAGS.render_scale,
+        "min_width": FLAGS.min_width,
+    }
+    num_images = FLAGS.num_images or 100
+    try:
+        if FLAGS.output:
+            sampling.write_grid(model, _path(FLAGS.output), num_images, columns=FLAGS.columns, **common)
+        if FLAGS.gif:
+            sampling.write_interpolation(
+                model,
+                _path(FLAGS.gif),
+                num_images,
+                keyframes=FLAGS.keyframes,
+                frames=FLAGS.frames,
+                columns=FLAGS.columns,
+                **common,
+            )
+        if FLAGS.mixing:
+            table = {"num_images": FLAGS.num_images or 6, "crossover": FLAGS.crossover}
+            sampling.write_style_mixing(model, _path(FLAGS.mixing), **table, **common)
+    except OSError as error:
+        place = repr(error.filename) if error.filename else "the picture"
+        raise UserError(f"cannot write {place}: {error.strerror or error}") from error
+
+
+def _path(path: str) -> str:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    logging.info("writing %s", path)
+    return path

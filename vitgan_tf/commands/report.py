@@ -1,0 +1,39 @@
+"""Writes an HTML page about a run: vitgan report runs/digits
+
+The page shows configuration, curves, samples over time, an interpolation, attention maps and scores. It is one file
+and needs no network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+from vitgan_tf.commands.flags import define_path
+from vitgan_tf.commands.quiet import import_tensorflow
+from vitgan_tf.errors import UserError
+from vitgan_tf.invocation import invocation
+
+flags.disclaim_key_flags()
+FLAGS = flags.FLAGS
+TAKES_ARGUMENTS = True
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    define_path("output", None, "HTML file; default: report.html in the run directory.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the page."""
+    if len(argv) != 2:
+        raise UserError(f"give one run directory: {invocation('report')} RUN")
+    run_dir = os.path.expanduser(argv[1])
+    path = FLAGS.output or os.path.join(run_dir, "report.html")
+    import_tensorflow()
+    from vitgan_tf.reporting.report import write_report
+
+    write_report(run_dir, path)
+    logging.info("wrote %s", path)

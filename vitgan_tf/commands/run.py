@@ -1,0 +1,79 @@
+"""Trains a GAN: vitgan run --dataset=celeba64
+
+The same command resumes from the newest checkpoint in --model_dir.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+import vitgan_tf
+from vitgan_tf.commands import configuration
+from vitgan_tf.commands.flags import (
+    define_config_flags,
+    define_data_location_flags,
+    define_path,
+    define_strategy_flags,
+)
+from vitgan_tf.commands.quiet import strategy_from_flags
+from vitgan_tf.config import as_dict
+from vitgan_tf.errors import UserError
+from vitgan_tf.invocation import invocation
+
+flags.disclaim_key_flags()
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    define_config_flags()
+    define_data_location_flags()
+    define_strategy_flags(several_processes=True)
+    define_path(
+        "model_dir",
+        None,
+        "Run directory; default: runs/<dataset>, followed by the variant or the networks: runs/<dataset>-<variant>, "
+        "runs/<dataset>-g_<generator>-d_<discriminator>. Required with --config.",
+    )
+    flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.")
+
+
+def main(_: Sequence[str]) -> None:
+    """Trains, evaluates and exports."""
+    config = configuration.config_from_flags()
+    changes = configuration.changes_of_networks()
+    if changes:
+        logging.info("these networks also change other fields of the preset: %s", ", ".join(changes))
+    if FLAGS.dry_run:
+        print(json.dumps(as_dict(config), indent=2))
+        return
+    model_dir = _model_dir()
+    strategy = strategy_from_flags(several_processes=True)
+    from vitgan_tf.training.run import run_experiment
+
+    provenance = {"command": [*invocation("run").split(), *sys.argv[1:]], "commit": _commit()}
+    run_experiment(config, model_dir, provenance, configuration.data_location_from_flags(), strategy)
+
+
+def _model_dir() -> str:
+    if FLAGS.model_dir is None and FLAGS.config is not None:
+        raise UserError("--config needs a run directory: give --model_dir=DIR")
+    return FLAGS.model_dir or os.path.join("runs", configuration.run_name_from_flags())
+
+
+def _commit() -> str | None:
+    """Returns the commit of the checkout that contains the package; None for an installed package."""
+    git = ["git", "-C", os.path.dirname(os.path.abspath(vitgan_tf.__file__))]
+    try:
+        # A virtual environment may lie in another project's checkout, which does not track it.
+        for command in (["ls-files", "--error-unmatch", "__init__.py"], ["rev-parse", "HEAD"]):
+            result = subprocess.run([*git, *command], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

@@ -63,7 +63,7 @@ def test_the_page_has_all_of_the_run_and_asks_for_nothing_else(run):
     for name in ("discriminator", "generator"):
         assert f"<h2>Attention of the {name}</h2>" in page
     assert "Run run &lt;1&gt;" in page and "run <1>" not in page
-    assert "differs from the preset digits" in page and "generator.num_blocks: 4 -&gt; 1" in page
+    assert "Changes to the preset digits:" in page and "generator.num_blocks: 4 -&gt; 1" in page
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
     assert f"{last['digits_fd']:.4g} at step 4" in page and page.count(f"<td>{last['digits_fd']:.4g}</td>") == 1
     # Every picture is in it, and each sample grid is that of the run.

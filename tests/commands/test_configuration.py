@@ -23,7 +23,7 @@ def test_a_runs_configuration_starts_another(tmp_path):
     assert _resolved(f"--config={path}") == given
     changed = _resolved(f"--config={path}", "--batch_size=32", "--r1_gamma=1")
     assert changed["train"].pop("batch_size") == 32 and changed["loss"].pop("r1_gamma") == 1.0
-    assert given["train"].pop("batch_size") == 16 and given["loss"].pop("r1_gamma") == 0.1
+    assert given["train"].pop("batch_size") == 16 and given["loss"].pop("r1_gamma") == 0.4
     assert changed == given
 
 

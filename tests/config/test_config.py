@@ -85,7 +85,7 @@ def test_any_generator_goes_with_any_discriminator():
     assert differences(preset("cifar10"), preset("cifar10", generator="stylegan2", discriminator="stylegan2")) == [
         "generator.architecture: vit -> stylegan2",
         "discriminator.architecture: vit -> stylegan2",
-        "loss.r1_gamma: 0.0 -> 0.1",
+        "loss.r1_gamma: 0.0 -> 0.4",
     ]
     for arguments in ({"variant": "d_r1"}, {"variant": "vanilla_vit"}):
         with pytest.raises(ConfigError, match="sets both networks: leave out generator and discriminator"):

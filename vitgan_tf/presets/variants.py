@@ -18,8 +18,11 @@ def _generator_ablation() -> dict[str, dict[str, Any]]:
     }
 
 
-# The paper gives no R1 weight: this one is StyleGAN2's, as is the default interval.
-_R1 = {"discriminator.normalization": "none", "loss.r1_gamma": 10.0}
+# The paper gives no R1 weight. All R1 weights here are for images in [-1, 1]. StyleGAN2's is, as is its interval. The
+# authors' reproduction has 0.1 for images in [0, 1], whose squared gradients are 4 times as large.
+_STYLEGAN2_R1 = 10.0
+_REPRODUCTION_R1 = 0.4
+_R1 = {"discriminator.normalization": "none", "loss.r1_gamma": _STYLEGAN2_R1}
 # Without augmentation, the two views of bCR are identical and its terms are 0.
 _NO_AUGMENTATION = {"augment.policy": (), "loss.bcr_lambda_real": 0.0, "loss.bcr_lambda_fake": 0.0}
 
@@ -65,11 +68,11 @@ GENERATORS: dict[str, dict[str, Any]] = {
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": _PLAIN_VIT_DISCRIMINATOR,
-    # The R1 weight is from the authors' reproduction, which has no other discriminator.
-    "stylegan2": {"discriminator.architecture": "stylegan2", "loss.r1_gamma": 0.1},
+    # The authors' reproduction trains this discriminator with R1.
+    "stylegan2": {"discriminator.architecture": "stylegan2", "loss.r1_gamma": _REPRODUCTION_R1},
     "resnet": {"discriminator.architecture": "resnet", **_SLOW_GENERATOR},
-    # R1 replaces the authors' gradient penalty. With the plain ViT's R1 weight, 10, it learns the digits more slowly.
-    "transgan": {"discriminator.architecture": "transgan", "loss.r1_gamma": 0.1},
+    # R1 replaces the authors' gradient penalty. With StyleGAN2's weight, it learns the digits more slowly.
+    "transgan": {"discriminator.architecture": "transgan", "loss.r1_gamma": _REPRODUCTION_R1},
     "biggan": {"discriminator.architecture": "biggan", "loss.adversarial": "hinge", **_SLOW_GENERATOR},
 }
 # Rows of the paper's tables, as changes to a preset by field path.

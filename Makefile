@@ -5,7 +5,9 @@ VENV := .venv
 PYTHON ?= $(shell for name in python3.11 python3.10 python3.9 python3 python; do \
 	$$name -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null \
 	&& { command -v $$name; break; }; done)
-INSTALLED := $(VENV)/.installed
+# With GPU=1, the CUDA libraries that TensorFlow needs.
+REQUIREMENTS := requirements$(if $(GPU),-gpu).txt
+INSTALLED := $(VENV)/.installed$(if $(GPU),-gpu)
 DEVELOPED := $(VENV)/.developed
 RUN_DIR ?= runs/digits
 
@@ -49,12 +51,12 @@ types: $(DEVELOPED)
 
 venv: $(DEVELOPED)
 
-$(INSTALLED): requirements.txt setup.cfg pyproject.toml
+$(INSTALLED): $(REQUIREMENTS) setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' || \
 	{ echo "vitgan_tf needs Python 3.9, 3.10 or 3.11: install one, or name it: make PYTHON=/path/to/python3.11" >&2; \
 	exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --requirement $(REQUIREMENTS)
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

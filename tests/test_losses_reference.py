@@ -47,6 +47,8 @@ def test_lecam(logits):
     averages = np.float32(0.7), np.float32(-0.4)
     expected = reference.lecam(*logits, *map(np.float64, averages))
     assert_close(losses.lecam_loss(*logits, *averages), expected)
+    expected = reference.rectified_lecam(*logits, *map(np.float64, averages))
+    assert_close(losses.rectified_lecam_loss(*logits, *averages), expected)
 
 
 def test_r1_penalty_of_a_gradient():

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from vitgan_tf.files import write_checksums
 from vitgan_tf.images import to_uint8
-from vitgan_tf.latents import CHUNK, chunk_of_latents
+from vitgan_tf.latents import CHUNK, SequenceRandom, chunk_of_latents
 
 MEAN_STYLE_SAMPLES = 10_000
+FIXED_NOISE = -1
 
 
 class GeneratorModule(tf.Module):
@@ -40,24 +41,50 @@ class GeneratorModule(tf.Module):
         styles_spec = tf.TensorSpec([None, generator.num_styles, mean_style.shape[-1]], tf.float32, name="styles")
         scale_spec = tf.TensorSpec([], tf.float32, name="render_scale")
         count_spec, seed_spec = (tf.TensorSpec([], tf.int32, name=name) for name in ("num_images", "seed"))
-        truncation_spec = tf.TensorSpec([], tf.float32, name="truncation")
+        noise_specs = [tf.TensorSpec([], tf.int32, name=name) for name in ("noise_seed", "first_image")]
+        generate_specs = [count_spec, seed_spec, tf.TensorSpec([], tf.float32, name="truncation"), scale_spec]
+        self.has_noise = tf.Variable(generator.has_noise, trainable=False, name="has_noise")
         self.map_latents = self._function(self._map_latents, latents_spec)
-        self.render = self._function(self._render, styles_spec, scale_spec)
-        self.synthesize = self._function(self._synthesize, latents_spec)
-        self.generate = self._function(self._generate, count_spec, seed_spec, truncation_spec, scale_spec)
+        self.render = self._function(self._render, styles_spec, scale_spec, *noise_specs)
+        self.synthesize = self._function(self._synthesize, latents_spec, *noise_specs)
+        self.generate = self._function(
+            self._generate, *generate_specs, tf.TensorSpec([], tf.bool, name="has_fixed_noise")
+        )
+        # Signatures have no default values: theirs are these functions with the defaults filled in.
+        self.signatures = self._no_dependency(
+            {
+                "serving_default": self._function(lambda latents: self._synthesize(latents), latents_spec),
+                "map_latents": self.map_latents,
+                "render": self._function(lambda styles, scale: self._render(styles, scale), styles_spec, scale_spec),
+                "generate": self._function(lambda *arguments: self._generate(*arguments), *generate_specs),
+            }
+        )
 
     @staticmethod
     def _function(function: Callable, *signature: tf.TensorSpec) -> tf.types.experimental.GenericFunction:
         return tf.function(function, input_signature=signature, autograph=False)
 
-    def _images(self, styles: tf.Tensor, render_scale: tf.Tensor) -> tf.Tensor:
+    def _noise(self, noise_seed: tf.Tensor, first_image: tf.Tensor, images: tf.Tensor) -> SequenceRandom | None:
+        """Returns the noise of as many images as the tensor has rows; None for a generator without noise."""
+        if not self._network.has_noise:
+            return None
+        noise_seed, first_image = tf.convert_to_tensor(noise_seed), tf.convert_to_tensor(first_image)
+        return SequenceRandom(
+            noise_seed,
+            first_chunk=first_image // CHUNK,
+            num_images=tf.shape(images)[0],
+            offset=first_image % CHUNK,
+            is_fixed=noise_seed == FIXED_NOISE,
+        )
+
+    def _images(self, styles: tf.Tensor, render_scale: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
         """Renders images; scale 1 uses exactly the operations of training, and only there are shapes static."""
         native_size = self._network.image_size
         size = tf.cast(tf.round(render_scale * native_size), tf.int32)
         if not self._network.renders_at_any_scale:
             message = "this generator has no Fourier decoder: it renders at render_scale 1 only"
             with tf.control_dependencies([tf.debugging.assert_equal(size, native_size, message)]):
-                return tf.clip_by_value(self._network.synthesize(tf.identity(styles)), -1.0, 1.0)
+                return tf.clip_by_value(self._network.synthesize(tf.identity(styles), random), -1.0, 1.0)
         with tf.control_dependencies([tf.debugging.assert_positive(size, "no pixels at this render_scale")]):
             images = tf.cond(
                 size == native_size,
@@ -71,13 +98,22 @@ class GeneratorModule(tf.Module):
         styles = self._network.mapping(latents)[:, None]
         return {"styles": tf.tile(styles, [1, self._network.num_styles, 1])}
 
-    def _render(self, styles: tf.Tensor, render_scale: tf.Tensor | float = 1.0) -> dict[str, tf.Tensor]:
-        """styles (batch, num_styles, style_dim), render_scale -> {"images": float32 in [-1, 1]}."""
-        return {"images": self._images(styles, render_scale)}
+    def _render(
+        self,
+        styles: tf.Tensor,
+        render_scale: tf.Tensor | float = 1.0,
+        noise_seed: tf.Tensor | int = 0,
+        first_image: tf.Tensor | int = 0,
+    ) -> dict[str, tf.Tensor]:
+        """styles (batch, num_styles, style_dim), render_scale, noise -> {"images": float32 in [-1, 1]}."""
+        return {"images": self._images(styles, render_scale, self._noise(noise_seed, first_image, styles))}
 
-    def _synthesize(self, latents: tf.Tensor) -> dict[str, tf.Tensor]:
-        """latents (batch, latent_dim), from N(0, I) -> {"images": float32 in [-1, 1]}."""
-        return {"images": tf.clip_by_value(self._network(latents), -1.0, 1.0)}
+    def _synthesize(
+        self, latents: tf.Tensor, noise_seed: tf.Tensor | int = 0, first_image: tf.Tensor | int = 0
+    ) -> dict[str, tf.Tensor]:
+        """latents (batch, latent_dim), from N(0, I), noise -> {"images": float32 in [-1, 1]}."""
+        images = self._network(latents, self._noise(noise_seed, first_image, latents))
+        return {"images": tf.clip_by_value(images, -1.0, 1.0)}
 
     def _generate(
         self,
@@ -85,6 +121,7 @@ class GeneratorModule(tf.Module):
         seed: tf.Tensor,
         truncation: tf.Tensor | float = 1.0,
         render_scale: tf.Tensor | float = 1.0,
+        has_fixed_noise: tf.Tensor | bool = False,
     ) -> dict[str, tf.Tensor]:
         """num_images, seed, truncation psi -> {"images": uint8}; w' = mean + psi * (w - mean), 1 for no truncation.
 
@@ -95,7 +132,11 @@ class GeneratorModule(tf.Module):
         def chunk(index: tf.Tensor) -> tf.Tensor:
             latents = chunk_of_latents(seed, index, self._network.latent_dim)
             styles = self.mean_style + truncation * (self._network.mapping(latents) - self.mean_style)
-            return to_uint8(self._images(styles, render_scale))
+            noise = None
+            if self._network.has_noise:
+                is_fixed = tf.convert_to_tensor(has_fixed_noise)
+                noise = SequenceRandom(tf.convert_to_tensor(seed), index, CHUNK, is_fixed=is_fixed)
+            return to_uint8(self._images(styles, render_scale, noise))
 
         images = tf.map_fn(chunk, tf.range(chunks), fn_output_signature=tf.uint8, parallel_iterations=1)
         shape = tf.concat([[-1], tf.shape(images)[2:]], axis=0)
@@ -116,7 +157,12 @@ def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> Non
         without it.
       generate: num_images int32, seed int32, truncation float32, render_scale float32 -> images uint8.
     The loaded object offers these as `synthesize`, `map_latents`, `render` and `generate`, where truncation and
-    render_scale default to 1, and has the variables `mean_style`, (1, style_dim), `step` and `renders_at_any_scale`.
+    render_scale default to 1, and has the variables `mean_style`, (1, style_dim), `step`, `renders_at_any_scale` and
+    `has_noise`.
+
+    Generators with noise: image i of `generate` has noise i of its seed, or with has_fixed_noise, its last argument,
+    the fixed noise of the layers. `synthesize` and `render` take noise_seed int32, default 0, or -1 for the fixed
+    noise, and first_image int32, default 0: row i has noise first_image + i. The signatures have these defaults.
 
     Args:
       generator: a built generator, usually the moving average of the weights.
@@ -126,16 +172,7 @@ def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> Non
     module = GeneratorModule(generator, step)
     partial_path = path + ".partial"
     shutil.rmtree(partial_path, ignore_errors=True)
-    tf.saved_model.save(
-        module,
-        partial_path,
-        signatures={
-            "serving_default": module.synthesize,
-            "map_latents": module.map_latents,
-            "render": module.render,
-            "generate": module.generate,
-        },
-    )
+    tf.saved_model.save(module, partial_path, signatures=module.signatures)
     write_checksums(partial_path)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(partial_path, path)

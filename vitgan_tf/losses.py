@@ -108,3 +108,16 @@ def lecam_loss(
     return tf.reduce_mean(tf.math.squared_difference(real_logits, fake_average)) + tf.reduce_mean(
         tf.math.squared_difference(fake_logits, real_average)
     )
+
+
+def rectified_lecam_loss(
+    real_logits: tf.Tensor, fake_logits: tf.Tensor, real_average: tf.Tensor, fake_average: tf.Tensor
+) -> tf.Tensor:
+    """mean max(0, D(x) - a_F)^2 + mean max(0, a_R - D(G(z)))^2      (code of the authors of LeCam)
+
+    Unlike in `lecam_loss`, logits on the wrong side of the other average are not pulled further. The arguments are
+    those of `lecam_loss`.
+    """
+    return tf.reduce_mean(tf.square(tf.nn.relu(real_logits - fake_average))) + tf.reduce_mean(
+        tf.square(tf.nn.relu(real_average - fake_logits))
+    )

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Protocol
 
 import tensorflow as tf
 
 # Arguments of `BatchRandom.fork` for the random numbers of a generated image other than its latent.
 NOISE, OTHER_LATENT, IS_MIXED, CUTOFF, DIRECTION = range(1, 6)
+
+
+class ImageRandom(Protocol):
+    """Source of the noise of a generator's images."""
+
+    def fork(self, number: int) -> ImageRandom:
+        """Returns an independent stream for the same images, a different one for each number."""
+
+    def noise(self, fixed: tf.Tensor) -> tf.Tensor:
+        """Returns the noise of each image, (count, height, width, 1) or a shape that is broadcast to it.
+
+        Args:
+          fixed: fixed noise of the layer, (1, height, width, 1).
+        """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +49,10 @@ class BatchRandom:
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0, dtype: tf.DType = tf.float32) -> tf.Tensor:
         """Draws uniformly from [low, high), (count, *shape)."""
         return self._own(tf.random.stateless_uniform([self.size, *shape], self.seed, low, high, dtype))
+
+    def noise(self, fixed: tf.Tensor) -> tf.Tensor:
+        """Draws the noise of each image: see `ImageRandom`, of which this is one."""
+        return self.normal(*fixed.shape[1:], dtype=fixed.dtype)
 
     def fork(self, number: int) -> BatchRandom:
         """Returns an independent stream for the same images, a different one for each number."""

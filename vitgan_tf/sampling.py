@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.export import FIXED_NOISE
 from vitgan_tf.files import damaged_file
 from vitgan_tf.images import grid_size, image_grid, to_uint8, write_png
 
@@ -49,6 +50,7 @@ def write_grid(
     render_scale: float,
     columns: int,
     min_width: int,
+    has_fixed_noise: bool = False,
 ) -> None:
     """Writes a grid of images as PNG; arguments as in the `generate` signature and `image_grid`.
 
@@ -56,7 +58,8 @@ def write_grid(
       UserError: the model cannot render at this render_scale, or the picture is too large.
     """
     _check_size(model, render_scale, num_images, columns, min_width)
-    images = model.generate(num_images, seed, truncation, render_scale)["images"].numpy()
+    fixed = (True,) if has_fixed_noise and has_noise(model) else ()
+    images = model.generate(num_images, seed, truncation, render_scale, *fixed)["images"].numpy()
     write_png(path, image_grid(images, columns, min_width))
 
 
@@ -71,6 +74,7 @@ def write_interpolation(
     frames: int,
     columns: int,
     min_width: int,
+    has_fixed_noise: bool = False,
 ) -> None:
     """Writes a looping GIF in which every image of a grid interpolates between `keyframes` random latents.
 
@@ -85,17 +89,18 @@ def write_interpolation(
       frames: frames from one latent to the next.
       columns: images per row.
       min_width: minimum width in pixels.
+      has_fixed_noise: whether all images have the fixed noise, for generators with noise.
 
     Raises:
       UserError: the model cannot render at this render_scale, or the picture is too large.
     """
     _check_size(model, render_scale, num_images, columns, min_width, keyframes * frames)
     latents = tf.random.stateless_normal([keyframes, num_images, latent_dim(model)], [seed, 0]).numpy()
-    pictures = []
+    pictures, noise = [], _noise(model, seed, has_fixed_noise)
     for index in range(keyframes):
         for frame in range(frames):
             between = slerp(latents[index], latents[(index + 1) % keyframes], frame / frames)
-            images = _draw(model, _styles(model, between, truncation), render_scale)
+            images = _draw(model, _styles(model, between, truncation), render_scale, *noise)
             grid = image_grid(images, columns, min_width)
             pictures.append(Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid))
     pictures[0].save(
@@ -112,6 +117,7 @@ def write_style_mixing(
     render_scale: float,
     crossover: int,
     min_width: int,
+    has_fixed_noise: bool = False,
 ) -> None:
     """Writes a style mixing table as PNG (Karras et al. 2019, section 3.1).
 
@@ -127,6 +133,7 @@ def write_style_mixing(
       render_scale: resolution relative to training.
       crossover: number of places, from the first block on, that take the row's style: 0 to all.
       min_width: minimum width in pixels.
+      has_fixed_noise: whether all images have the fixed noise, for generators with noise.
 
     Raises:
       UserError: the generator takes styles in one place only, crossover is out of range, the model cannot render at
@@ -143,11 +150,12 @@ def write_style_mixing(
     columns_by_row = tf.tile(columns, [num_images, 1, 1])
     mixed = tf.concat([tf.repeat(rows, num_images, axis=0)[:, :crossover], columns_by_row[:, crossover:]], axis=1)
 
-    row_images, column_images = (_draw(model, styles, render_scale) for styles in (rows, columns))
+    noise = _noise(model, seed, has_fixed_noise)
+    row_images, column_images = (_draw(model, styles, render_scale, *noise) for styles in (rows, columns))
     images = [np.full_like(row_images[:1], 255), column_images]  # the corner is empty
     for index in range(num_images):
         row = mixed[index * num_images : (index + 1) * num_images]
-        images += [row_images[index : index + 1], _draw(model, row, render_scale)]
+        images += [row_images[index : index + 1], _draw(model, row, render_scale, *noise)]
     write_png(path, image_grid(np.concatenate(images), num_images + 1, min_width))
 
 
@@ -167,6 +175,11 @@ def _check_size(
         )
 
 
+def has_noise(model: tf.Module) -> bool:
+    """True if the images depend on noise; False for models of earlier versions, which have a fixed one."""
+    return bool(getattr(model, "has_noise", False))
+
+
 def latent_dim(model: tf.Module) -> int:
     """Returns the latent size of a generator from `load`."""
     return model.signatures["serving_default"].structured_input_signature[1]["latents"].shape[1]
@@ -178,9 +191,16 @@ def _styles(model: tf.Module, latents: np.ndarray | tf.Tensor, truncation: float
     return model.mean_style[:, None] + truncation * (styles - model.mean_style[:, None])
 
 
-def _draw(model: tf.Module, styles: tf.Tensor, render_scale: float) -> np.ndarray:
+def _noise(model: tf.Module, seed: int, has_fixed_noise: bool) -> tuple[int, ...]:
+    """Returns the noise arguments of `render`; none for generators without noise."""
+    if not has_noise(model):
+        return ()
+    return FIXED_NOISE if has_fixed_noise else seed, 0
+
+
+def _draw(model: tf.Module, styles: tf.Tensor, render_scale: float, *noise: int) -> np.ndarray:
     """Renders styles (batch, num_styles, style_dim) as images (batch, size, size, channels) uint8."""
-    return to_uint8(model.render(styles, render_scale)["images"]).numpy()
+    return to_uint8(model.render(styles, render_scale, *noise)["images"]).numpy()
 
 
 def slerp(start: np.ndarray, end: np.ndarray, fraction: float) -> np.ndarray:

@@ -5,10 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.evaluation import digits
 from vitgan_tf.evaluation.digits import (
+    build_classifier,
     digits_extractor,
     half_split_distance,
     load_or_train_classifier,
@@ -50,6 +52,24 @@ def test_classifier_is_kept_and_a_damaged_file_replaced(data, trained, tmp_path,
     retrained = load_or_train_classifier(*data, str(path))
     np.testing.assert_allclose(retrained.predict(inputs, verbose=0)[0], expected, rtol=1e-3, atol=1e-3)
     assert [file.name for file in tmp_path.iterdir()] == ["classifier.h5"]
+
+
+def test_classifier_is_trained_on_one_device_whatever_the_strategy(data, tmp_path, monkeypatch):
+    """Replicas would share the batches otherwise, and end at another classifier, which gives other scores."""
+    seen, model = [], build_classifier(8)
+
+    def train(images, labels, seed):
+        seen.append(tf.distribute.has_strategy())
+        return model, 1.0
+
+    monkeypatch.setattr(digits, "train_classifier", train)
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    with strategy.scope():
+        used = load_or_train_classifier(*data, str(tmp_path / "classifier.h5"))
+        assert all(strategy.extended.variable_created_in_scope(weights) for weights in used.weights)
+    assert seen == [False]
+    for weights, expected in zip(used.get_weights(), model.get_weights()):
+        np.testing.assert_array_equal(weights, expected)
 
 
 def test_extractor_is_the_classifier_and_its_hash_that_of_the_weights(data, trained):

@@ -1,5 +1,6 @@
 """The same images however they are drawn, and files of them."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from vitgan_tf.evaluation import generation
 from vitgan_tf.evaluation.generation import ImageSampler, dump_folder
 from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_uint8
+from vitgan_tf.latents import SequenceRandom, chunk_of_latents
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
 
@@ -29,7 +31,7 @@ def generator():
 
 
 def _sampler(generator, **options):
-    return ImageSampler(lambda latents: generator(latents), generator.latent_dim, **options)
+    return ImageSampler(generator, generator.latent_dim, **options)
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 17, 100, 500])
@@ -47,7 +49,7 @@ def test_another_seed_draws_other_images_and_none_comes_twice(generator):
 
 
 def test_latents_are_normal_and_independent():
-    latents = ImageSampler(lambda latents: latents[:, None, None] / 4, 3, batch_size=64).images(20_000, seed=0)
+    latents = ImageSampler(lambda latents, _: latents[:, None, None] / 4, 3, batch_size=64).images(20_000, seed=0)
     values = (latents[:, 0, 0].astype(np.float64) / 127.5 - 1.0) * 4
     np.testing.assert_allclose(values.mean(axis=0), 0.0, atol=0.03)
     np.testing.assert_allclose(values.std(axis=0), 1.0, atol=0.02)
@@ -60,9 +62,76 @@ def test_the_saved_model_draws_the_same_images(generator, tmp_path):
     model = tf.saved_model.load(str(tmp_path / "model"))
     expected = _sampler(generator).images(40, seed=9)
     np.testing.assert_array_equal(model.generate(40, 9)["images"], expected)
-    sampler = ImageSampler(lambda latents: model.synthesize(latents)["images"], 16)
+    sampler = ImageSampler(lambda latents, _: model.synthesize(latents)["images"], 16)
     np.testing.assert_array_equal(sampler.images(40, seed=9), expected)
     assert int(model.step) == 12
+
+
+def _with_noise(changes):
+    tf.keras.utils.set_random_seed(3)
+    generator = build_generator(override(preset("tiny"), changes))
+    strengths = [weight for weight in generator.weights if "noise_strength" in weight.name]
+    assert strengths and generator.has_noise
+    for strength in strengths:
+        strength.assign(0.3)
+    return generator
+
+
+NOISY = {"conv": {"generator.decoder": "conv"}, "stylegan2": {"generator.architecture": "stylegan2"}}
+
+
+@pytest.fixture(scope="module", params=NOISY)
+def noisy(request):
+    return _with_noise(NOISY[request.param])
+
+
+def test_each_image_has_its_own_noise_whatever_the_batch(noisy):
+    expected = _sampler(noisy, batch_size=48).images(40, seed=5)
+    for batch_size, count in ((16, 40), (100, 40), (32, 21)):
+        np.testing.assert_array_equal(_sampler(noisy, batch_size=batch_size).images(count, seed=5), expected[:count])
+
+    def draw(latents, random):
+        return noisy(tf.zeros_like(latents), random)
+
+    by_noise = [ImageSampler(draw, noisy.latent_dim, batch_size=16).images(40, seed) for seed in (0, 1)]
+    assert len(np.unique(np.concatenate(by_noise), axis=0)) == 80
+    fixed = ImageSampler(draw, noisy.latent_dim, has_fixed_noise=True).images(40, seed=0)
+    assert len(np.unique(fixed, axis=0)) == 1
+
+
+def test_the_saved_model_draws_the_same_noise(noisy, tmp_path):
+    export_generator(noisy, str(tmp_path / "model"))
+    model = tf.saved_model.load(str(tmp_path / "model"))
+    expected = _sampler(noisy).images(40, seed=9)
+    np.testing.assert_array_equal(model.generate(40, 9)["images"], expected)
+    arguments = {"num_images": 40, "seed": 9, "truncation": 1.0, "render_scale": 1.0}
+    served = model.signatures["generate"](**{name: tf.constant(value) for name, value in arguments.items()})
+    np.testing.assert_array_equal(served["images"], expected)
+    # Drawn by other batches, a grey level may fall to the other side.
+    latents = tf.concat([chunk_of_latents(9, chunk, noisy.latent_dim) for chunk in range(3)], axis=0)[5:40]
+    styles = model.map_latents(latents)["styles"]
+    for images in (model.synthesize(latents, 9, 5), model.render(styles, 1.0, 9, 5)):
+        assert np.abs(to_uint8(images["images"]).numpy().astype(int) - expected[5:]).max() <= 1
+    of_default = model.signatures["serving_default"](latents=latents)["images"]
+    np.testing.assert_array_equal(of_default, model.synthesize(latents, 0, 0)["images"])
+    # The fixed noise is that of the weights, which the network uses where it is given no other.
+    fixed = _sampler(noisy, has_fixed_noise=True).images(40, seed=9)
+    np.testing.assert_array_equal(model.generate(40, 9, 1.0, 1.0, True)["images"], fixed)
+    np.testing.assert_allclose(model.synthesize(latents, -1)["images"], np.clip(noisy(latents), -1, 1), atol=1e-5)
+    assert np.abs(fixed.astype(int) - expected).max() > 10
+
+
+def test_noise_is_normal_and_independent_of_the_latents():
+    random = SequenceRandom(tf.constant(4), tf.constant(2), 1000)
+    layers = [random.fork(layer).noise(tf.zeros([1, 4, 4, 1])).numpy().reshape(1000, 16) for layer in (0, 1)]
+    other = dataclasses.replace(random, image_seed=tf.constant(5)).fork(0).noise(tf.zeros([1, 4, 4, 1]))
+    latents = np.concatenate([chunk_of_latents(4, chunk, 16) for chunk in range(2, 65)])[:1000]
+    values = np.stack([*layers, other.numpy().reshape(1000, 16), latents]).astype(np.float64)
+    np.testing.assert_allclose(values.mean(axis=(1, 2)), 0.0, atol=4 / 16_000**0.5)
+    np.testing.assert_allclose(values.std(axis=(1, 2)), 1.0, atol=4 / 32_000**0.5)
+    between = np.corrcoef(values.reshape(4, -1))[np.triu_indices(4, 1)]
+    between = [*between, np.corrcoef(values[0, :-1].ravel(), values[0, 1:].ravel())[0, 1]]
+    assert np.abs(between).max() < 4 / 15_984**0.5
 
 
 def test_batches_come_in_order_and_one_at_a_time(generator):
@@ -72,7 +141,7 @@ def test_batches_come_in_order_and_one_at_a_time(generator):
 
 
 def test_values_that_are_not_finite_are_refused():
-    def draw(latents):
+    def draw(latents, _):
         images = tf.zeros([tf.shape(latents)[0], 4, 4, 1])
         return tf.tensor_scatter_nd_update(images, [[5, 1, 1, 0]], [np.nan])
 
@@ -89,6 +158,7 @@ def test_replicas_draw_and_extract_what_one_device_does(tmp_path):
         import numpy as np, tensorflow as tf
         from vitgan_tf.evaluation.extractors import FeatureExtractor
         from vitgan_tf.evaluation.generation import ImageSampler
+        from vitgan_tf.config import override
         from vitgan_tf.models.build import build_generator
         from vitgan_tf.presets import preset
 
@@ -99,8 +169,11 @@ def test_replicas_draw_and_extract_what_one_device_does(tmp_path):
         strategy = tf.distribute.MirroredStrategy(devices) if count > 1 else tf.distribute.get_strategy()
         with strategy.scope():
             tf.keras.utils.set_random_seed(0)
-            generator = build_generator(preset("tiny"))
-            sampler = ImageSampler(lambda latents: generator(latents), 16, batch_size=64)
+            generator = build_generator(override(preset("tiny"), {"generator.decoder": "conv"}))
+            for weight in generator.weights:
+                if "noise_strength" in weight.name:
+                    weight.assign(0.3)
+            sampler = ImageSampler(generator, 16, batch_size=64)
             mixing = tf.Variable(np.random.RandomState(0).normal(size=(64, 9)).astype(np.float32))
             function = lambda images: (tf.reshape(images, [-1, 64]) @ mixing, tf.reshape(images, [-1, 64])[:, :3])
             extractor = FeatureExtractor("linear", function, "", "none", num_channels=1, batch_size=50)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from vitgan_tf.evaluation import real_statistics as module
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.real_statistics import real_statistics
-from vitgan_tf.evaluation.scores import manifold_radii, scrambled_order
+from vitgan_tf.evaluation.scores import REAL_ORDER, manifold_radii, scrambled_order
 
 KEY = {"dataset": "noise", "split": "training"}
 
@@ -60,7 +60,7 @@ def test_they_are_those_of_numpy():
     result = real_statistics(images, _Counting(), KEY, None)
     np.testing.assert_allclose(result.gaussian.mean, features.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(result.gaussian.covariance, np.cov(features, rowvar=False), rtol=1e-5)
-    np.testing.assert_array_equal(result.features, features[scrambled_order(features)])
+    np.testing.assert_array_equal(result.features, features[scrambled_order(features, REAL_ORDER)])
     np.testing.assert_array_equal(result.radii, manifold_radii(result.features))
     assert result.gaussian.count == 100
 
@@ -127,7 +127,7 @@ def test_another_key_is_another_file(tmp_path, monkeypatch, change):
     assert extractor.images == before + len(images)
     assert len(_files(tmp_path)) == 2
     again = _Counting()
-    monkeypatch.setattr(module, "_VERSION", 1)
+    monkeypatch.setattr(module, "_VERSION", 2)
     _same(real_statistics(_images(), again, KEY, str(tmp_path)), first)
     assert again.images == 0
 

@@ -1,5 +1,7 @@
 """Scores against the float64 reference, against tensorflow-gan, and against what is known of them."""
 
+import math
+
 import numpy as np
 import pytest
 import reference.scores as reference
@@ -8,6 +10,8 @@ import tensorflow as tf
 
 from vitgan_tf.evaluation import scores
 from vitgan_tf.evaluation.scores import (
+    GENERATED_ORDER,
+    REAL_ORDER,
     Gaussian,
     GaussianAccumulator,
     frechet_distance,
@@ -110,14 +114,44 @@ def test_a_covariance_needs_two_samples():
 
 def test_scrambled_order_depends_on_the_set_alone():
     features = _features(200, 5, 0)
-    expected = features[scrambled_order(features)]
-    np.testing.assert_array_equal(scrambled_order(features), reference.scrambled_order(features.astype(np.float64)))
+    expected = features[scrambled_order(features, 1)]
+    reference_order = reference.scrambled_order(features.astype(np.float64), 1)
+    np.testing.assert_array_equal(scrambled_order(features, 1), reference_order)
     for seed in range(3):
         shuffled = features[np.random.RandomState(seed).permutation(200)]
-        np.testing.assert_array_equal(shuffled[scrambled_order(shuffled)], expected)
+        np.testing.assert_array_equal(shuffled[scrambled_order(shuffled, 1)], expected)
     # And it is no order by any feature.
     ranks = np.argsort(np.argsort(expected.sum(axis=1)))
     assert abs(np.corrcoef(ranks, np.arange(200))[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("dim", [2, 8, 64])
+def test_kernel_distance_of_two_draws_of_one_distribution_is_unbiased(dim):
+    """Of equal sizes: under one permutation, blocks would hold images of the same ranks and look too much alike."""
+
+    def evaluated(seed):
+        real, generated = (
+            np.random.RandomState(2 * seed + part).normal(size=(1000, dim)).astype(np.float32) for part in (0, 1)
+        )
+        orders = scrambled_order(real, REAL_ORDER), scrambled_order(generated, GENERATED_ORDER)
+        return kernel_distance(real[orders[0]], generated[orders[1]])[0]
+
+    distances = np.array([evaluated(seed) for seed in range(30)])
+    assert abs(distances.mean()) < 3.0 * distances.std(ddof=1) / math.sqrt(30)
+
+
+def test_orders_of_two_sets_are_independent_permutations():
+    features = [np.random.RandomState(seed).normal(size=(1000, 2)).astype(np.float32) for seed in range(8)]
+
+    def ranks(seed):
+        return [np.argsort(np.argsort(f.sum(axis=1)))[scrambled_order(f, seed)] for f in features]
+
+    correlations = np.corrcoef(ranks(REAL_ORDER), ranks(GENERATED_ORDER))[:8, 8:]
+    assert np.abs(correlations).max() < 4.0 / math.sqrt(1000)
+    # Rounding does not change them, and a set without any variance has one.
+    shaken = features[0] * np.float32(1 + 1e-7)
+    np.testing.assert_array_equal(scrambled_order(shaken, 0), scrambled_order(features[0], 0))
+    assert sorted(scrambled_order(np.ones((5, 2), np.float32), 0)) == list(range(5))
 
 
 @pytest.mark.parametrize("count", [10, 57, 200])

@@ -107,6 +107,31 @@ def test_power_iteration_follows_numpy_and_converges():
     np.testing.assert_allclose(estimates[-1], np.linalg.svd(kernel, compute_uv=False)[0], rtol=1e-4)
 
 
+def _as_tf32(values):
+    """Values with 10 bits of mantissa, rounded to nearest."""
+    bits = np.asarray(values, np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def test_power_iterations_do_not_suffer_from_tensorfloat32(monkeypatch):
+    """With factors of ten bits, summed in float32 as on a GPU, sigma is that of float64, step after step."""
+    layer, random = _layer(96, 48), np.random.RandomState(0)
+    u, product, errors = layer.u.numpy()[0], tf.matmul, []
+
+    def rounded_product(a, b, **options):
+        return product(*(tf.numpy_function(_as_tf32, [x], tf.float32) for x in (a, b)), **options)
+
+    for _ in range(300):
+        layer.kernel.assign_add(0.02 * random.normal(size=(96, 48)).astype(np.float32))
+        with monkeypatch.context() as patch:
+            patch.setattr(tf, "matmul", rounded_product)
+            estimate = layer.power_iteration()[0].numpy()
+            move_power_iterations([layer])
+        sigma, u = spectral_norm_step(layer.kernel.numpy(), u)
+        errors.append(estimate / sigma - 1.0)
+    assert 1e-6 < np.abs(errors).max() < 2e-4
+
+
 def test_u_stays_in_a_call():
     layer = _layer(8, 6)
     layer.kernel.assign(tf.random.normal((8, 6)))

@@ -229,6 +229,26 @@ def modulated_conv2d(x, style, kernel, demodulate):
 
 
 @in_float64
+def upsampling_conv2d(x, style, kernel):
+    """StyleGAN2's order: the transposed 3 x 3 convolution of stride 2, demodulated, then the blur, cut to (2 h, 2 w).
+
+    Each pixel spreads its features by the flipped kernel, two pixels from its neighbour; the blur is
+    4 [1 3 3 1] x [1 3 3 1] / 64, of which the outermost row is cut off on each side of what scipy gives but one.
+    """
+    batch, height, width, channels = x.shape
+    out = np.zeros((batch, 2 * height + 1, 2 * width + 1, kernel.shape[-1]))
+    for b in range(batch):
+        weight = kernel * style[b][None, None, :, None] / np.sqrt(9 * channels)
+        weight = weight / np.sqrt(np.sum(weight**2, axis=(0, 1, 2)) + 1e-8)
+        for i, j, di, dj in np.ndindex(height, width, 3, 3):
+            out[b, 2 * i + di, 2 * j + dj] += x[b, i, j] @ weight[2 - di, 2 - dj]
+    taps = 2.0 * np.array([1.0, 3.0, 3.0, 1.0]) / 8.0
+    for axis in (1, 2):
+        out = np.take(upfirdn(taps, out, axis=axis), range(2, out.shape[axis] + 1), axis=axis)
+    return out
+
+
+@in_float64
 def upsample2d(x):
     """StyleGAN2's blurred upsampling by 2: upfirdn2d(x, k, up=2, pad=(2, 1)), k = 4 [1 3 3 1] x [1 3 3 1] / 64.
 

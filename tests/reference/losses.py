@@ -66,6 +66,14 @@ def lecam(real_logits, fake_logits, real_average, fake_average):
 
 
 @in_float64
+def rectified_lecam(real_logits, fake_logits, real_average, fake_average):
+    """The authors' code: only logits on the right side of the other average count."""
+    real = [max(0.0, logit - fake_average) ** 2 for logit in real_logits]
+    fake = [max(0.0, real_average - logit) ** 2 for logit in fake_logits]
+    return np.mean(real) + np.mean(fake)
+
+
+@in_float64
 def finite_difference_gradient(function, x, epsilon=1e-5):
     """(f(x + epsilon e_i) - f(x - epsilon e_i)) / (2 epsilon) for every element i; f is scalar."""
     gradient = np.zeros(x.shape)

@@ -101,7 +101,7 @@ def _fourier_patch(y, weights, edge):
     return layers.modulated_dense(hidden, y, *to_pixels, demodulate=False)
 
 
-def styled_convolution(x, w, weights, path):
+def styled_convolution(x, w, weights, path, upsample=False):
     """One layer of StyleGAN2's synthesis: sqrt(2) leaky_relu(conv(x, w) + strength noise + bias), demodulated.
 
     The noise is one number for each pixel, shared by the features and, where it is the fixed one, by the images.
@@ -109,7 +109,11 @@ def styled_convolution(x, w, weights, path):
     style = layers.equalized_dense(
         w, weights[f"{path}/convolution/affine/kernel"], weights[f"{path}/convolution/affine/bias"]
     )
-    x = layers.modulated_conv2d(x, style, weights[f"{path}/convolution/kernel"], demodulate=True)
+    kernel = weights[f"{path}/convolution/kernel"]
+    if upsample:
+        x = layers.upsampling_conv2d(x, style, kernel)
+    else:
+        x = layers.modulated_conv2d(x, style, kernel, demodulate=True)
     x = x + weights[f"{path}/noise_strength"] * weights[f"{path}/fixed_noise"] + weights[f"{path}/bias"]
     return np.sqrt(2.0) * layers.leaky_relu(x, 0.2)
 
@@ -127,8 +131,8 @@ def to_image(x, w, weights, path):
 def _convolutional_decoder(y, w, weights, grid, patch_size):
     """StyleGAN2's synthesis with output skips from the map of tokens: (batch, grid P, grid P, C).
 
-    A styled convolution at the map's resolution; then for each doubling a styled convolution of the upsampled
-    features and one more. Every resolution's image is added to the upsampled image of the one before.
+    A styled convolution at the map's resolution; then for each doubling a styled convolution that upsamples
+    the features, and one more. Every resolution's image is added to the upsampled image of the one before.
     """
     size = grid
     x = y.reshape(len(y), grid, grid, y.shape[-1])
@@ -136,7 +140,7 @@ def _convolutional_decoder(y, w, weights, grid, patch_size):
     images = to_image(x, w, weights, f"decoder/synthesis/to_image_{size}")
     while size < grid * patch_size:
         size *= 2
-        x = styled_convolution(layers.upsample2d(x), w, weights, f"decoder/synthesis/upsampling_{size}")
+        x = styled_convolution(x, w, weights, f"decoder/synthesis/upsampling_{size}", upsample=True)
         x = styled_convolution(x, w, weights, f"decoder/synthesis/convolution_{size}")
         images = layers.upsample2d(images) + to_image(x, w, weights, f"decoder/synthesis/to_image_{size}")
     return images

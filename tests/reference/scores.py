@@ -116,11 +116,15 @@ def frechet_distance_low_rank(a: np.ndarray, b: np.ndarray) -> float:
 # Scores of parts of the sets.
 
 
-def scrambled_order(features: np.ndarray) -> np.ndarray:
-    """(n,): a fixed permutation of the rows sorted by their sums, whatever the order in which the rows come."""
-    features = np.asarray(features, np.float64)
-    sorted_index = np.argsort(features.sum(axis=1), kind="stable")
-    return sorted_index[np.random.RandomState(0).permutation(len(features))]
+def scrambled_order(features: np.ndarray, seed: int) -> np.ndarray:
+    """(n,): a permutation of the rows sorted by their sums, whatever the order in which the rows come.
+
+    It is seeded by the mean of the sums, in tenths of its standard error.
+    """
+    sums = np.sort(np.asarray(features, np.float64).sum(axis=1))
+    tenths = int(np.rint(abs(sums.sum()) * 10 / (sums.std() * len(sums) ** 0.5)))
+    sorted_index = np.argsort(np.asarray(features, np.float64).sum(axis=1), kind="stable")
+    return sorted_index[np.random.RandomState([seed, tenths]).permutation(len(sums))]
 
 
 def inception_score(logits: np.ndarray, order: np.ndarray, num_splits: int = 10) -> tuple[float, float]:

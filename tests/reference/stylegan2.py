@@ -143,8 +143,7 @@ def synthesis(weights, styles):
     images = networks.to_image(x, styles[:, 1], to_images[0], "layer")
     for level in range(1, len(to_images)):
         place = 2 * level - 1
-        x = layers.upsample2d(x)
-        x = networks.styled_convolution(x, styles[:, place], convolutions[place], "layer")
+        x = networks.styled_convolution(x, styles[:, place], convolutions[place], "layer", upsample=True)
         x = networks.styled_convolution(x, styles[:, place + 1], convolutions[place + 1], "layer")
         images = layers.upsample2d(images) + networks.to_image(x, styles[:, place + 2], to_images[level], "layer")
     return images

@@ -20,6 +20,7 @@ FIELDS = {
     "mixed styles": {
         **{"generator.architecture": "stylegan2", "loss.style_mixing": 0.9, "loss.path_length_weight": 2.0},
         **{"discriminator.embed_dim": 32, "augment.policy": ["translation"]},
+        **{"loss.lecam_lambda": 0.3, "loss.lecam_form": "authors"},
     },
     "resnet isn": {
         **{"discriminator.architecture": "resnet", "resnet.spectral_norm": "isn", "loss.style_mixing": 0.5}

@@ -57,7 +57,7 @@ class _Model:
 
 
 def _sampler(model):
-    return ImageSampler(lambda latents: model.ema_generator(latents), 16)
+    return ImageSampler(model.ema_generator, 16)
 
 
 class _Recorder(StepCallback):

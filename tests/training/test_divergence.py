@@ -19,6 +19,7 @@ from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import CollapseWatch, SkipWatch, StopOnDivergence
 from vitgan_tf.training.diagnostics import divergence_report, spectral_layers
 from vitgan_tf.training.optimizer import FusedAdam
+from vitgan_tf.training.rollback import with_rollbacks
 from vitgan_tf.training.run import run_experiment
 from vitgan_tf.training.summaries import Summaries
 from vitgan_tf.training.update import Measure
@@ -269,11 +270,14 @@ def test_after_many_such_steps_in_a_row_the_run_ends(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_can_go_back_and_on_with_other_random_numbers(tmp_path, monkeypatch, caplog):
-    attempts = _bad_images(monkeypatch, [13], times=2)
+    attempts, agreed = _bad_images(monkeypatch, [13], times=2), []
+    monkeypatch.setattr(run, "agree_on_step", lambda strategy, step: agreed.append(step))
     config = override(preset("tiny"), {**RUN, "train.on_nan": "rollback"})
     with caplog.at_level("WARNING", logger="absl"):
         run_experiment(config, str(tmp_path / "back"))
     assert attempts == [0, 10, 10]
+    # Of several processes, all go back to the same step.
+    assert agreed == [0, 10, 10, 20]
     assert "Resuming from step 10 with new random numbers" in caplog.text
     assert _checkpoint(tmp_path / "back") == (20, 2)
     monkeypatch.setattr(run, "training_dataset", training_dataset)
@@ -314,7 +318,7 @@ def _attempts(on_nan, newest, good=10**9):
             raise DivergedError(f"in attempt {len(attempts)}")
 
     try:
-        run.with_rollbacks(gan, checkpoints, fit, 2)
+        with_rollbacks(gan, checkpoints.restore_newest, fit, 2)
     except DivergedError as error:
         assert str(error) == f"in attempt {len(attempts)}" and good > len(attempts)
     else:

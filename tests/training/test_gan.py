@@ -261,6 +261,25 @@ def test_lecam_step_equals_a_naive_one_and_its_averages_are_saved(tmp_path):
     np.testing.assert_allclose(gan.real_logit_average.numpy(), 0.9 * before + 0.1 * real, rtol=1e-5)
 
 
+def test_lecam_as_its_authors_have_it_corrects_the_averages_for_their_start():
+    """After the first batch they are its means; after the second, weighted by 0.9 and 1 over 1.9."""
+
+    def extra_loss(discriminator, real_views, real_logits, fake_logits):
+        real_average, fake_average = (tf.reduce_mean(x).numpy() for x in (real_logits, fake_logits))
+        return 5.0 * (
+            tf.reduce_mean(tf.maximum(real_logits - fake_average, 0.0) ** 2)
+            + tf.reduce_mean(tf.maximum(real_average - fake_logits, 0.0) ** 2)
+        )
+
+    config = override(CONFIG, {"loss.lecam_lambda": 5.0, "loss.lecam_decay": 0.9, "loss.lecam_form": "authors"})
+    gan, first = _one_step_gradient(config, extra_loss)
+    gan.reset_metrics()
+    second = gan.train_step(next(iter(_batches(CONFIG))))
+    for average, name in ((gan.real_logit_average, "real_logits"), (gan.fake_logit_average, "fake_logits")):
+        expected = (0.9 * first[name] + second[name]) / 1.9
+        np.testing.assert_allclose(average.numpy() / (1 - 0.9**2), expected, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["hinge", "wasserstein"])
 def test_the_configured_loss_is_the_one_that_is_trained(name):
     """With learning rates of 0, both losses follow from the networks as they are."""

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.optimizers import optimizer as keras_optimizer
+from support import classifier, small
 
+from vitgan_tf.config import override
 from vitgan_tf.presets import preset
 from vitgan_tf.training.optimizer import FusedAdam, build_optimizer
+from vitgan_tf.training.plan import execution_plan
+from vitgan_tf.training.run import run_experiment
 
 SETTINGS = [
     {"learning_rate": 0.002, "beta_1": 0.0, "beta_2": 0.99, "epsilon": 1e-8},
@@ -68,6 +73,49 @@ def test_what_all_variables_share_is_computed_once_in_a_step():
     # A constant gradient: Adam moves by the learning rate in each step, once its corrections are those of the step.
     for variable in variables:
         np.testing.assert_allclose(variable.numpy(), 1 - 2 * 0.01, rtol=1e-5)
+
+
+def _report_a_gpu(monkeypatch):
+    reported = tf.config.list_physical_devices
+    for module in (tf.config, keras_optimizer.tf.config):
+        with_gpu = lambda kind=None: ["a GPU"] if kind == "GPU" else reported(kind)  # noqa: E731
+        monkeypatch.setattr(module, "list_physical_devices", with_gpu)
+
+
+def test_no_update_is_an_xla_function_of_its_own_where_there_is_a_gpu(monkeypatch):
+    """Keras makes one of each variable's update there, whatever the configuration says."""
+    _report_a_gpu(monkeypatch)
+    assert tf.keras.optimizers.Adam().jit_compile
+    train = preset("cifar10").train
+    assert not build_optimizer(0.002, train).jit_compile
+    copy = FusedAdam.from_config(build_optimizer(0.002, train).get_config())
+    assert not copy.jit_compile
+    assert not build_optimizer(0.002, train, scales_loss=True).inner_optimizer.jit_compile
+
+
+@pytest.mark.slow
+def test_skipping_trains_with_several_steps_per_execution_on_a_gpu(tmp_path, monkeypatch):
+    """By a GPU that TensorFlow only says to have: XLA and microbatches are those of one. TF32 is on in steps only."""
+    _report_a_gpu(monkeypatch)
+    fields = {
+        **small.FIELDS,
+        "train.on_nan": "skip",
+        "train.steps_per_execution": 3,
+        "train.total_kimg": 0.048,
+        "train.tf32": True,
+    }
+    config = override(preset("tiny"), {**fields, "log.diagnostics_every_kimg": 0.0})
+    assert execution_plan(config).xla == "off"
+    modes = []
+
+    def note(*_):
+        modes.append(tf.config.experimental.tensor_float_32_execution_enabled())
+
+    of_steps = tf.keras.callbacks.LambdaCallback(on_train_batch_begin=note, on_train_batch_end=note)
+    run_experiment(config, str(classifier.give(tmp_path)), callbacks=[of_steps])
+    assert modes == [True, False] * 2
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
+    assert tf.train.latest_checkpoint(str(tmp_path / "checkpoints")).endswith("ckpt-6")
 
 
 def test_configured_as_in_the_paper():

@@ -243,6 +243,21 @@ def test_auto_takes_what_it_finds(monkeypatch, environment, gpus, tpu, logical_c
         assert strategies._automatic(tpu, logical_cpus, several_processes=False) == "mirrored"
 
 
+@pytest.mark.parametrize("gigabytes, limits, growing", [(0.0, [], ["gpu"] * 2), (2.5, [2384] * 2, [])])
+def test_memory_of_gpus_grows_by_need_or_up_to_a_limit(monkeypatch, gigabytes, limits, growing):
+    """2.5e9 bytes are 2,384 MiB."""
+    _Gpus(monkeypatch, 2)
+    limited, grown = [], []
+    monkeypatch.setattr(
+        tf.config, "set_logical_device_configuration", lambda gpu, parts: limited.append(parts[0].memory_limit)
+    )
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, on: grown.append(gpu) if on else None
+    )
+    strategies.build_strategy("single", gpu_memory_gb=gigabytes)
+    assert (limited, grown) == (limits, growing)
+
+
 @pytest.mark.parametrize(
     "environment, expected",
     [

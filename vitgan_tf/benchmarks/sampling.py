@@ -12,6 +12,7 @@ import tensorflow as tf
 from vitgan_tf.benchmarks.timing import matmul_flops, peak_memory, rounded, time_between_products
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.evaluation.generation import ImageSampler
+from vitgan_tf.latents import SequenceRandom
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.sampling import latent_dim
 
@@ -45,8 +46,8 @@ def measure_sampling(
     tf.keras.utils.set_random_seed(config.train.seed)
     generator = build_generator(config)
 
-    def draw(latents: tf.Tensor) -> tf.Tensor:
-        return generator(latents)
+    def draw(latents: tf.Tensor, random: SequenceRandom | None = None) -> tf.Tensor:
+        return generator(latents, random)
 
     def batch_of(sampler: ImageSampler) -> Callable[[], Any]:
         return lambda: sampler.images(sampler.images_per_step, config.train.seed)

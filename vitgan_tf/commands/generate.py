@@ -13,6 +13,7 @@ from absl import flags, logging
 
 from vitgan_tf.commands.flags import define_amount, define_path
 from vitgan_tf.commands.quiet import import_tensorflow
+from vitgan_tf.config import NOISES
 from vitgan_tf.errors import UserError
 
 flags.disclaim_key_flags()
@@ -33,6 +34,12 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("columns", 10, "Images per row.", lower_bound=1)
     flags.DEFINE_integer("min_width", 640, "Minimum width in pixels, reached by repeating pixels.", lower_bound=1)
+    flags.DEFINE_enum(
+        "noise",
+        NOISES[0],
+        NOISES,
+        "Noise of generators that have it: one per image, or a fixed one per layer.",
+    )
     flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1)
     define_amount(
         "truncation",
@@ -65,6 +72,7 @@ def main(_: Sequence[str]) -> None:
         "truncation": FLAGS.truncation,
         "render_scale": FLAGS.render_scale,
         "min_width": FLAGS.min_width,
+        "has_fixed_noise": FLAGS.noise == "fixed",
     }
     num_images = FLAGS.num_images or 100
     try:

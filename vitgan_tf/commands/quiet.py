@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import logging as standard_logging
 import os
 from typing import Any
 
 from absl import flags, logging
 
+from vitgan_tf.gpus import count_gpus
+
 # C++ code reads this variable once. At level 1 it prints warnings and errors, at 3 neither.
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _NVIDIA_DRIVER = "/proc/driver/nvidia/version"
+# Some of the packages of TensorFlow's extra and-cuda, below the namespace nvidia.
+_CUDA_PACKAGES = ("cublas", "cuda_runtime", "cudnn", "cufft", "cusolver", "cusparse")
 
 
 def import_tensorflow() -> Any:
-    """Imports and returns TensorFlow; unless --verbosity=1 is given, without its greeting.
+    """Imports and returns TensorFlow with TensorFloat-32 off; unless --verbosity=1 is given, without its greeting.
 
     On import, TensorFlow 2.15's C++ code logs harmless errors. They are hidden, together with warnings, unless there
     is an NVIDIA driver: one of the warnings says why TensorFlow cannot use a GPU.
@@ -26,7 +32,36 @@ def import_tensorflow() -> Any:
     logger = tensorflow.get_logger()
     logger.setLevel(max(standard_logging.WARNING, logger.level))
     logger.addFilter(_concerns_users)
+    # On by default on GPUs since Ampere, where it would round the features of scores too.
+    tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+    _warn_of_unused_gpus(tensorflow)
     return tensorflow
+
+
+@functools.cache
+def _warn_of_unused_gpus(tensorflow: Any) -> None:
+    """Warns, once, of GPUs that the driver reports and TensorFlow cannot use."""
+    count = count_gpus()
+    if count == 0 or tensorflow.config.list_physical_devices("GPU"):
+        return
+    if tensorflow.test.is_built_with_cuda():
+        reason = "its CUDA libraries are missing" if _lacks_cuda_packages() else "its own warnings above say why"
+    else:
+        reason = "this TensorFlow was built without CUDA"
+    logging.warning(
+        "TensorFlow computes on the CPU, though the driver reports GPUs (%d): %s. This installs what it needs: "
+        "pip install 'tensorflow[and-cuda]==%s' (in a checkout: make GPU=1 run)",
+        count,
+        reason,
+        tensorflow.__version__,
+    )
+
+
+def _lacks_cuda_packages() -> bool:
+    """True if a package of TensorFlow's extra and-cuda is not installed."""
+    if importlib.util.find_spec("nvidia") is None:
+        return True
+    return any(importlib.util.find_spec(f"nvidia.{name}") is None for name in _CUDA_PACKAGES)
 
 
 def _concerns_users(record: standard_logging.LogRecord) -> bool:
@@ -34,7 +69,7 @@ def _concerns_users(record: standard_logging.LogRecord) -> bool:
     return not record.pathname.endswith((os.path.join("util", "deprecation.py"), os.path.join("src", "callbacks.py")))
 
 
-def strategy_from_flags(several_processes: bool = False) -> Any:
+def strategy_from_flags(several_processes: bool = False, gpu_memory_gb: float = 0.0) -> Any:
     """Imports TensorFlow and builds the `tf.distribute` strategy of the flags of `define_strategy_flags`.
 
     Args:
@@ -47,4 +82,4 @@ def strategy_from_flags(several_processes: bool = False) -> Any:
     from vitgan_tf.training.strategies import build_strategy
 
     given = flags.FLAGS
-    return build_strategy(given.strategy, given.tpu, given.logical_cpus, several_processes)
+    return build_strategy(given.strategy, given.tpu, given.logical_cpus, several_processes, gpu_memory_gb)

@@ -54,7 +54,7 @@ def main(_: Sequence[str]) -> None:
         print(json.dumps(as_dict(config), indent=2))
         return
     model_dir = _model_dir()
-    strategy = strategy_from_flags(several_processes=True)
+    strategy = strategy_from_flags(several_processes=True, gpu_memory_gb=config.train.gpu_memory_gb)
     from vitgan_tf.training.run import run_experiment
 
     provenance = {"command": [*invocation("run").split(), *sys.argv[1:]], "commit": _commit()}

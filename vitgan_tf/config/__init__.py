@@ -1,5 +1,15 @@
 """Experiment configuration. Imports no other subpackage and no TensorFlow."""
 
+from vitgan_tf.config.choices import (
+    LECAM_FORMS,
+    NAN_POLICIES,
+    NOISES,
+    POOLINGS,
+    PRECISIONS,
+    SPLITS,
+    STYLE_INJECTIONS,
+    XLA_MODES,
+)
 from vitgan_tf.config.experiment import DataLocation, ExperimentConfig
 from vitgan_tf.config.overrides import (
     as_dict,
@@ -13,12 +23,6 @@ from vitgan_tf.config.overrides import (
     unread_fields,
 )
 from vitgan_tf.config.schema import (
-    NAN_POLICIES,
-    POOLINGS,
-    PRECISIONS,
-    SPLITS,
-    STYLE_INJECTIONS,
-    XLA_MODES,
     AugmentConfig,
     DataConfig,
     DiscriminatorConfig,
@@ -31,7 +35,9 @@ from vitgan_tf.config.schema import (
 from vitgan_tf.errors import ConfigError
 
 __all__ = [
+    "LECAM_FORMS",
     "NAN_POLICIES",
+    "NOISES",
     "POOLINGS",
     "PRECISIONS",
     "SPLITS",

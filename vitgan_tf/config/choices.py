@@ -11,6 +11,14 @@ from typing import Any
 
 from vitgan_tf.config.registry import Registry
 
+STYLE_INJECTIONS = ("modulate", "add", "prepend")
+POOLINGS = ("class_token", "mean")
+SPLITS = ("training", "evaluation")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+XLA_MODES = ("auto", "off", "kernels", "full")
+LECAM_FORMS = ("paper", "authors")
+NOISES = ("per_image", "fixed")
+NAN_POLICIES = ("stop", "skip", "rollback")
 # Kernel normalisations of a linear layer: see `layers.spectral.ISNDense`.
 NORMALIZATIONS = ("isn", "sn", "none")
 

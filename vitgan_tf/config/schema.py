@@ -8,26 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from vitgan_tf.config.choices import (
-    ACTIVATIONS,
-    ADVERSARIAL_LOSSES,
-    ATTENTIONS,
-    AUGMENTATIONS,
-    DECODERS,
-    EXTRACTORS,
-    NORMALIZATIONS,
-    POSITIONS,
-)
+from vitgan_tf.config import choices
 from vitgan_tf.config.fields import Section, field
 from vitgan_tf.config.networks import DISCRIMINATORS, GENERATORS
 from vitgan_tf.errors import ConfigError
-
-STYLE_INJECTIONS = ("modulate", "add", "prepend")
-POOLINGS = ("class_token", "mean")
-SPLITS = ("training", "evaluation")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-XLA_MODES = ("auto", "off", "kernels", "full")
-NAN_POLICIES = ("stop", "skip", "rollback")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,20 +37,22 @@ class GeneratorConfig(Section):
         "how the style w enters: modulate = in every layer norm (C, the method), add = added to the positional "
         "embeddings (A), prepend = as an extra token (B)",
         default="modulate",
-        choices=STYLE_INJECTIONS,
+        choices=choices.STYLE_INJECTIONS,
     )
     decoder: str = field(
         "decoder from patch embeddings to pixels: fourier = coordinate network (the method), linear = linear layer, "
         "conv = StyleGAN2 blocks on the token map",
         default="fourier",
-        choices=DECODERS,
+        choices=choices.DECODERS,
     )
-    attention: str = field("kind of self-attention logits", default="dot_product", choices=ATTENTIONS)
-    normalization: str = field("spectral normalisation of the linear layers", default="none", choices=NORMALIZATIONS)
+    attention: str = field("kind of self-attention logits", default="dot_product", choices=choices.ATTENTIONS)
+    normalization: str = field(
+        "spectral normalisation of the linear layers", default="none", choices=choices.NORMALIZATIONS
+    )
     positions: str = field(
         "positional embedding: fourier = Fourier features of the patch centres, learned = lookup table",
         default="fourier",
-        choices=POSITIONS,
+        choices=choices.POSITIONS,
     )
     latent_dim: int = field("size of the latent z", default=384, minimum=1)
     embed_dim: int = field("token width D and size of the style w", default=384, minimum=1)
@@ -74,7 +60,7 @@ class GeneratorConfig(Section):
     num_heads: int = field("attention heads per block", default=6, minimum=1)
     num_blocks: int = field("number of transformer blocks", default=4, minimum=1)
     patch_size: int = field("patch size P, in pixels", default=4, minimum=1)
-    activation: str = field("activation of the MLP in each block", default="gelu", choices=ACTIVATIONS)
+    activation: str = field("activation of the MLP in each block", default="gelu", choices=choices.ACTIVATIONS)
     mapping_layers: int = field("number of layers in the mapping network", default=8, minimum=1)
     mapping_lr_multiplier: float = field("learning-rate multiplier of the mapping network", default=0.01, above=0.0)
 
@@ -96,22 +82,22 @@ class DiscriminatorConfig(Section):
         default="vit",
         choices=DISCRIMINATORS,
     )
-    attention: str = field("kind of self-attention logits", default="l2", choices=ATTENTIONS)
+    attention: str = field("kind of self-attention logits", default="l2", choices=choices.ATTENTIONS)
     normalization: str = field(
         "spectral normalisation of patch projection and blocks: isn = spectral norm held at its initial value, "
         "sn = spectral norm 1, none = no normalisation",
         default="isn",
-        choices=NORMALIZATIONS,
+        choices=choices.NORMALIZATIONS,
     )
     pooling: str = field(
         "input of the head: class_token = output of an extra learned token, mean = mean over the patch tokens",
         default="class_token",
-        choices=POOLINGS,
+        choices=choices.POOLINGS,
     )
     positions: str = field(
         "positional embedding: fourier = Fourier features of the patch centres, learned = lookup table",
         default="fourier",
-        choices=POSITIONS,
+        choices=choices.POSITIONS,
     )
     embed_dim: int = field("token width D", default=384, minimum=1)
     mlp_dim: int = field("hidden width of the MLP in each block", default=1536, minimum=1)
@@ -119,7 +105,7 @@ class DiscriminatorConfig(Section):
     num_blocks: int = field("number of transformer blocks", default=4, minimum=1)
     patch_size: int = field("patch size P without overlap, in pixels", default=4, minimum=1)
     patch_overlap: int = field("patch overlap o: pixels added to a patch on every side", default=2, minimum=0)
-    activation: str = field("activation of the MLP in each block", default="gelu", choices=ACTIVATIONS)
+    activation: str = field("activation of the MLP in each block", default="gelu", choices=choices.ACTIVATIONS)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,7 +124,7 @@ class LossConfig(Section):
     """Adversarial loss and regularisers (paper, "Experiment Setup")."""
 
     adversarial: str = field(
-        "adversarial loss of both networks", default="non_saturating", choices=ADVERSARIAL_LOSSES
+        "adversarial loss of both networks", default="non_saturating", choices=choices.ADVERSARIAL_LOSSES
     )
     bcr_lambda_real: float = field("weight of bCR on real images; 0 disables it", default=10.0, minimum=0.0)
     bcr_lambda_fake: float = field("weight of bCR on generated images; 0 disables it", default=10.0, minimum=0.0)
@@ -166,11 +152,13 @@ class LossConfig(Section):
         "weight of the newest batch in the moving average of path lengths", default=0.01, above=0.0, maximum=1.0
     )
     lecam_lambda: float = field("weight of the LeCam regulariser; 0 disables it", default=0.0, minimum=0.0)
+    lecam_form: str = field(
+        "LeCam of the paper, Eq. 3, or of its authors' code: rectified differences, unbiased averages",
+        default="paper",
+        choices=choices.LECAM_FORMS,
+    )
     lecam_decay: float = field(
-        "decay per step of LeCam's moving averages of the logits",
-        default=0.99,
-        minimum=0.0,
-        below=1.0,
+        "decay per step of LeCam's moving averages of the logits", default=0.99, minimum=0.0, below=1.0
     )
 
     @property
@@ -190,7 +178,7 @@ class AugmentConfig(Section):
     policy: tuple[str, ...] = field(
         "augmentations in the order of application; empty for none",
         default=("color", "translation", "scaling", "cutout"),
-        choices=AUGMENTATIONS,
+        choices=choices.AUGMENTATIONS,
     )
     probability: float = field("probability of each augmentation, per image", default=0.8, minimum=0.0, maximum=1.0)
 
@@ -235,19 +223,29 @@ class TrainConfig(Section):
         "action on a non-finite loss or gradient: stop = end with an error, skip = skip the update, "
         "rollback = resume from the newest checkpoint with new random numbers",
         default="stop",
-        choices=NAN_POLICIES,
+        choices=choices.NAN_POLICIES,
     )
     precision: str = field(
         "precision of activations and matrix products; weights, spectral norms, softmax, normalisation statistics, "
         "losses and the moving average are always float32; mixed_float16 is for GPUs and uses loss scaling",
         default="float32",
-        choices=PRECISIONS,
+        choices=choices.PRECISIONS,
+    )
+    tf32: bool = field(
+        "TensorFloat-32 matrix products (10 bits of mantissa) in training steps on GPUs since Ampere; samples and "
+        "scores never use them",
+        default=False,
+    )
+    gpu_memory_gb: float = field(
+        "memory that TensorFlow may use on each GPU, in 10^9 bytes; 0 = no limit, and memory is taken as needed",
+        default=0.0,
+        minimum=0.0,
     )
     xla: str = field(
         "XLA compilation: full = the whole step, kernels = chains of element-wise operations, off = none; "
         "auto = full on TPUs, kernels on CPUs, off on GPUs",
         default="auto",
-        choices=XLA_MODES,
+        choices=choices.XLA_MODES,
     )
 
 
@@ -288,8 +286,14 @@ class EvalConfig(Section):
         "feature extractor: tfgan_inception = network of published FIDs, keras_inception = other weights, not "
         "comparable, digits = classifier of the digits; auto = digits for the digits, else tfgan_inception",
         default="auto",
-        choices=EXTRACTORS,
+        choices=choices.EXTRACTORS,
     )
-    split: str = field("split of the real images", default="training", choices=SPLITS)
+    noise: str = field(
+        "noise of generators that have it (StyleGAN2, decoder=conv): per_image = each image its own, as in training, "
+        "fixed = one fixed map per layer",
+        default="per_image",
+        choices=choices.NOISES,
+    )
+    split: str = field("split of the real images", default="training", choices=choices.SPLITS)
     num_generated: int = field("number of generated images", default=50_000, minimum=2)
     num_real: int = field("number of real images, drawn at random; 0 = the whole split", default=0, minimum=0)

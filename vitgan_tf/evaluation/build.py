@@ -6,6 +6,7 @@ import dataclasses
 import os
 
 import numpy as np
+import tensorflow as tf
 
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.config.choices import EXTRACTORS
@@ -35,6 +36,7 @@ def build_evaluator(
     seed: int,
     images: np.ndarray | None = None,
     classifier_path: str | None = None,
+    noise: str | None = None,
 ) -> Evaluator:
     """Loads the extractor and the real images, and computes their statistics or reads them from the cache.
 
@@ -48,19 +50,19 @@ def build_evaluator(
       seed: seed of the generated images' latents.
       images: the split, (num_images, size, size, channels) uint8, if it is already loaded.
       classifier_path: file of the digits classifier; by default in the cache.
+      noise: see `Protocol`.
 
     Raises:
       UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
     # Loaded first, so that missing weights are reported before minutes of decoding.
     extractor = load_extractor(extractor_name, data, location, classifier_path)
-    if images is None:
-        images = load_images(data, location, split)
+    images = load_images(data, location, split) if images is None else images
     rows = _compared_rows(len(images), num_real)
-    key = {"dataset": data.dataset, "split": split, "num_split": len(images)}
     # Not cached for the digits: each run has its own classifier, and it is fast.
     cache_dir = None if extractor.name == "digits" else location.cache_dir
-    real = real_statistics(images, extractor, key, cache_dir, rows)
+    names = {"dataset": data.dataset, "split": split, "num_split": len(images)}
+    real = real_statistics(images, extractor, names, cache_dir, rows)
     protocol = Protocol(
         dataset=data.dataset,
         split=split,
@@ -72,11 +74,10 @@ def build_evaluator(
         num_real_kept=len(real.features),
         num_generated=num_generated,
         seed=seed,
-        extractor=extractor.name,
-        extractor_sha256=extractor.sha256,
-        is_published_extractor=extractor.is_published,
+        **extractor.protocol_entries(),
         feature_dim=real.features.shape[1],
-        resize=extractor.resize,
+        noise=noise,
+        tf32=tf.config.experimental.tensor_float_32_execution_enabled(),
     )
     return (DigitsEvaluator if extractor.name == "digits" else Evaluator)(protocol, extractor, real)
 

@@ -6,9 +6,10 @@ of this classifier. They compare generators of digits with each other and with t
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import os
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 import h5py
 import numpy as np
@@ -21,7 +22,7 @@ from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
-from vitgan_tf.evaluation.scores import frechet_distance, gaussian
+from vitgan_tf.evaluation.scores import frechet_distance, gaussian, sum_order
 from vitgan_tf.images import to_float
 
 FEATURE_DIM = 64
@@ -31,6 +32,7 @@ _EPOCHS = 30
 _BATCH_SIZE = 64
 # HDF5 attribute with the checksum of the weights; HDF5 itself does not verify them.
 _SHA256 = "sha256"
+_Result = TypeVar("_Result")
 
 
 def build_classifier(image_size: int) -> tf.keras.Model:
@@ -87,14 +89,26 @@ def load_or_train_classifier(
             return classifier
         except Exception as error:  # damaged files raise errors of many types
             logging.warning("cannot read %s (%s): retraining the classifier", weights_path, first_line(error))
-    classifier, accuracy = train_classifier(images, labels, seed)
+    classifier, accuracy = _without_strategy(lambda: train_classifier(images, labels, seed))
     logging.info("digits classifier trained: held-out accuracy %.1f %%", 100 * accuracy)
     partial_path = weights_path + ".partial.h5"
     classifier.save_weights(partial_path)
     with h5py.File(partial_path, "a") as file:
         file.attrs[_SHA256] = _sha256(classifier)
     os.replace(partial_path, weights_path)
-    return classifier
+    if not tf.distribute.has_strategy():
+        return classifier
+    distributed = build_classifier(images.shape[1])
+    distributed.set_weights(classifier.get_weights())
+    return distributed
+
+
+def _without_strategy(function: Callable[[], _Result]) -> _Result:
+    """Calls a function on one device: in another thread, where the current `tf.distribute` strategy is not set."""
+    if not tf.distribute.has_strategy():
+        return function()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
 
 
 def digits_extractor(classifier: tf.keras.Model) -> FeatureExtractor:
@@ -136,8 +150,8 @@ class DigitsEvaluator(Evaluator):
 
 def half_split_distance(features: np.ndarray) -> float:
     """Frechet distance between two random halves of the real features, mean over ten splits: a reference value."""
-    random = np.random.RandomState(0)
-    distances = []
+    features = features[sum_order(features)[np.random.RandomState(0).permutation(len(features))]]
+    random, distances = np.random.RandomState(0), []
     for _ in range(HALF_SPLITS):
         halves = np.array_split(features[random.permutation(len(features))], 2)
         distances.append(frechet_distance(*map(gaussian, halves)))

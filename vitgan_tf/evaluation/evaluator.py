@@ -16,6 +16,7 @@ from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
 from vitgan_tf.evaluation.scores import (
+    GENERATED_ORDER,
     frechet_distance,
     gaussian,
     inception_score,
@@ -101,7 +102,7 @@ class Evaluator:
           UserError: an activation or a score is not finite.
         """
         features, logits = self._activations(batches)
-        order = scrambled_order(features)
+        order = scrambled_order(features, GENERATED_ORDER)
         samples = Samples(features[order], logits[order], self.real)
         values: dict[str, float | None] = {}
         for name, score in SCORES.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -52,6 +52,15 @@ class FeatureExtractor:
         self._replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
         self._per_replica = -(-batch_size // self._replicas)
         self._step = tf.function(self._all_replicas, autograph=False)
+
+    def protocol_entries(self) -> dict[str, Any]:
+        """Returns the attributes of `Protocol` that describe the network."""
+        return {
+            "extractor": self.name,
+            "extractor_sha256": self.sha256,
+            "is_published_extractor": self.is_published,
+            "resize": self.resize,
+        }
 
     @property
     def batch_size(self) -> int:

@@ -6,33 +6,37 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from typing import Callable
+from typing import Callable, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.errors import UserError
 from vitgan_tf.images import to_uint8
-from vitgan_tf.latents import CHUNK, chunk_of_latents
+from vitgan_tf.latents import CHUNK, SequenceRandom, chunk_of_latents
 
 BATCH_SIZE = 128
+Draw = Callable[[tf.Tensor, Optional[SequenceRandom]], tf.Tensor]
 
 
 class ImageSampler:
     """Generates images in batches, on all replicas of the `tf.distribute` strategy in whose scope it is created.
 
-    Image i of a seed is generated from latent i of that seed, as in the SavedModel's `generate`. Each replica draws
-    whole chunks of latents, so batch size and number of replicas change no bit of an image, provided that the device
-    computes a row of a matrix product identically for any number of chunks. CPUs do.
+    Image i of a seed is generated from latent i and noise i of that seed, as in the SavedModel's `generate`. Each
+    replica draws whole chunks of images, so batch size and number of replicas change no bit of an image, provided
+    that the device computes a row of a matrix product identically for any number of chunks. CPUs do.
 
     Args:
-      draw: latents (batch, latent_dim) -> float images (batch, height, width, channels) in [-1, 1]; traced once.
+      draw: (latents (batch, latent_dim), noise of the images; None for the fixed noise of the layers) -> float images
+        (batch, height, width, channels) in [-1, 1]; traced once.
       latent_dim: size of a latent.
       batch_size: global batch size, rounded up to whole chunks of 16 per replica.
+      has_fixed_noise: whether all images have the fixed noise of the layers, instead of their own.
     """
 
-    def __init__(self, draw: Callable[[tf.Tensor], tf.Tensor], latent_dim: int, batch_size: int = BATCH_SIZE):
+    def __init__(self, draw: Draw, latent_dim: int, batch_size: int = BATCH_SIZE, has_fixed_noise: bool = False):
         self._draw = draw
+        self._has_fixed_noise = has_fixed_noise
         self._latent_dim = latent_dim
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
         replicas = self._strategy.num_replicas_in_sync if self._strategy else 1
@@ -60,7 +64,9 @@ class ImageSampler:
         chunks = [
             chunk_of_latents(seed, first_chunk + index, self._latent_dim) for index in range(self._chunks_per_replica)
         ]
-        images = self._draw(tf.concat(chunks, axis=0))
+        num_images = self._chunks_per_replica * CHUNK
+        random = None if self._has_fixed_noise else SequenceRandom(seed, first_chunk, num_images)
+        images = self._draw(tf.concat(chunks, axis=0), random)
         is_finite = tf.reduce_all(tf.math.is_finite(images), axis=[1, 2, 3], keepdims=True)
         return tf.where(is_finite, tf.cast(to_uint8(images), tf.int32), -1)
 

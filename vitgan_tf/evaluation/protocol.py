@@ -30,6 +30,8 @@ class Protocol:
       is_published_extractor: whether it is the network of published FIDs.
       feature_dim: number of its features.
       resize: how images are resized to its input size, in words.
+      noise: "per_image" or "fixed", see `EvalConfig`; None for generators without noise.
+      tf32: whether matrix products were computed in TensorFloat-32.
     """
 
     dataset: str
@@ -47,6 +49,8 @@ class Protocol:
     is_published_extractor: bool
     feature_dim: int
     resize: str
+    noise: str | None = None
+    tf32: bool = False
 
     def not_comparable(self) -> list[str]:
         """Returns why the Frechet distance is not comparable with published FIDs; empty if it is."""

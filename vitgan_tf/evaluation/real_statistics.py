@@ -14,14 +14,20 @@ from absl import logging
 
 from vitgan_tf.errors import first_line
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.scores import Gaussian, GaussianAccumulator, manifold_radii, scrambled_order
+from vitgan_tf.evaluation.scores import (
+    REAL_ORDER,
+    Gaussian,
+    GaussianAccumulator,
+    manifold_radii,
+    scrambled_order,
+)
 from vitgan_tf.files import atomic_file, only_one
 from vitgan_tf.progress import progress
 
 # Larger sets are subsampled where individual features are needed: 0.4 GB for 2,048 features.
 MAX_KEPT = 50_000
 # Incremented when the computation changes, so that older files are ignored.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +115,7 @@ def _compute(images: np.ndarray, rows: np.ndarray, extractor: FeatureExtractor) 
         first, row = first + len(batch), row + len(kept)
     if features is None:
         raise ValueError("no real images")
-    features = features[scrambled_order(features)]
+    features = features[scrambled_order(features, REAL_ORDER)]
     return RealStatistics(accumulator.result(), features, manifold_radii(features))
 
 

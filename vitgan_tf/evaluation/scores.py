@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import warnings
 from typing import Any
 
@@ -136,17 +137,34 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
     return float(max(distance, 0.0))  # rounding may make the distance of equal sets negative
 
 
-def scrambled_order(features: np.ndarray) -> np.ndarray:
+# Seeds of `scrambled_order`. Under one seed, two sets of equal size would be paired by rank.
+GENERATED_ORDER, REAL_ORDER = 0, 1
+
+
+def sum_order(features: np.ndarray) -> np.ndarray:
+    """Returns the row indices (num_images,) that sort features (num_images, feature_dim) by the sums of the rows."""
+    return np.argsort(features.sum(axis=1, dtype=np.float64), kind="stable")
+
+
+def scrambled_order(features: np.ndarray, seed: int) -> np.ndarray:
     """Returns a random order of features (num_images, feature_dim) that is independent of their given order.
 
-    Scores over parts of a set need similar parts, but images may be sorted by class. The rows are sorted by the sum
-    of their features, then permuted by `numpy.random.RandomState(0)`.
+    Scores over parts of a set need similar parts, but images may be sorted by class. Two sets need independent
+    permutations: parts with rows of the same ranks would be too similar. The permutation is therefore seeded by the
+    set too: by the ratio of the mean of all row sums to its standard error, to one decimal. Rounding errors of the
+    features rarely change it.
+
+    Args:
+      features: finite activations of the images.
+      seed: GENERATED_ORDER or REAL_ORDER, another one for each of two sets whose parts are compared.
 
     Returns:
       (num_images,) row indices.
     """
-    by_sum = np.argsort(features.sum(axis=1, dtype=np.float64), kind="stable")
-    return by_sum[np.random.RandomState(0).permutation(len(features))]
+    sums = np.sort(features.sum(axis=1, dtype=np.float64))
+    error = sums.std() / math.sqrt(len(sums))
+    of_set = round(10.0 * abs(sums.mean()) / error) % 2**32 if error else 0
+    return sum_order(features)[np.random.RandomState([seed, of_set]).permutation(len(features))]
 
 
 def inception_score(logits: np.ndarray) -> tuple[float, float]:
@@ -180,7 +198,7 @@ def kernel_distance(features: np.ndarray, other_features: np.ndarray) -> tuple[f
 
     Args:
       features: (num_images, feature_dim), in random order.
-      other_features: (num_other_images, feature_dim), in random order.
+      other_features: (num_other_images, feature_dim), in a random order that is independent of the first.
 
     Returns:
       Mean over the blocks and its standard error, None if there is only one block.

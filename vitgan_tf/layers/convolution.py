@@ -91,25 +91,29 @@ class ModulatedConv2D(tf.keras.layers.Layer):
     """Convolution with style-modulated weights, one style per image, without a bias.
 
     s = affine(style), bias initially 1;   W' = diag(s) W;
-    W'' = W' / sqrt(sum_{kh,kw,in} W'^2 + 1e-8);   out = features * W'', zero-padded
+    W'' = W' / sqrt(sum_{kh,kw,in} W'^2 + 1e-8);   out = features * W'', zero-padded or not
     (Karras et al. 2020, section 2.2, Eq. 1 to 3. W is an equalised kernel: drawn from N(0, 1), divided by
     sqrt(kernel_size^2 in) at use. The division by the square root, called demodulation, is optional.)
 
     W' is not computed per image: the style scales the inputs and demodulation the outputs of one convolution with W.
     The sum over kh and kw in the demodulation does not depend on the style.
 
-    Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, height, width, units).
+    Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, height, width, units); with
+    padding="VALID", height and width shrink by kernel_size - 1.
 
     Args:
       units: number of output features.
       kernel_size: edge of the kernel in pixels, odd.
       demodulate: whether to normalise the modulated weights.
+      padding: "SAME" for zeros outside the image, or "VALID".
 
     Raises:
       ValueError: units is below 1, or kernel_size is not a positive odd number.
     """
 
-    def __init__(self, units: int, kernel_size: int = 3, demodulate: bool = True, **kwargs: Any):
+    def __init__(
+        self, units: int, kernel_size: int = 3, demodulate: bool = True, padding: str = "SAME", **kwargs: Any
+    ):
         super().__init__(**kwargs)
         if units < 1:
             raise ValueError(f"units must be at least 1, got {units}")
@@ -118,6 +122,7 @@ class ModulatedConv2D(tf.keras.layers.Layer):
         self.units = units
         self.kernel_size = kernel_size
         self.demodulate = demodulate
+        self.padding = padding
 
     def build(self, input_shape: Any) -> None:
         features_shape, style_shape = input_shape
@@ -137,7 +142,7 @@ class ModulatedConv2D(tf.keras.layers.Layer):
         kernel = self.kernel * (1.0 / math.sqrt(math.prod(self.kernel.shape[:-1])))
         scale = self.affine(style)  # (batch, in)
         scaled = features * scale[:, None, None, :]
-        outputs = tf.nn.conv2d(scaled, tf.cast(kernel, scaled.dtype), strides=1, padding="SAME")
+        outputs = tf.nn.conv2d(scaled, tf.cast(kernel, scaled.dtype), strides=1, padding=self.padding)
         if not self.demodulate:
             return outputs
         energy = tf.reduce_sum(tf.square(kernel), axis=[0, 1])  # (in, units)

@@ -11,7 +11,7 @@ from vitgan_tf.layers.coordinates import FourierEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.modulation import ModulatedDense
 from vitgan_tf.layers.synthesis import StyledSynthesis
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import ImageRandom
 
 
 class FourierPatchDecoder(tf.keras.layers.Layer):
@@ -148,7 +148,7 @@ class ConvPatchDecoder(tf.keras.layers.Layer):
         self.synthesis.build((map_shape, (batch_size, self.synthesis.num_styles, style_dim)))
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: BatchRandom | None = None) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: ImageRandom | None = None) -> tf.Tensor:
         tokens, style = inputs
         features = tf.reshape(tokens, [-1, self.grid_size, self.grid_size, tokens.shape[-1]])
         styles = tf.stack([style] * self.synthesis.num_styles, axis=1)

@@ -24,6 +24,21 @@ def upsample(images: tf.Tensor) -> tf.Tensor:
     return _resampled(images, up=2, padding=(2, 1))
 
 
+def upsample_with_margin(images: tf.Tensor) -> tf.Tensor:
+    """Upsamples as `upsample` does, with one more pixel on all sides: upfirdn2d(images, filter, up=2, pad=(3, 2)).
+
+    A 3 x 3 convolution without padding then equals StyleGAN2's transposed convolution followed by the blur, on the
+    whole image: convolution and blur commute where neither is cut off.
+
+    Args:
+      images: (batch, height, width, channels), static shape except for the batch.
+
+    Returns:
+      (batch, 2 height + 2, 2 width + 2, channels).
+    """
+    return _resampled(images, up=2, padding=(3, 2))
+
+
 def downsample(images: tf.Tensor) -> tf.Tensor:
     """Downsamples by 2 with StyleGAN2's blur: upfirdn2d(images, filter, down=2, pad=(1, 1)).
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from vitgan_tf.layers.convolution import ModulatedConv2D, activated
 from vitgan_tf.layers.ops import as_float32
-from vitgan_tf.layers.resampling import upsample
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.layers.resampling import upsample, upsample_with_margin
+from vitgan_tf.randomness import ImageRandom
 
 
 class StyledConv2D(tf.keras.layers.Layer):
@@ -20,8 +20,8 @@ class StyledConv2D(tf.keras.layers.Layer):
     (Karras et al. 2020, section 2.2 and figure 2. conv is a demodulated `ModulatedConv2D`. strength is a learned
     scalar, initially 0. noise is N(0, 1), one number per pixel, shared by all features.)
 
-    With upsample, the features are first upsampled by 2 with a blur. StyleGAN2 uses a transposed convolution followed
-    by the blur. These are the same linear operations in another order: only the outermost pixels differ.
+    With upsample, the features are first upsampled by 2 with a blur and a margin, which the convolution uses up.
+    StyleGAN2's transposed convolution followed by the blur is the same linear map in another order.
 
     Call: (features (batch, height, width, in), style (batch, style_dim)) -> (batch, h, w, units). h and w are height
     and width, doubled with upsample. The spatial size is fixed at build time. random: random numbers of the images,
@@ -47,7 +47,8 @@ class StyledConv2D(tf.keras.layers.Layer):
         (batch_size, height, width, fan_in), style_shape = input_shape
         factor = 2 if self.upsample else 1
         height, width = factor * height, factor * width
-        self.convolution = ModulatedConv2D(self.units, name="convolution", dtype=self.dtype_policy)
+        padding = "VALID" if self.upsample else "SAME"
+        self.convolution = ModulatedConv2D(self.units, padding=padding, name="convolution", dtype=self.dtype_policy)
         self.convolution.build([(batch_size, height, width, fan_in), style_shape])
         self.noise_strength = self.add_weight(
             name="noise_strength", shape=(), initializer="zeros", experimental_autocast=False
@@ -66,14 +67,12 @@ class StyledConv2D(tf.keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: BatchRandom | None = None) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: ImageRandom | None = None) -> tf.Tensor:
         features, style = inputs
         if self.upsample:
-            features = upsample(features)
+            features = upsample_with_margin(features)
         outputs = self.convolution((features, style))
-        noise = self.fixed_noise
-        if random is not None:
-            noise = random.normal(*noise.shape[1:], dtype=noise.dtype)
+        noise = self.fixed_noise if random is None else random.noise(self.fixed_noise)
         wide = as_float32(outputs) + noise * self.noise_strength + self.bias
         return tf.cast(activated(wide), outputs.dtype)
 
@@ -160,7 +159,7 @@ class StyledSynthesis(tf.keras.layers.Layer):
         layer.build([features_shape, style_shape])
         self.convolutions.append(layer)
 
-    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: BatchRandom | None = None) -> tf.Tensor:
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: ImageRandom | None = None) -> tf.Tensor:
         features, styles = inputs
         styles = tf.unstack(styles, axis=1)
         images = None

@@ -10,7 +10,7 @@ from vitgan_tf.layers.normalization import BatchNorm
 from vitgan_tf.layers.resampling import repeat_pixels
 from vitgan_tf.layers.spectral import ISNConv2D, ISNDense
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import ImageRandom
 
 LOWEST_RESOLUTION = 4
 
@@ -141,12 +141,12 @@ class BigGANGenerator(StyleGenerator):
         self.built = True
 
     def call(
-        self, latents: tf.Tensor, random: BatchRandom | None = None, use_batch_statistics: bool = False
+        self, latents: tf.Tensor, random: ImageRandom | None = None, use_batch_statistics: bool = False
     ) -> tf.Tensor:
         return self.synthesize(self.mapping(tf.cast(latents, self.variable_dtype)), random, use_batch_statistics)
 
     def synthesize(
-        self, styles: tf.Tensor, random: BatchRandom | None = None, use_batch_statistics: bool = False
+        self, styles: tf.Tensor, random: ImageRandom | None = None, use_batch_statistics: bool = False
     ) -> tf.Tensor:
         """See `StyleGenerator.synthesize` and `BatchNorm`. There is no noise: random is ignored."""
         styles = tf.cast(self.styles_by_place(styles), self.compute_dtype)

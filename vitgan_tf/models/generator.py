@@ -16,7 +16,7 @@ from vitgan_tf.layers.patches import patches_to_images
 from vitgan_tf.layers.transformer import TransformerBlock
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import ImageRandom
 
 
 class ViTGenerator(StyleGenerator):
@@ -104,6 +104,10 @@ class ViTGenerator(StyleGenerator):
         """True if `synthesize` accepts any rendered_size: pixels are a function of continuous coordinates."""
         return isinstance(self.decoder, FourierPatchDecoder)
 
+    @property
+    def has_noise(self) -> bool:
+        return isinstance(self.decoder, ConvPatchDecoder)
+
     def build(self, input_shape: Any) -> None:
         num_patches = self.grid_size**2
         tokens_shape = (None, num_patches, self.embed_dim)
@@ -120,7 +124,7 @@ class ViTGenerator(StyleGenerator):
     def synthesize(
         self,
         styles: tf.Tensor,
-        random: BatchRandom | None = None,
+        random: ImageRandom | None = None,
         rendered_size: int | tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Renders images from styles.

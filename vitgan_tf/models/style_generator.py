@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vitgan_tf.randomness import CUTOFF, IS_MIXED, OTHER_LATENT, BatchRandom
+from vitgan_tf.randomness import CUTOFF, IS_MIXED, OTHER_LATENT, BatchRandom, ImageRandom
 
 
 class StyleGenerator(tf.keras.Model):
@@ -26,7 +26,12 @@ class StyleGenerator(tf.keras.Model):
     def __init__(self, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)  # latents and styles are float32 in all precisions
 
-    def call(self, latents: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
+    @property
+    def has_noise(self) -> bool:
+        """True if images depend on noise besides their latents."""
+        return False
+
+    def call(self, latents: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
         return self.synthesize(self.mapping(tf.cast(latents, self.variable_dtype)), random)
 
     def mixed_styles(self, latents: tf.Tensor, random: BatchRandom, share: float) -> tf.Tensor:
@@ -64,7 +69,7 @@ class StyleGenerator(tf.keras.Model):
             raise ValueError(f"the number of styles per image must be {self.num_styles}, got {styles.shape[1]}")
         return styles
 
-    def synthesize(self, styles: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
+    def synthesize(self, styles: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
         """Renders images from styles.
 
         Args:

@@ -13,7 +13,7 @@ from vitgan_tf.layers.minibatch import MinibatchStandardDeviation
 from vitgan_tf.layers.synthesis import StyledSynthesis
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import ImageRandom
 
 LOWEST_RESOLUTION = 4
 
@@ -84,6 +84,10 @@ class StyleGAN2Generator(StyleGenerator):
 
     renders_at_any_scale = False
 
+    @property
+    def has_noise(self) -> bool:
+        return True
+
     def build(self, input_shape: Any) -> None:
         size, units = LOWEST_RESOLUTION, self.synthesis.units[0]
         self.mapping.build(input_shape)
@@ -96,7 +100,7 @@ class StyleGAN2Generator(StyleGenerator):
         self.synthesis.build(((None, size, size, units), (None, self.num_styles, self.style_dim)))
         self.built = True
 
-    def synthesize(self, styles: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
+    def synthesize(self, styles: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
         styles = self.styles_by_place(styles)
         batch_size = tf.shape(styles)[0] if styles.shape[0] is None else styles.shape[0]
         features = tf.tile(tf.cast(self.constant, self.compute_dtype), [batch_size, 1, 1, 1])

@@ -15,7 +15,7 @@ from vitgan_tf.layers.patches import extract_patches
 from vitgan_tf.layers.resampling import repeat_pixels
 from vitgan_tf.layers.transformer import FeedForward
 from vitgan_tf.models.style_generator import StyleGenerator
-from vitgan_tf.randomness import BatchRandom
+from vitgan_tf.randomness import ImageRandom
 
 MLP_RATIO = 4
 
@@ -151,7 +151,7 @@ class TransGANGenerator(StyleGenerator):
             to_image.build(tokens_shape)
         self.built = True
 
-    def synthesize(self, styles: tf.Tensor, random: BatchRandom | None = None) -> tf.Tensor:
+    def synthesize(self, styles: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
         """See `StyleGenerator.synthesize`. There is no noise: random is ignored."""
         latents = self.styles_by_place(styles)[:, 0]
         tokens = self.from_latents(tf.cast(latents, self.compute_dtype))

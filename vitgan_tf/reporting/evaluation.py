@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
-from typing import Any, Callable
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -15,7 +15,9 @@ from vitgan_tf import sampling
 from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.build import build_evaluator
-from vitgan_tf.evaluation.generation import ImageSampler, dump_folder
+from vitgan_tf.evaluation.generation import Draw, ImageSampler, dump_folder
+from vitgan_tf.export import FIXED_NOISE
+from vitgan_tf.latents import CHUNK, SequenceRandom
 from vitgan_tf.progress import progress
 from vitgan_tf.runs.directory import CONFIG, DIGITS_CLASSIFIER, METRICS, read_run
 from vitgan_tf.runs.generator import load_generator
@@ -26,22 +28,24 @@ class Candidate:
     """Generator to be scored.
 
     Attributes:
-      draw: latents (batch, latent_dim) -> images in [-1, 1].
+      draw: see `ImageSampler`.
       latent_dim: size of a latent.
       data: configuration of the images that it was trained on or is compared with.
       eval: evaluation settings of its run or preset.
       origin: entries of the result that identify it: "model", "step", "kimg", "weights".
       run_dir: its run directory, if known.
       fingerprint: fingerprint of its training images, if known.
+      has_noise: whether its images depend on noise.
     """
 
-    draw: Callable[[tf.Tensor], tf.Tensor]
+    draw: Draw
     latent_dim: int
     data: DataConfig
     eval: EvalConfig
     origin: dict[str, Any]
     run_dir: str | None = None
     fingerprint: str | None = None
+    has_noise: bool = False
 
 
 def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -> Candidate:
@@ -53,9 +57,10 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
     trained = load_generator(model_dir, checkpoint, weights)
     config = trained.config
 
-    def draw(latents: tf.Tensor) -> tf.Tensor:
-        return trained.network(latents)
+    def draw(latents: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
+        return trained.network(latents, random)
 
+    network, fingerprint = trained.network, trained.data.get("fingerprint")
     origin = {
         "model": model_dir,
         "step": trained.step,
@@ -63,7 +68,7 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
         "weights": weights,
     }
     return Candidate(
-        draw, trained.network.latent_dim, config.data, config.eval, origin, model_dir, trained.data.get("fingerprint")
+        draw, network.latent_dim, config.data, config.eval, origin, model_dir, fingerprint, network.has_noise
     )
 
 
@@ -99,11 +104,16 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
             f"{data.image_size} x {data.image_size} x {data.num_channels}: choose the --dataset it was trained on"
         )
 
-    def draw(latents: tf.Tensor) -> tf.Tensor:
-        return model.synthesize(latents)["images"]
+    has_noise = sampling.has_noise(model)
+
+    def draw(latents: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
+        if not has_noise:
+            return model.synthesize(latents)["images"]
+        noise = (FIXED_NOISE, 0) if random is None else (random.image_seed, random.first_chunk * CHUNK)
+        return model.synthesize(latents, *noise)["images"]
 
     latent_dim = sampling.latent_dim(model)
-    return Candidate(draw, latent_dim, data, eval_config or EvalConfig(), origin, run_dir, fingerprint)
+    return Candidate(draw, latent_dim, data, eval_config or EvalConfig(), origin, run_dir, fingerprint, has_noise)
 
 
 def evaluate(
@@ -143,6 +153,7 @@ def evaluate(
             num_real=eval_config.num_real,
             seed=seed,
             classifier_path=classifier,
+            noise=eval_config.noise if candidate.has_noise else None,
         )
         protocol = evaluator.protocol
         result = {**candidate.origin, "source": "evaluate", **protocol.as_dict()}
@@ -150,7 +161,8 @@ def evaluate(
             reason = "not the training images: the run's config.json has another fingerprint"
             result["not_comparable_with_published"].append(reason)
             logging.warning("the real images are %s", reason)
-        sampler = ImageSampler(candidate.draw, candidate.latent_dim, min(batch_size, protocol.num_generated))
+        batch_size = min(batch_size, protocol.num_generated)
+        sampler = ImageSampler(candidate.draw, candidate.latent_dim, batch_size, eval_config.noise == "fixed")
         batches = written(sampler.batches(protocol.num_generated, seed))
         total = math.ceil(protocol.num_generated / sampler.images_per_step)
         return {**result, **evaluator.evaluate(progress(batches, "generated images", total, "batch"))}
@@ -172,6 +184,7 @@ def table(result: dict[str, Any]) -> str:
         ("real", real),
         ("extractor", f"{result['extractor']}, sha256 {result['extractor_sha256'][:16]}"),
         ("resize", result["resize"]),
+        *([("noise", result["noise"].replace("_", " "))] if result["noise"] else []),
     ]
     protocol_end = list(result).index("not_comparable_with_published")
     for name, value in list(result.items())[protocol_end + 1 :]:

@@ -34,7 +34,7 @@ CHARTS = (
     ("Images per second", ("images_per_second",), False),
     ("Standard deviation of samples, grey levels of 255", ("samples_deviation",), False),
 )
-_FRAME = {"num_images": 10, "columns": 5, "keyframes": 4, "frames": 12, "min_width": 640}
+_FRAME: dict[str, Any] = {"num_images": 10, "columns": 5, "keyframes": 4, "frames": 12, "min_width": 640}
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>

@@ -15,6 +15,9 @@ from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.files import parsed_json, write_atomically
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 
+# Entries of the protocol that records of earlier versions lack.
+_LATER = {"noise": None, "tf32": False}
+
 
 class BestCheckpoint:
     """Keeps the whole state of a run at the evaluation with the smallest distance, apart from the newest checkpoints.
@@ -56,7 +59,7 @@ class BestCheckpoint:
     def _is_comparable(self, conditions: dict[str, Any]) -> bool:
         try:
             record = self._record()
-            return record["protocol"] == conditions and math.isfinite(record["distance"])
+            return {**_LATER, **record["protocol"]} == {**_LATER, **conditions} and math.isfinite(record["distance"])
         except (ValueError, KeyError, TypeError):
             return False  # damaged
 

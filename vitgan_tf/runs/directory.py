@@ -35,6 +35,7 @@ FREE_TO_CHANGE = (
     "train.steps_per_execution",
     "train.xla",
     "train.on_nan",
+    "train.gpu_memory_gb",
     "log.",
     "eval.",
 )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from vitgan_tf.augment import diff_augment
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.layers.formulas import fused_ops
-from vitgan_tf.randomness import NOISE, BatchRandom
+from vitgan_tf.randomness import NOISE, BatchRandom, ImageRandom
 from vitgan_tf.training.ema import ema_beta, update_ema
 from vitgan_tf.training.metrics import StepMetrics
 from vitgan_tf.training.objectives import (
@@ -128,9 +128,9 @@ class GAN(tf.keras.Model):
         """Per-variable gradient norms of the last step, by the name of their global norm."""
         return {D_NORM: self._update_discriminator.gradient_norms, G_NORM: self._update_generator.gradient_norms}
 
-    def call(self, latents: tf.Tensor) -> tf.Tensor:
+    def call(self, latents: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
         """Maps latents (batch, latent_dim) to images with the moving average."""
-        return self.ema_generator(latents)
+        return self.ema_generator(latents, random)
 
     # No Python control flow depends on tensors; searching every layer for it takes a third of the tracing time.
     @tf.autograph.experimental.do_not_convert
@@ -242,14 +242,17 @@ class GAN(tf.keras.Model):
 
         Each replica uses the means of its own images; the stored averages are means over the replicas.
         """
-        decay = self.config.loss.lecam_decay
-        averages = []
+        decay, averages = self.config.loss.lecam_decay, []
+        # The weights of the batches so far add up to this: the rest is the zero at the start.
+        total = 1.0
+        if self.config.loss.lecam_form == "authors":
+            total = 1.0 - tf.pow(decay, tf.cast(self.step + 1, tf.float32))
         for average, mean in ((self.real_logit_average, real_mean), (self.fake_logit_average, fake_mean)):
             mean = tf.stop_gradient(mean)
             if self.config.train.on_nan == "skip":
                 mean = tf.where(tf.math.is_finite(mean), mean, average)
             average.assign(decay * average + (1.0 - decay) * mean)
-            averages.append(tf.convert_to_tensor(average))
+            averages.append(tf.convert_to_tensor(average) / total)
         return averages[0], averages[1]
 
     def _move_path_length_average(self, length: Measure) -> None:

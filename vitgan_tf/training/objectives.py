@@ -164,6 +164,12 @@ def lazy_r1(d: DiscriminatorPass) -> Value:
     return Value(value, due)
 
 
+def _lecam(d: DiscriminatorPass) -> tf.Tensor:
+    """Returns LeCam in the configured form."""
+    formula = losses.rectified_lecam_loss if d.loss.lecam_form == "authors" else losses.lecam_loss
+    return formula(d.real, d.fake, *d.lecam(*d.means))
+
+
 def _generator_loss(g: GeneratorPass) -> tf.Tensor:
     adversarial = ADVERSARIAL_LOSSES[g.loss.adversarial]
     real = [g.logits_of_real()] if adversarial.compares else []
@@ -177,7 +183,7 @@ DISCRIMINATOR_TERMS: dict[str, Term] = {
     "bcr_fake": Term(lambda d: losses.consistency_loss(d.fake, d.fake_again), lambda loss: loss.bcr_lambda_fake),
     "real_logits": Term(lambda d: d.means[0], is_watched=True),
     "fake_logits": Term(lambda d: d.means[1], is_watched=True),
-    "lecam": Term(lambda d: losses.lecam_loss(d.real, d.fake, *d.lecam(*d.means)), lambda loss: loss.lecam_lambda),
+    "lecam": Term(_lecam, lambda loss: loss.lecam_lambda),
 }
 GENERATOR_TERMS: dict[str, Term] = {
     "g_loss": Term(_generator_loss),

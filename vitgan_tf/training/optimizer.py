@@ -24,11 +24,12 @@ class FusedAdam(tf.keras.optimizers.Adam):
     Args:
       skips_non_finite: if any gradient is not finite, leaves all variables, m and v unchanged; the step still counts
         in t.
-      **kwargs: passed to `tf.keras.optimizers.Adam`.
+      **kwargs: passed to `tf.keras.optimizers.Adam`, except jit_compile: where there is a GPU, Keras would compile
+        each variable's update as an XLA function of its own.
     """
 
     def __init__(self, *args: Any, skips_non_finite: bool = False, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{**kwargs, "jit_compile": False})
         self.skips_non_finite = skips_non_finite
 
     def apply_gradients(

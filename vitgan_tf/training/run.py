@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,7 @@ from vitgan_tf.config import DataLocation, ExperimentConfig
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.data.reading import fingerprint
-from vitgan_tf.errors import DivergedError, Interrupted, UserError, first_line
+from vitgan_tf.errors import Interrupted, UserError, first_line
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError
@@ -27,16 +27,16 @@ from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import SkipWatch, StopOnDivergence
 from vitgan_tf.training.callbacks.of_run import writing_callbacks
 from vitgan_tf.training.callbacks.progress import ProgressBar
+from vitgan_tf.training.callbacks.tf32 import TF32
 from vitgan_tf.training.callbacks.writers import MetricsReset
 from vitgan_tf.training.diagnostics import divergence_report
-from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.interruption import StopRequest
 from vitgan_tf.training.plan import ExecutionPlan, execution_plan
+from vitgan_tf.training.rollback import with_rollbacks
 from vitgan_tf.training.strategies import agree_on_step, describe, distribute, num_workers, worker
 
 # Errors of collective operations after another process has ended.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
-_MAX_ROLLBACKS = 3  # to the same checkpoint
 
 
 def run_experiment(
@@ -72,7 +72,7 @@ def run_experiment(
             identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
             directory = RunDirectory(model_dir, config, provenance, identity)
         run = Run(config, plan, images, location, model_dir, directory, callbacks)
-        run.fit(run.restore())
+        run.fit(run.restore() or 0)
         run.export()
 
 
@@ -113,6 +113,8 @@ class Run:
         directory: RunDirectory | None,
         extra_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     ):
+        # TensorFlow's default on GPUs would round spectral norms, samples and scores too.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         self._config = config
         self._strategy = plan.strategy
         self._images = images
@@ -124,20 +126,20 @@ class Run:
         path = os.path.join(model_dir, CHECKPOINTS)
         self._checkpoints = RunCheckpoints(self.gan.checkpoint(), path, config.log.keep_checkpoints)
 
-    def restore(self) -> int:
-        """Restores the newest checkpoint and returns its step; 0 if there is none.
+    def restore(self) -> int | None:
+        """Restores the newest checkpoint and returns its step; None if there is none.
 
         Raises:
           UserError: no checkpoint can be restored, or the processes have restored different ones.
         """
-        step = self._checkpoints.restore_newest() or 0
-        agree_on_step(self._strategy, step)
+        step = self._checkpoints.restore_newest()
+        agree_on_step(self._strategy, step or 0)
         return step
 
     def fit(self, first_step: int) -> None:
         """Trains from a step to the configured length; see `run_experiment` for the errors."""
         if first_step < self._config.total_steps:
-            with_rollbacks(self.gan, self._checkpoints, self._fit, first_step)
+            with_rollbacks(self.gan, self.restore, self._fit, first_step)
             # Barrier: workers outlive the chief's last evaluation.
             agree_on_step(self._strategy, int(self.gan.step.numpy()))
 
@@ -164,7 +166,8 @@ class Run:
         schedule = {"first_step": first_step, "total_steps": self._config.total_steps}
         self._log_start(first_step)
         stop, progress = StopRequest(**schedule), ProgressBar(**schedule)
-        callbacks = [self._guard(schedule), stop, *self._callbacks(schedule), *self._extra_callbacks]
+        tf32 = [TF32()] if self._config.train.tf32 else []
+        callbacks = [*tf32, self._guard(schedule), stop, *self._callbacks(schedule), *self._extra_callbacks]
         if self._directory is not None:
             callbacks.insert(len(callbacks) - len(self._extra_callbacks), progress)
         steps = self._config.total_steps - first_step
@@ -231,7 +234,8 @@ class Run:
         self._directory.drop_metrics_after(schedule["first_step"] or -1)
         # The chief of several processes draws and evaluates alone, while the others wait for the next step.
         with self._strategy.scope() if num_workers(self._strategy) == 1 else contextlib.nullcontext():
-            evaluator = _evaluator(self._config, self._images, self._directory, self._location)
+            has_noise = self.gan.generator.has_noise
+            evaluator = _evaluator(self._config, self._images, self._directory, self._location, has_noise)
             return writing_callbacks(
                 self.gan, self._config, self._images, self._directory, self._checkpoints, evaluator, **schedule
             )
@@ -249,28 +253,8 @@ class Run:
         )
 
 
-def with_rollbacks(gan: GAN, checkpoints: RunCheckpoints, fit: Callable[[int], None], first_step: int) -> None:
-    """Calls fit(first_step). With on_nan=rollback, a diverged training is repeated from the newest checkpoint."""
-    rollbacks: list[int] = []
-    while True:
-        try:
-            fit(first_step)
-            return
-        except DivergedError as error:
-            attempt = int(gan.attempt.numpy())
-            if gan.config.train.on_nan != "rollback":
-                raise
-            step = checkpoints.restore_newest()
-            if step is None or rollbacks.count(step) == _MAX_ROLLBACKS:
-                raise
-            logging.warning("%s. Resuming from step %d with new random numbers", error, step)
-            rollbacks.append(step)
-            gan.attempt.assign(attempt + 1)
-            first_step = step
-
-
 def _evaluator(
-    config: ExperimentConfig, images: np.ndarray, directory: RunDirectory, location: DataLocation
+    config: ExperimentConfig, images: np.ndarray, directory: RunDirectory, location: DataLocation, has_noise: bool
 ) -> Evaluator | None:
     """Builds the evaluator of the training; if its feature extractor is missing, logs a warning and returns None."""
     try:
@@ -284,6 +268,7 @@ def _evaluator(
             seed=config.train.seed,
             images=images if config.eval.split == "training" else None,
             classifier_path=directory.classifier,
+            noise=config.eval.noise if has_noise else None,
         )
     except ExtractorNotFoundError as error:
         # An extractor that was requested by name or by path must exist.

@@ -14,7 +14,11 @@ from vitgan_tf.errors import UserError, first_line
 
 
 def build_strategy(
-    name: str = "auto", tpu: str | None = None, logical_cpus: int = 0, several_processes: bool = True
+    name: str = "auto",
+    tpu: str | None = None,
+    logical_cpus: int = 0,
+    several_processes: bool = True,
+    gpu_memory_gb: float = 0.0,
 ) -> tf.distribute.Strategy:
     """Builds a strategy. Call it before TensorFlow has computed anything.
 
@@ -25,10 +29,12 @@ def build_strategy(
       tpu: name of a TPU, or "local" for this machine's; default: TPU_NAME of the environment, else local.
       logical_cpus: number of logical devices that the CPU is split into, to run "mirrored" without GPUs; 0 for none.
       several_processes: whether "auto" looks at TF_CONFIG.
+      gpu_memory_gb: see `TrainConfig`.
 
     Raises:
       UserError: the devices are missing or cannot be reached.
     """
+    _limit_gpus(gpu_memory_gb)
     if logical_cpus:
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(logical_cpus)]
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
@@ -37,6 +43,16 @@ def build_strategy(
     if chosen != "single":
         logging.info("strategy: %s%s, %s", chosen, " (auto)" if name == "auto" else "", describe(strategy))
     return strategy
+
+
+def _limit_gpus(memory_gb: float) -> None:
+    """Lets TensorFlow take the memory of GPUs as needed, up to a limit; by default, it would take all at once."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if memory_gb:
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(memory_gb * 1e9 / 2**20))  # in MiB
+            tf.config.set_logical_device_configuration(gpu, [limit])
+        else:
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
@@ -68,7 +84,13 @@ def _single(_: str | None) -> tf.distribute.Strategy:
 def _mirrored(_: str | None) -> tf.distribute.Strategy:
     if tf.config.list_physical_devices("GPU"):
         return tf.distribute.MirroredStrategy()
-    return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
+    cpus = tf.config.list_logical_devices("CPU")
+    if len(cpus) < 2:
+        raise UserError(
+            "mirrored needs GPUs, and TensorFlow finds none: --strategy=single trains on the CPU, and "
+            "--logical_cpus=2 tries mirrored without GPUs"
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in cpus])
 
 
 def _multi_worker(_: str | None) -> tf.distribute.Strategy:

@@ -33,7 +33,7 @@ def writing_callbacks(
     log, train = config.log, config.train
     schedule = {"first_step": first_step, "total_steps": total_steps}
     summaries = Summaries(directory.path)
-    sampler = ImageSampler(gan, gan.generator.latent_dim)
+    sampler = ImageSampler(gan, gan.generator.latent_dim, has_fixed_noise=config.eval.noise == "fixed")
     samples_period = config.kimg_to_steps(log.samples_every_kimg)
     callbacks: list[tf.keras.callbacks.Callback] = [
         CollapseWatch(summaries, sampler, train.seed, period=samples_period, **schedule),

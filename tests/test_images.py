@@ -3,9 +3,10 @@
 import os
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from vitgan_tf.images import image_grid, to_float, to_uint8, write_png
+from vitgan_tf.images import image_grid, to_float, to_uint8, write_picture
 
 
 def test_ranges_are_exact_and_inverse():
@@ -30,10 +31,16 @@ def test_grid_places_images_row_by_row_and_enlarges_whole_pixels():
     assert np.all(small[2] == 128) and np.all(small[:, 3] == 128) and np.all(small[3:, 8:] == 128)
 
 
-def test_png_holds_the_pixels(tmp_path):
+def test_the_name_decides_the_format_and_png_holds_the_pixels(tmp_path):
     for channels in (1, 3):
         image = np.random.randint(0, 256, size=(4, 6, channels)).astype(np.uint8)
         path = str(tmp_path / "image.png")
-        write_png(path, image)
+        write_picture(path, image)
         np.testing.assert_array_equal(tf.io.decode_png(tf.io.read_file(path)).numpy(), image)
     assert os.listdir(tmp_path) == ["image.png"]
+    for name in ("image.jpg", "image.JPEG"):
+        write_picture(str(tmp_path / name), np.full((8, 8, 3), 77, np.uint8))
+        assert (tmp_path / name).read_bytes()[:3] == b"\xff\xd8\xff"
+        assert np.abs(tf.io.decode_jpeg((tmp_path / name).read_bytes()).numpy().astype(int) - 77).max() <= 1
+    with pytest.raises(OSError, match="65,500 pixels"):
+        write_picture(str(tmp_path / "wide.jpg"), np.zeros((1, 65_501, 1), np.uint8))

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from vitgan_tf.files import write_atomically
 
+_MAX_JPEG_EDGE = 65_500
+
 
 def to_float(images_uint8: np.ndarray | tf.Tensor) -> tf.Tensor:
     """uint8 images, 0 to 255 -> float32 in [-1, 1]. Any shape."""
@@ -46,6 +48,13 @@ def image_grid(images_uint8: np.ndarray, columns: int, min_width: int = 0) -> np
     return grid.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def write_png(path: str, image_uint8: np.ndarray) -> None:
-    """Writes (height, width, 1 or 3) uint8 as a PNG file, atomically."""
-    write_atomically(path, tf.io.encode_png(image_uint8).numpy())
+def write_picture(path: str, image_uint8: np.ndarray) -> None:
+    """Writes (height, width, 1 or 3) uint8 as a JPEG file if the name ends in .jpg or .jpeg, else as PNG; atomically.
+
+    Raises:
+      OSError: the file cannot be written, or a JPEG would have an edge of more than 65,500 pixels.
+    """
+    is_jpeg = path.lower().endswith((".jpg", ".jpeg"))
+    if is_jpeg and max(image_uint8.shape[:2]) > _MAX_JPEG_EDGE:
+        raise OSError(None, f"a JPEG has at most {_MAX_JPEG_EDGE:,} pixels along an edge", path)
+    write_atomically(path, (tf.io.encode_jpeg if is_jpeg else tf.io.encode_png)(image_uint8).numpy())

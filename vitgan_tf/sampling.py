@@ -11,7 +11,7 @@ from PIL import Image
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.export import FIXED_NOISE
 from vitgan_tf.files import damaged_file
-from vitgan_tf.images import grid_size, image_grid, to_uint8, write_png
+from vitgan_tf.images import grid_size, image_grid, to_uint8, write_picture
 
 FRAME_MILLISECONDS = 50
 # Limits of a picture: the edge that GIF allows, and the pixels of all frames, which are held in memory.
@@ -52,7 +52,7 @@ def write_grid(
     min_width: int,
     has_fixed_noise: bool = False,
 ) -> None:
-    """Writes a grid of images as PNG; arguments as in the `generate` signature and `image_grid`.
+    """Writes a grid of images, see `write_picture`; arguments as in the `generate` signature and `image_grid`.
 
     Raises:
       UserError: the model cannot render at this render_scale, or the picture is too large.
@@ -60,7 +60,7 @@ def write_grid(
     _check_size(model, render_scale, num_images, columns, min_width)
     fixed = (True,) if has_fixed_noise and has_noise(model) else ()
     images = model.generate(num_images, seed, truncation, render_scale, *fixed)["images"].numpy()
-    write_png(path, image_grid(images, columns, min_width))
+    write_picture(path, image_grid(images, columns, min_width))
 
 
 def write_interpolation(
@@ -119,14 +119,14 @@ def write_style_mixing(
     min_width: int,
     has_fixed_noise: bool = False,
 ) -> None:
-    """Writes a style mixing table as PNG (Karras et al. 2019, section 3.1).
+    """Writes a style mixing table, see `write_picture` (Karras et al. 2019, section 3.1).
 
     The first column shows the images of one set of latents, the first row those of another. Every other image takes
     its row's style in the first `crossover` places of the generator, and its column's style in the rest.
 
     Args:
       model: generator from `load`.
-      path: path of the PNG file.
+      path: path of the picture.
       num_images: number of latents in each of the two sets.
       seed: seed of the latents.
       truncation: truncation psi; 1 for none, 0 for the mean style.
@@ -156,7 +156,7 @@ def write_style_mixing(
     for index in range(num_images):
         row = mixed[index * num_images : (index + 1) * num_images]
         images += [row_images[index : index + 1], _draw(model, row, render_scale, *noise)]
-    write_png(path, image_grid(np.concatenate(images), num_images + 1, min_width))
+    write_picture(path, image_grid(np.concatenate(images), num_images + 1, min_width))
 
 
 def _check_size(

@@ -190,16 +190,35 @@ def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
     result = commands.run(
         "tools/generate.py", f"--model={model_dir / 'saved_model'}", f"--output={grid}", f"--gif={gif}",
         "--num_images=12", "--columns=4", "--min_width=64", "--frames=3", "--seed=7",
-        f"--mixing={tmp_path / 'm.png'}",
+        f"--mixing={tmp_path / 'm.JPG'}",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    with Image.open(tmp_path / "m.png") as image:
-        assert image.size == (116, 116)  # 13 x 13 images of 8 pixels and the lines between them
+    with Image.open(tmp_path / "m.JPG") as image:
+        assert image.format == "JPEG" and image.size == (
+            116,
+            116,
+        )  # 13 x 13 images of 8 pixels and the lines between them
     with Image.open(grid) as image:
         assert image.size == (70, 52)  # 4 x 3 images of 8 pixels and the lines between them, twice
         assert np.asarray(image).std() > 5
     with Image.open(gif) as image:
         assert image.size == (70, 52) and image.n_frames == 12
+
+
+@pytest.mark.parametrize(
+    "script, flag, names, endings",
+    [
+        ("tools/generate.py", "output", ("out.mp4", "out", "out.gif", "png"), ".png or .jpg or .jpeg"),
+        ("tools/generate.py", "mixing", ("out.webp",), ".png or .jpg or .jpeg"),
+        ("tools/generate.py", "gif", ("walk.mp4", "walk.gif.png"), ".gif"),
+        ("tools/report.py", "output", ("report.pdf", "report"), ".html or .htm"),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused(tmp_path, script, flag, names, endings):
+    for name in names:
+        lines = _error(script, f"--{flag}={tmp_path / name}")
+        assert f"--{flag}" in lines[0] and f"the file's name must end in {endings}" in lines[0]
+    assert not list(tmp_path.iterdir())
 
 
 # Of the table of pairs, those that no other table has.

@@ -241,12 +241,13 @@ PICTURES = [
     ["--mixing=x.png", "--crossover=99999999999999999999"],
     ["--output=closed/x.png", "--num_images=1"],
     ["--output=file/x.png", "--num_images=1"],
-    ["--gif=empty", "--num_images=1", "--keyframes=2", "--frames=1"],
+    ["--gif=folder.gif", "--num_images=1", "--keyframes=2", "--frames=1"],
 ]
 
 
 def test_pictures(command, place):
     assert len(PICTURES) == CASES["pictures"]
+    (place / "folder.gif").mkdir()
     for arguments in PICTURES:
         code, line, _ = command(GENERATE, "--model=model", *arguments)
         assert code == 1 and re.search("too large|no pixels|crossover must|cannot write", line), line

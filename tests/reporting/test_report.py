@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
-from vitgan_tf.images import write_png
+from vitgan_tf.images import write_picture
 from vitgan_tf.presets import preset
 from vitgan_tf.reporting import report
 from vitgan_tf.runs.directory import RunDirectory
@@ -144,7 +144,7 @@ def test_the_best_score_is_one_of_the_training(tmp_path):
 def test_of_many_pictures_some_are_shown(tmp_path):
     directory, _ = _begun(tmp_path)
     for step in range(101):
-        write_png(f"{directory.samples}/step_{step:08d}.png", np.full((4, 4, 1), step, np.uint8))
+        write_picture(f"{directory.samples}/step_{step:08d}.png", np.full((4, 4, 1), step, np.uint8))
     steps = list(report._samples(directory.path))
     assert len(steps) == report.MAX_PICTURES and (steps[0], steps[-1]) == (0, 100)
     assert set(np.diff(steps)) == {2, 3}

@@ -34,7 +34,7 @@ FUNCTIONS = {
     "checkpoint": (RunCheckpoints, "save"),
     "best checkpoint": (BestCheckpoint, "offer"),
     "metrics": (run_directory.RunDirectory, "append_metrics"),
-    "samples": (writers, "write_png"),
+    "samples": (writers, "write_picture"),
     "export": (training_run, "export_generator"),
     "removal of an export": (export.shutil, "rmtree"),
 }

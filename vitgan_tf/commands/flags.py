@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from typing import Any, Callable
 
 from absl import flags
@@ -27,7 +28,15 @@ _MAX_PATH_BYTES = 4095  # Linux's limit
 
 
 class _PathParser(flags.ArgumentParser):
-    """Parses a path and expands its ~, which shells leave alone in --name=~/folder."""
+    """Parses a path and expands its ~, which shells leave alone in --name=~/folder.
+
+    Args:
+      suffixes: endings of which the path must have one, in any case; none for any.
+    """
+
+    def __init__(self, suffixes: Sequence[str] = ()):
+        super().__init__()
+        self._suffixes = tuple(suffixes)
 
     def parse(self, argument: str) -> str:
         if not argument:
@@ -38,6 +47,8 @@ class _PathParser(flags.ArgumentParser):
             raise ValueError("a path must be UTF-8") from error
         if num_bytes > _MAX_PATH_BYTES or "\0" in argument:
             raise ValueError(f"a path must have at most {_MAX_PATH_BYTES} bytes and no null bytes")
+        if self._suffixes and not argument.lower().endswith(self._suffixes):
+            raise ValueError(f"the file's name must end in {' or '.join(self._suffixes)}")
         return os.path.expanduser(argument)
 
 
@@ -56,9 +67,15 @@ class _IntegersParser(flags.ArgumentParser):
         return [int(part) for part in argument.split(",")] if isinstance(argument, str) else argument
 
 
-def define_path(name: str, default: str | None, help_text: str, required: bool = False) -> None:
-    """Defines a flag for a local or remote path, which cannot be empty; its ~ is expanded."""
-    flags.DEFINE(_PathParser(), name, default, help_text, serializer=flags.ArgumentSerializer(), required=required)
+def define_path(
+    name: str, default: str | None, help_text: str, required: bool = False, suffixes: Sequence[str] = ()
+) -> None:
+    """Defines a flag for a local or remote path, which cannot be empty; its ~ is expanded.
+
+    Where only some formats can be written, suffixes lists the endings that the file's name may have.
+    """
+    parser = _PathParser(suffixes)
+    flags.DEFINE(parser, name, default, help_text, serializer=flags.ArgumentSerializer(), required=required)
 
 
 def define_amount(name: str, default: float, help_text: str, upper_bound: float | None = None) -> None:

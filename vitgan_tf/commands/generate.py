@@ -18,14 +18,15 @@ from vitgan_tf.errors import UserError
 
 flags.disclaim_key_flags()
 FLAGS = flags.FLAGS
+_PICTURES = (".png", ".jpg", ".jpeg")
 
 
 def define_flags() -> None:
     """Defines the flags of this command."""
     define_path("model", None, "SavedModel folder, such as saved_model/ of a run.", required=True)
-    define_path("output", None, "PNG file for a grid of images.")
-    define_path("gif", None, "GIF file for an interpolation.")
-    define_path("mixing", None, "PNG file for a table of mixed styles.")
+    define_path("output", None, "PNG or JPEG file for a grid of images.", suffixes=_PICTURES)
+    define_path("gif", None, "GIF file for an interpolation.", suffixes=(".gif",))
+    define_path("mixing", None, "PNG or JPEG file for a table of mixed styles.", suffixes=_PICTURES)
     flags.DEFINE_integer(
         "num_images",
         None,

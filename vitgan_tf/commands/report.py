@@ -23,7 +23,7 @@ TAKES_ARGUMENTS = True
 
 def define_flags() -> None:
     """Defines the flags of this command."""
-    define_path("output", None, "HTML file; default: report.html in the run directory.")
+    define_path("output", None, "HTML file; default: report.html in the run directory.", suffixes=(".html", ".htm"))
 
 
 def main(argv: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from absl import logging
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import ImageSampler
-from vitgan_tf.images import image_grid, write_png
+from vitgan_tf.images import image_grid, write_picture
 from vitgan_tf.runs.best_checkpoint import BestCheckpoint
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 from vitgan_tf.runs.directory import RunDirectory
@@ -92,7 +92,7 @@ class SampleWriter(StepCallback):
         grid = image_grid(self._sampler.images(self.COLUMNS**2, self._seed), self.COLUMNS, self.MIN_WIDTH)
         path = self._directory.sample_path(step)
         with written_if_possible(path):
-            write_png(path, grid)
+            write_picture(path, grid)
         self._summaries.images(step, {"samples": grid})
 
 

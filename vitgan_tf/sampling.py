@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,11 +19,17 @@ FRAME_MILLISECONDS = 50
 MAX_EDGE, MAX_PIXELS = 65_535, 2**29
 
 
-def load(path: str) -> tf.Module:
-    """Loads a generator written by `export_generator`.
+def load(
+    path: str, signatures: Sequence[str] = ("serving_default", "map_latents", "render", "generate")
+) -> tf.Module:
+    """Loads a generator; by default one written by `export_generator`.
+
+    Args:
+      path: folder of the SavedModel.
+      signatures: names of the signatures that it must have.
 
     Raises:
-      UserError: path is not a SavedModel, is damaged, or is not a generator.
+      UserError: path is not a SavedModel, is damaged, or lacks a signature.
     """
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):
         raise UserError(f"{path!r} is not a SavedModel: a finished run has one in its saved_model/ folder")
@@ -35,10 +42,36 @@ def load(path: str) -> tf.Module:
         raise
     except Exception as error:  # damaged models without checksums raise errors of many types
         raise UserError(f"cannot load the SavedModel {path!r}: {first_line(error)}") from error
-    missing = {"serving_default", "map_latents", "render", "generate"} - set(model.signatures)
+    missing = sorted(set(signatures) - set(model.signatures))
     if missing:
-        raise UserError(f"the SavedModel {path!r} is not a generator: it has no signature {sorted(missing)[0]!r}")
+        raise UserError(f"the SavedModel {path!r} is not a generator: it has no signature {missing[0]!r}")
     return model
+
+
+def serving_specs(model: tf.Module, path: str) -> tuple[tuple[str, tf.TensorSpec], tuple[str, tf.TensorSpec]]:
+    """Returns the name and shape of the latents and of the images of a model's signature serving_default.
+
+    Raises:
+      UserError: the signature does not map float latents (batch, size) to float images (batch, height, width,
+        channels).
+    """
+    signature = model.signatures["serving_default"]
+    inputs = list(signature.structured_input_signature[1].items())
+    outputs = list(signature.structured_outputs.items())
+    if not (_is_batch(inputs, rank=2) and _is_batch(outputs, rank=4)):
+        raise UserError(
+            f"the SavedModel {path!r} is not a generator: its signature serving_default must map float latents "
+            f"(batch, size) to float images (batch, height, width, channels) of fixed size"
+        )
+    return inputs[0], outputs[0]
+
+
+def _is_batch(named_specs: Sequence[tuple[str, tf.TensorSpec]], rank: int) -> bool:
+    """True for a single float tensor of this rank whose shape is known but for its first dimension."""
+    if len(named_specs) != 1:
+        return False
+    spec = named_specs[0][1]
+    return spec.dtype.is_floating and spec.shape.rank == rank and spec.shape[1:].is_fully_defined()
 
 
 def write_grid(

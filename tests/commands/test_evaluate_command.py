@@ -217,6 +217,35 @@ def test_without_inception_the_line_says_what_to_fetch_and_training_goes_on(sett
         assert "fetch http" in line
 
 
+def test_images_are_written_where_they_cannot_be_scored(setting, tmp_path):
+    path, place, _, _ = setting
+    scored, unscored = (
+        [f"--model={path / 'run'}", "--num_generated=12", f"--dump_images={tmp_path / n}"] for n in "ab"
+    )
+    _succeeds(*scored, *place, f"--output={tmp_path / 'out.jsonl'}")
+    line = commands.error_line(EVALUATE, *unscored, *_without_inception(setting))
+    assert f"the images are in '{tmp_path / 'b'}', but there are no scores: the Inception module" in line
+    np.testing.assert_array_equal(reference.read_pngs(tmp_path / "b"), reference.read_pngs(tmp_path / "a"))
+
+
+def test_a_generator_from_elsewhere_is_scored(setting, tmp_path):
+    """It has one signature, with other names, and nothing else."""
+    path, place, _, _ = setting
+    module = tf.Module()
+    module.inner = tf.saved_model.load(str(path / "elsewhere" / "model"))
+    module.draw = tf.function(
+        lambda z: {"pixels": module.inner.synthesize(z)["images"]},
+        input_signature=[tf.TensorSpec([None, 16], tf.float32, name="z")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "other"), signatures={"serving_default": module.draw})
+    common = ["--dataset=cifar10", "--num_generated=12", *place, f"--output={tmp_path / 'out.jsonl'}"]
+    ours, other = (
+        _succeeds(f"--model={model}", *common)[1] for model in (path / "elsewhere" / "model", tmp_path / "other")
+    )
+    assert other["step"] is None
+    np.testing.assert_allclose(other["fid12_full"], ours["fid12_full"], rtol=1e-6)
+
+
 def _broken(setting, tmp_path, kind):
     """Arguments of a command that must fail, and words of its line."""
     path, place, _, _ = setting
@@ -226,6 +255,11 @@ def _broken(setting, tmp_path, kind):
     if kind == "no signature":
         tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
         return [f"--model={tmp_path / 'module'}", "--dataset=cifar10"], "is not a generator: it has no signature"
+    if kind == "no images":
+        module = tf.Module()
+        module.f = tf.function(lambda x: tf.reduce_sum(x, 1), input_signature=[tf.TensorSpec([None, 16])])
+        tf.saved_model.save(module, str(tmp_path / "module"), signatures={"serving_default": module.f})
+        return [f"--model={tmp_path / 'module'}", "--dataset=cifar10"], "must map float latents (batch, size) to"
     if kind == "damaged model":
         (tmp_path / "damaged").mkdir()
         (tmp_path / "damaged" / "saved_model.pb").write_bytes(b"garbage")
@@ -267,9 +301,9 @@ def _broken(setting, tmp_path, kind):
     ], "no checkpoint '17': available steps: 2, 3, 4"
 
 
-KINDS = """nothing there, no signature, damaged model, wrong resolution, which data, no data, not inception,
-    digits' classifier, zero samples, wrong extractor, full folder, no place, checkpoint of a model, data of a run,
-    no such checkpoint"""
+KINDS = """nothing there, no signature, no images, damaged model, wrong resolution, which data, no data,
+    not inception, digits' classifier, zero samples, wrong extractor, full folder, no place, checkpoint of a model,
+    data of a run, no such checkpoint"""
 
 
 @pytest.mark.parametrize("kind", [" ".join(kind.split()) for kind in KINDS.split(",")])

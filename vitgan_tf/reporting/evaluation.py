@@ -15,7 +15,9 @@ from vitgan_tf import sampling
 from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.build import build_evaluator
+from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import Draw, ImageSampler, dump_folder
+from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.export import FIXED_NOISE
 from vitgan_tf.latents import CHUNK, SequenceRandom
 from vitgan_tf.progress import progress
@@ -73,7 +75,9 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
 
 
 def from_saved_model(path: str, data: DataConfig | None = None, eval_config: EvalConfig | None = None) -> Candidate:
-    """Returns the generator of a SavedModel.
+    """Returns the generator of a SavedModel, which may come from elsewhere.
+
+    Its signature serving_default must map latents from N(0, I) to images in [-1, 1].
 
     Args:
       path: folder of the SavedModel.
@@ -84,7 +88,8 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
     Raises:
       UserError: path is not a generator, its images have another size, or the images to compare with are not known.
     """
-    model = sampling.load(path)
+    model = sampling.load(path, signatures=("serving_default",))
+    (latents_name, latents_spec), (images_name, images_spec) = sampling.serving_specs(model, path)
     step = int(model.step.numpy()) if hasattr(model, "step") else None
     origin: dict[str, Any] = {"model": path, "step": step, "kimg": None, "weights": "ema"}
     folder, run_dir, fingerprint = os.path.dirname(os.path.abspath(path)), None, None
@@ -95,7 +100,7 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
         origin["kimg"] = None if step is None else step * config.train.batch_size / 1000
     if data is None:
         raise UserError(f"the images to compare {path!r} with are not known: set --dataset=NAME")
-    height, width, channels = model.signatures["serving_default"].structured_outputs["images"].shape[1:]
+    height, width, channels = images_spec.shape[1:]
     if data.dataset == "folder":
         data = dataclasses.replace(data, image_size=height, num_channels=channels)
     if (height, width, channels) != (data.image_size, data.image_size, data.num_channels):
@@ -108,11 +113,11 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
 
     def draw(latents: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
         if not has_noise:
-            return model.synthesize(latents)["images"]
+            return model.signatures["serving_default"](**{latents_name: latents})[images_name]
         noise = (FIXED_NOISE, 0) if random is None else (random.image_seed, random.first_chunk * CHUNK)
         return model.synthesize(latents, *noise)["images"]
 
-    latent_dim = sampling.latent_dim(model)
+    latent_dim = latents_spec.shape[1]
     return Candidate(draw, latent_dim, data, eval_config or EvalConfig(), origin, run_dir, fingerprint, has_noise)
 
 
@@ -132,7 +137,7 @@ def evaluate(
       location: location of the real images, of Inception's weights and of the cache.
       seed: seed of the latents.
       batch_size: images drawn at a time, over all replicas.
-      dump_dir: folder for the images as PNG files; default: none.
+      dump_dir: folder for the images as PNG files; default: none. They are written even if they cannot be scored.
 
     Returns:
       The result line: origin of the generator, protocol and scores.
@@ -141,31 +146,50 @@ def evaluate(
       UserError: data or weights are missing, settings do not fit together, or the generator draws values that are not
         finite.
     """
-    classifier = os.path.join(candidate.run_dir, DIGITS_CLASSIFIER) if candidate.run_dir else None
+    batch_size = min(batch_size, eval_config.num_generated)
+    sampler = ImageSampler(candidate.draw, candidate.latent_dim, batch_size, eval_config.noise == "fixed")
+    total = math.ceil(eval_config.num_generated / sampler.images_per_step)
     # Opened first: a folder that cannot be written fails before the long evaluation.
     with dump_folder(dump_dir) if dump_dir is not None else contextlib.nullcontext(iter) as written:
-        evaluator = build_evaluator(
-            candidate.data,
-            location,
-            extractor_name=eval_config.extractor,
-            split=eval_config.split,
-            num_generated=eval_config.num_generated,
-            num_real=eval_config.num_real,
-            seed=seed,
-            classifier_path=classifier,
-            noise=eval_config.noise if candidate.has_noise else None,
+        batches = progress(
+            written(sampler.batches(eval_config.num_generated, seed)), "generated images", total, "batch"
         )
-        protocol = evaluator.protocol
-        result = {**candidate.origin, "source": "evaluate", **protocol.as_dict()}
-        if eval_config.split == "training" and candidate.fingerprint not in (None, protocol.real_fingerprint):
-            reason = "not the training images: the run's config.json has another fingerprint"
-            result["not_comparable_with_published"].append(reason)
-            logging.warning("the real images are %s", reason)
-        batch_size = min(batch_size, protocol.num_generated)
-        sampler = ImageSampler(candidate.draw, candidate.latent_dim, batch_size, eval_config.noise == "fixed")
-        batches = written(sampler.batches(protocol.num_generated, seed))
-        total = math.ceil(protocol.num_generated / sampler.images_per_step)
-        return {**result, **evaluator.evaluate(progress(batches, "generated images", total, "batch"))}
+        try:
+            evaluator = _evaluator(candidate, eval_config, location, seed)
+        except UserError as error:
+            if dump_dir is None:
+                raise
+            logging.warning("no scores, only images: %s", error)
+            reason = error
+            for _ in batches:
+                pass
+        else:
+            return {**_head(candidate, eval_config, evaluator.protocol), **evaluator.evaluate(batches)}
+    raise UserError(f"the images are in {dump_dir!r}, but there are no scores: {reason}") from reason
+
+
+def _evaluator(candidate: Candidate, eval_config: EvalConfig, location: DataLocation, seed: int) -> Evaluator:
+    return build_evaluator(
+        candidate.data,
+        location,
+        extractor_name=eval_config.extractor,
+        split=eval_config.split,
+        num_generated=eval_config.num_generated,
+        num_real=eval_config.num_real,
+        seed=seed,
+        classifier_path=os.path.join(candidate.run_dir, DIGITS_CLASSIFIER) if candidate.run_dir else None,
+        noise=eval_config.noise if candidate.has_noise else None,
+    )
+
+
+def _head(candidate: Candidate, eval_config: EvalConfig, protocol: Protocol) -> dict[str, Any]:
+    """Returns the entries of a result before its scores."""
+    result = {**candidate.origin, "source": "evaluate", **protocol.as_dict()}
+    if eval_config.split == "training" and candidate.fingerprint not in (None, protocol.real_fingerprint):
+        reason = "not the training images: the run's config.json has another fingerprint"
+        result["not_comparable_with_published"].append(reason)
+        logging.warning("the real images are %s", reason)
+    return result
 
 
 def table(result: dict[str, Any]) -> str:

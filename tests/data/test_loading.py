@@ -356,7 +356,7 @@ def test_a_long_list_is_cut(tmp_path, messages):
 
 
 def test_folders_that_cannot_be_used(tmp_path):
-    with pytest.raises(UserError, match="--dataset=folder needs the folder of the images: set --data_dir=DIR"):
+    with pytest.raises(UserError, match="the data set 'folder' needs the folder of its images: set --data_dir=DIR"):
         load_images(FOLDER)
     with pytest.raises(UserError, match="no images in"):
         load_images(FOLDER, DataLocation(str(tmp_path)))

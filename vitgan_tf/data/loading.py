@@ -59,7 +59,7 @@ def load_images(
 
 def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: str) -> Reading:
     if location.data_dir is None:
-        raise UserError("--dataset=folder needs the folder of the images: set --data_dir=DIR")
+        raise UserError("the data set 'folder' needs the folder of its images: set --data_dir=DIR")
     builder = tfds_sets.find_in(location.data_dir)
     if builder is not None:
         return _prepared(builder, config, split)

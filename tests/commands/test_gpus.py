@@ -53,7 +53,8 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_the_command_that_mends_i
     code = (
         "from absl import logging; from vitgan_tf.commands.quiet import import_tensorflow\n"
         "logging.set_verbosity(logging.INFO); import_tensorflow(); tf = import_tensorflow()\n"
-        "print(tf.config.experimental.tensor_float_32_execution_enabled())"
+        "import os; print(tf.config.experimental.tensor_float_32_execution_enabled())\n"
+        "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])"
     )
     env = {**OFFLINE, "LD_LIBRARY_PATH": os.pathsep.join([str(tmp_path), os.environ.get("LD_LIBRARY_PATH", "")])}
     result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
@@ -61,5 +62,5 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_the_command_that_mends_i
     lines = [line for line in result.stderr.splitlines() if "the driver reports GPUs" in line]
     assert len(lines) == 1, result.stderr
     assert "computes on the CPU" in lines[0] and "its CUDA libraries are missing" in lines[0]
-    assert result.stdout == "False\n"  # TF32 is off in every command
+    assert result.stdout == "False\ntrue\n"  # TF32 is off, and memory is taken as needed, in every command
     assert "pip install 'tensorflow[and-cuda]==2.15." in lines[0] and "make GPU=1 run" in lines[0]

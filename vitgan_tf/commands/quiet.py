@@ -27,6 +27,8 @@ def import_tensorflow() -> Any:
     """
     if logging.get_verbosity() <= logging.INFO:
         os.environ.setdefault(_LOG_LEVEL, "1" if os.path.exists(_NVIDIA_DRIVER) else "3")
+    # Memory of GPUs is taken as needed by commands that build no strategy too.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     import tensorflow
 
     logger = tensorflow.get_logger()

@@ -27,7 +27,7 @@ class SequenceRandom:
       num_images: number of images, an int or a scalar int32.
       offset: number of images of the first chunk that come before the first image, an int or a scalar int32.
       is_fixed: whether layers use their fixed noise instead, a scalar bool.
-      seed: (2,) integers; by default those of the image seed.
+      stream: numbers of the forks that led here.
     """
 
     image_seed: tf.Tensor
@@ -35,12 +35,11 @@ class SequenceRandom:
     num_images: int | tf.Tensor
     offset: int | tf.Tensor = 0
     is_fixed: tf.Tensor | bool = False
-    seed: tf.Tensor | None = None
+    stream: tuple[int, ...] = ()
 
     def fork(self, number: int) -> SequenceRandom:
         """Returns an independent stream for the same images, a different one for each number."""
-        seed = tf.stack([self.image_seed, _NOISE_STREAM]) if self.seed is None else self.seed
-        return dataclasses.replace(self, seed=tf.random.experimental.stateless_fold_in(seed, number))
+        return dataclasses.replace(self, stream=(*self.stream, number))
 
     def noise(self, fixed: tf.Tensor) -> tf.Tensor:
         """Draws the noise of each image, N(0, 1), for a layer whose fixed noise is (1, height, width, 1)."""
@@ -48,13 +47,18 @@ class SequenceRandom:
         return drawn if self.is_fixed is False else tf.where(self.is_fixed, fixed, drawn)
 
     def _normal(self, shape: list[int], dtype: tf.DType) -> tf.Tensor:
-        def chunk(index: tf.Tensor | int) -> tf.Tensor:
-            seed = tf.random.experimental.stateless_fold_in(self.seed, self.first_chunk + index)
-            return tf.random.stateless_normal([CHUNK, *shape], seed, dtype=dtype)
+        seed = tf.stack([self.image_seed, _NOISE_STREAM])
+        for number in self.stream:
+            seed = tf.random.experimental.stateless_fold_in(seed, number)
 
-        end = self.offset + self.num_images
-        num_chunks = -(-end // CHUNK)
-        if isinstance(num_chunks, int):
-            return tf.concat([chunk(index) for index in range(num_chunks)], axis=0)[self.offset : end]
-        chunks = tf.map_fn(chunk, tf.range(num_chunks), fn_output_signature=dtype)
-        return tf.reshape(chunks, [-1, *shape])[self.offset : end]
+        def chunk(index: tf.Tensor | int) -> tf.Tensor:
+            of_chunk = tf.random.experimental.stateless_fold_in(seed, self.first_chunk + index)
+            return tf.random.stateless_normal([CHUNK, *shape], of_chunk, dtype=dtype)
+
+        if isinstance(self.num_images, int) and isinstance(self.offset, int):
+            chunks = [chunk(index) for index in range(-(-(self.offset + self.num_images) // CHUNK))]
+            return tf.concat(chunks, axis=0)[self.offset : self.offset + self.num_images]
+        # As many chunks as the largest offset needs: XLA must know their number.
+        num_chunks = (self.num_images + 2 * (CHUNK - 1)) // CHUNK
+        drawn = tf.reshape(tf.map_fn(chunk, tf.range(num_chunks), fn_output_signature=dtype), [-1, *shape])
+        return tf.slice(drawn, [self.offset, *(0 for _ in shape)], [self.num_images, *shape])

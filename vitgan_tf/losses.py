@@ -115,8 +115,8 @@ def rectified_lecam_loss(
 ) -> tf.Tensor:
     """mean max(0, D(x) - a_F)^2 + mean max(0, a_R - D(G(z)))^2      (code of the authors of LeCam)
 
-    Unlike in `lecam_loss`, logits on the wrong side of the other average are not pulled further. The arguments are
-    those of `lecam_loss`.
+    Unlike in `lecam_loss`, a logit that is already beyond the other average adds nothing. The arguments are those of
+    `lecam_loss`.
     """
     return tf.reduce_mean(tf.square(tf.nn.relu(real_logits - fake_average))) + tf.reduce_mean(
         tf.square(tf.nn.relu(real_average - fake_logits))

@@ -17,11 +17,11 @@ from vitgan_tf.images import grid_size, image_grid, to_uint8, write_picture
 FRAME_MILLISECONDS = 50
 # Limits of a picture: the edge that GIF allows, and the pixels of all frames, which are held in memory.
 MAX_EDGE, MAX_PIXELS = 65_535, 2**29
+# Signatures of a generator written by `export_generator`.
+SIGNATURES = ("serving_default", "map_latents", "render", "generate")
 
 
-def load(
-    path: str, signatures: Sequence[str] = ("serving_default", "map_latents", "render", "generate")
-) -> tf.Module:
+def load(path: str, signatures: Sequence[str] = SIGNATURES) -> tf.Module:
     """Loads a generator; by default one written by `export_generator`.
 
     Args:
@@ -61,17 +61,19 @@ def serving_specs(model: tf.Module, path: str) -> tuple[tuple[str, tf.TensorSpec
     if not (_is_batch(inputs, rank=2) and _is_batch(outputs, rank=4)):
         raise UserError(
             f"the SavedModel {path!r} is not a generator: its signature serving_default must map float latents "
-            f"(batch, size) to float images (batch, height, width, channels) of fixed size"
+            f"(batch, size) to float images (batch, height, width, channels), for any batch"
         )
     return inputs[0], outputs[0]
 
 
 def _is_batch(named_specs: Sequence[tuple[str, tf.TensorSpec]], rank: int) -> bool:
-    """True for a single float tensor of this rank whose shape is known but for its first dimension."""
+    """True for a single float tensor of this rank, with any first dimension and fixed other ones."""
     if len(named_specs) != 1:
         return False
     spec = named_specs[0][1]
-    return spec.dtype.is_floating and spec.shape.rank == rank and spec.shape[1:].is_fully_defined()
+    if spec.shape.rank != rank or spec.shape[0] is not None:
+        return False
+    return spec.dtype.is_floating and spec.shape[1:].is_fully_defined()
 
 
 def write_grid(

@@ -181,6 +181,7 @@ def test_another_model_is_refused_and_nothing_lost(finished):
     lines = _error(RUN, *TINY, "--generator.num_blocks=2", f"--model_dir={model_dir}")
     assert len(lines) == 1
     assert "generator.num_blocks: 1 -> 2" in lines[0] and "choose another --model_dir" in lines[0]
+    assert f"--config={model_dir / 'config.json'}" in lines[0]
     assert {path: path.read_bytes() for path in model_dir.rglob("*") if path.is_file()} == before
 
 

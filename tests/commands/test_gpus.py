@@ -61,6 +61,6 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_the_command_that_mends_i
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stderr.splitlines() if "the driver reports GPUs" in line]
     assert len(lines) == 1, result.stderr
-    assert "computes on the CPU" in lines[0] and "its CUDA libraries are missing" in lines[0]
+    assert "computes on the CPU" in lines[0] and "its CUDA packages are not installed" in lines[0]
     assert result.stdout == "False\ntrue\n"  # TF32 is off, and memory is taken as needed, in every command
     assert "pip install 'tensorflow[and-cuda]==2.15." in lines[0] and "make GPU=1 run" in lines[0]

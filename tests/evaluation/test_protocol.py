@@ -37,6 +37,7 @@ def test_the_protocol_of_published_fids_is_comparable():
 @pytest.mark.parametrize(
     "values, reasons",
     [
+        ({"tf32": True}, ["features rounded to TensorFloat-32"]),
         ({"num_generated": 49_999}, ["49999 generated images, not 50000"]),
         ({"num_generated": 60_000}, ["60000 generated images, not 50000"]),
         ({"feature_dim": 96}, ["96 features, not 2048: this is another network"]),

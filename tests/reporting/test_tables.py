@@ -148,3 +148,15 @@ def test_scores_that_do_not_compare_are_refused(tmp_path, field):
     with pytest.raises(UserError, match=f"evaluated under different protocols .{field}: 2000, 2001"):
         write_table(str(tmp_path / "main"), [Row("a", tuple(cells))], STEPS, BATCH_SIZE)
     assert not (tmp_path / "main.md").exists()
+
+
+def test_rows_with_and_without_noise_compare_but_not_other_noise(tmp_path):
+    noises = {"a": None, "b": "per_image", "c": "fixed"}
+    rows = {name: Row(name, (_cell(tmp_path, name, 0, {STEPS: 1.0}, noise=noise),)) for name, noise in noises.items()}
+    write_table(str(tmp_path / "main"), [rows["a"], rows["b"]], STEPS, BATCH_SIZE)
+    with pytest.raises(UserError, match="noise: per_image, fixed"):
+        write_table(str(tmp_path / "other"), list(rows.values()), STEPS, BATCH_SIZE)
+    earlier = Row("d", (_cell(tmp_path, "d", 0, {STEPS: 1.0}),))
+    write_table(str(tmp_path / "earlier"), [earlier, rows["a"]], STEPS, BATCH_SIZE)
+    with pytest.raises(UserError, match="noise: not recorded, per_image"):
+        write_table(str(tmp_path / "other"), [earlier, rows["b"]], STEPS, BATCH_SIZE)

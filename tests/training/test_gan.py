@@ -275,9 +275,21 @@ def test_lecam_as_its_authors_have_it_corrects_the_averages_for_their_start():
     gan, first = _one_step_gradient(config, extra_loss)
     gan.reset_metrics()
     second = gan.train_step(next(iter(_batches(CONFIG))))
+    np.testing.assert_allclose(gan.logit_average_weight.numpy(), 1 - 0.9**2, rtol=1e-6)
     for average, name in ((gan.real_logit_average, "real_logits"), (gan.fake_logit_average, "fake_logits")):
         expected = (0.9 * first[name] + second[name]) / 1.9
         np.testing.assert_allclose(average.numpy() / (1 - 0.9**2), expected, rtol=1e-4)
+
+
+def test_a_skipped_first_step_leaves_no_bias_in_lecams_averages():
+    fields = {"loss.lecam_lambda": 5.0, "loss.lecam_decay": 0.9, "loss.lecam_form": "authors", "train.on_nan": "skip"}
+    gan = build_gan(override(CONFIG, fields))
+    skipped = gan._move_logit_averages(tf.constant(np.nan), tf.constant(1.0))
+    np.testing.assert_array_equal(skipped, [0.0, 0.0])
+    np.testing.assert_allclose(gan._move_logit_averages(tf.constant(2.0), tf.constant(-3.0)), [2.0, -3.0], rtol=1e-6)
+    averages = gan._move_logit_averages(tf.constant(4.0), tf.constant(-3.0))
+    np.testing.assert_allclose(averages, [(0.9 * 2 + 4) / 1.9, -3.0], rtol=1e-6)
+    assert "logit_average_weight" in dict(gan.checkpoint()._trackable_children())
 
 
 @pytest.mark.parametrize("name", ["hinge", "wasserstein"])

@@ -47,7 +47,7 @@ def measure_sampling(
     generator = build_generator(config)
 
     def draw(latents: tf.Tensor, random: SequenceRandom | None = None) -> tf.Tensor:
-        return generator(latents, random)
+        return generator(latents, random if generator.has_noise else None)
 
     def batch_of(sampler: ImageSampler) -> Callable[[], Any]:
         return lambda: sampler.images(sampler.images_per_step, config.train.seed)

@@ -57,7 +57,8 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
       seconds_of_start: its phases: imports, building (networks and optimisers), tracing (the step as a TensorFlow
         graph) and first_step (compilation by TensorFlow and XLA, and the step itself).
       graph_operations: number of operations in the traced step; TensorFlow makes and compiles them one by one.
-      dataset, batch_size, xla, microbatch, precision, steps.
+      dataset, batch_size, xla, microbatch, precision, tf32, steps. With tf32, the float32 products are TensorFloat-32
+        too.
 
     Raises:
       UserError: the batch cannot be divided into microbatches, or the profile folder cannot be created.
@@ -65,6 +66,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
     if profile is not None:
         _make_folder(profile)
     times = [psutil.Process().create_time(), time.time()]
+    tf.config.experimental.enable_tensor_float_32_execution(config.train.tf32)
     plan = execution_plan(config)
     gan = build_gan(config, plan)
     times.append(time.time())
@@ -87,6 +89,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "xla": plan.xla,
         "microbatch": plan.microbatch,
         "precision": plan.precision,
+        "tf32": config.train.tf32,
         "steps": num_steps,
         "images_per_second": rounded(config.train.batch_size / step_seconds),
         "step_seconds": rounded(step_seconds),

@@ -14,7 +14,6 @@ from vitgan_tf.gpus import count_gpus
 
 # C++ code reads this variable once. At level 1 it prints warnings and errors, at 3 neither.
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-_NVIDIA_DRIVER = "/proc/driver/nvidia/version"
 # Some of the packages of TensorFlow's extra and-cuda, below the namespace nvidia.
 _CUDA_PACKAGES = ("cublas", "cuda_runtime", "cudnn", "cufft", "cusolver", "cusparse")
 
@@ -22,11 +21,11 @@ _CUDA_PACKAGES = ("cublas", "cuda_runtime", "cudnn", "cufft", "cusolver", "cuspa
 def import_tensorflow() -> Any:
     """Imports and returns TensorFlow with TensorFloat-32 off; unless --verbosity=1 is given, without its greeting.
 
-    On import, TensorFlow 2.15's C++ code logs harmless errors. They are hidden, together with warnings, unless there
-    is an NVIDIA driver: one of the warnings says why TensorFlow cannot use a GPU.
+    On import, TensorFlow 2.15's C++ code logs harmless errors. They are hidden, together with warnings, unless the
+    NVIDIA driver reports a GPU: one of the warnings says why TensorFlow cannot use it.
     """
     if logging.get_verbosity() <= logging.INFO:
-        os.environ.setdefault(_LOG_LEVEL, "1" if os.path.exists(_NVIDIA_DRIVER) else "3")
+        os.environ.setdefault(_LOG_LEVEL, "1" if count_gpus() else "3")
     # Memory of GPUs is taken as needed by commands that build no strategy too.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     import tensorflow
@@ -46,17 +45,14 @@ def _warn_of_unused_gpus(tensorflow: Any) -> None:
     count = count_gpus()
     if count == 0 or tensorflow.config.list_physical_devices("GPU"):
         return
-    if tensorflow.test.is_built_with_cuda():
-        reason = "its CUDA libraries are missing" if _lacks_cuda_packages() else "its own warnings above say why"
+    if tensorflow.test.is_built_with_cuda() and not _lacks_cuda_packages():
+        advice = f"TensorFlow's warnings, with {_LOG_LEVEL}=1, say why; the NVIDIA driver may be too old for CUDA 12"
     else:
-        reason = "this TensorFlow was built without CUDA"
-    logging.warning(
-        "TensorFlow computes on the CPU, though the driver reports GPUs (%d): %s. This installs what it needs: "
-        "pip install 'tensorflow[and-cuda]==%s' (in a checkout: make GPU=1 run)",
-        count,
-        reason,
-        tensorflow.__version__,
-    )
+        advice = (
+            "its CUDA packages are not installed. This installs them: "
+            "pip install 'tensorflow[and-cuda]==2.15.1' (in a checkout: make GPU=1 run)"
+        )
+    logging.warning("TensorFlow computes on the CPU, though the driver reports GPUs (%d): %s", count, advice)
 
 
 def _lacks_cuda_packages() -> bool:

@@ -153,7 +153,7 @@ class LossConfig(Section):
     )
     lecam_lambda: float = field("weight of the LeCam regulariser; 0 disables it", default=0.0, minimum=0.0)
     lecam_form: str = field(
-        "LeCam of the paper, Eq. 3, or of its authors' code: rectified differences, unbiased averages",
+        "LeCam of the paper, Eq. 3, or of its authors' StyleGAN2 code: rectified differences, unbiased averages",
         default="paper",
         choices=choices.LECAM_FORMS,
     )

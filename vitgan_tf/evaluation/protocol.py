@@ -68,6 +68,8 @@ class Protocol:
             reasons.append(f"{self.num_real} real images, not all {self.num_split}")
         if self.split != "training":
             reasons.append(f"the {self.split} images, not the training images")
+        if self.tf32:
+            reasons.append("features rounded to TensorFloat-32")
         return reasons
 
     def score_name(self, name: str) -> str:

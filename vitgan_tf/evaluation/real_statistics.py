@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.errors import first_line
@@ -74,6 +75,7 @@ def real_statistics(
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
         "resize": extractor.resize,
+        "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
         "version": _VERSION,
     }
     text = json.dumps(key, sort_keys=True)

@@ -15,7 +15,8 @@ class StyleGenerator(tf.keras.Model):
     A subclass defines `synthesize` and the attributes latent_dim, image_size, num_channels, mapping, num_styles (the
     number of places that can have their own style) and renders_at_any_scale. If uses_batch_statistics is true, `call`
     and `synthesize` take an argument use_batch_statistics: it is set in training and makes the images of a batch
-    depend on each other.
+    depend on each other. A generator with noise sets has_noise and draws it by `random.fork(n).noise(fixed)`, with
+    another n for each layer.
 
     Call: latents (batch, latent_dim), drawn from N(0, I) -> images (batch, image_size, image_size, num_channels).
     Images are trained towards [-1, 1] and not clipped. Other arguments are those of `synthesize`.

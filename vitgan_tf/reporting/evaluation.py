@@ -60,7 +60,7 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
     config = trained.config
 
     def draw(latents: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
-        return trained.network(latents, random)
+        return network(latents, random if network.has_noise else None)
 
     network, fingerprint = trained.network, trained.data.get("fingerprint")
     origin = {
@@ -90,8 +90,9 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
     """
     model = sampling.load(path, signatures=("serving_default",))
     (latents_name, latents_spec), (images_name, images_spec) = sampling.serving_specs(model, path)
-    step = int(model.step.numpy()) if hasattr(model, "step") else None
-    origin: dict[str, Any] = {"model": path, "step": step, "kimg": None, "weights": "ema"}
+    is_ours = set(sampling.SIGNATURES) <= set(model.signatures)
+    step = int(model.step.numpy()) if is_ours and hasattr(model, "step") else None
+    origin: dict[str, Any] = {"model": path, "step": step, "kimg": None, "weights": "ema" if is_ours else None}
     folder, run_dir, fingerprint = os.path.dirname(os.path.abspath(path)), None, None
     if data is None and os.path.exists(os.path.join(folder, CONFIG)):
         run_dir = folder
@@ -109,11 +110,12 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
             f"{data.image_size} x {data.image_size} x {data.num_channels}: choose the --dataset it was trained on"
         )
 
-    has_noise = sampling.has_noise(model)
+    has_noise = is_ours and sampling.has_noise(model)
 
     def draw(latents: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
         if not has_noise:
-            return model.signatures["serving_default"](**{latents_name: latents})[images_name]
+            latents = tf.cast(latents, latents_spec.dtype)
+            return tf.cast(model.signatures["serving_default"](**{latents_name: latents})[images_name], tf.float32)
         noise = (FIXED_NOISE, 0) if random is None else (random.image_seed, random.first_chunk * CHUNK)
         return model.synthesize(latents, *noise)["images"]
 
@@ -196,7 +198,7 @@ def table(result: dict[str, Any]) -> str:
     """Returns a result of `evaluate` as a table for people."""
     step = "unknown" if result["step"] is None else result["step"]
     kimg = "" if result["kimg"] is None else f", {result['kimg']:g} kimg"
-    weights = {"ema": "moving average", "raw": "raw weights"}[result["weights"]]
+    weights = {"ema": "moving average", "raw": "raw weights", None: "weights unknown"}[result["weights"]]
     size = f"{result['image_size']} x {result['image_size']} x {result['num_channels']}"
     kept = result["num_real_kept"]
     kept = "" if kept == result["num_real"] else f"; {kept} for kd, precision and recall"

@@ -90,6 +90,10 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
 def _check_protocol(path: str, lines: Sequence[dict[str, Any]]) -> None:
     for field in _PROTOCOL:
         values = dict.fromkeys(str(line[field]) for line in lines if field in line)
+        if field == "noise":
+            # None for generators without noise. Lines of earlier versions do not say which noise they have.
+            values = dict.fromkeys(str(line.get(field, "not recorded")) for line in lines)
+            values.pop("None", None)
         if len(values) > 1:
             raise UserError(
                 f"the runs of {path!r} were evaluated under different protocols ({field}: {', '.join(values)}): "

@@ -170,7 +170,7 @@ class RunDirectory:
         if changed:
             raise UserError(
                 f"{self.path!r} holds a run of another configuration ({'; '.join(changed)}): "
-                "choose another --model_dir, or the same fields"
+                f"choose another --model_dir, or its own fields with --config={self._config_path}"
             )
         if old_data and old_data != data:
             raise UserError(

@@ -98,6 +98,8 @@ def discriminator_attention(discriminator: ViTDiscriminator, images: tf.Tensor) 
 def generator_attention(generator: ViTGenerator, latents: tf.Tensor) -> np.ndarray:
     """Draws a row per latent: the generated image, then for each block the attention of its tokens.
 
+    An image with noise has the fixed one.
+
     A block's picture has the layout of the image's patches: in place of each patch is the attention map of its token,
     itself a small picture of all patches. Maps are drawn as in `discriminator_attention`; attention to a style token
     is left out.

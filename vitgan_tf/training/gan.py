@@ -74,6 +74,8 @@ class GAN(tf.keras.Model):
         # Moving averages of LeCam's mean logits, a_R and a_F, and of the generator's path lengths.
         self.real_logit_average = average(name="real_logit_average")
         self.fake_logit_average = average(name="fake_logit_average")
+        # Sum of the weights of the batches in those averages: the rest is the zero at their start.
+        self.logit_average_weight = average(name="logit_average_weight")
         self.path_length_average = average(name="path_length_average")
         self._d_objective = Objective(DISCRIMINATOR_TERMS, config.loss)
         self._g_objective = Objective(GENERATOR_TERMS, config.loss)
@@ -103,6 +105,11 @@ class GAN(tf.keras.Model):
 
     def checkpoint(self) -> tf.train.Checkpoint:
         """Returns all state: networks, spectral-norm vectors, moving average, optimisers, loss averages, step."""
+        further = {}
+        if self.config.loss.path_length_weight > 0:
+            further["path_length_average"] = self.path_length_average
+        if self.config.loss.lecam_form == "authors":
+            further["logit_average_weight"] = self.logit_average_weight
         checkpoint = tf.train.Checkpoint(
             generator=self.generator,
             discriminator=self.discriminator,
@@ -113,7 +120,7 @@ class GAN(tf.keras.Model):
             fake_logit_average=self.fake_logit_average,
             step=self.step,
             attempt=self.attempt,
-            **({"path_length_average": self.path_length_average} if self.config.loss.path_length_weight > 0 else {}),
+            **further,
         )
         # Created now, because all processes must create variables together, but only one of them saves.
         checkpoint.save_counter  # noqa: B018
@@ -130,7 +137,7 @@ class GAN(tf.keras.Model):
 
     def call(self, latents: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
         """Maps latents (batch, latent_dim) to images with the moving average."""
-        return self.ema_generator(latents, random)
+        return self.ema_generator(latents, random if self.ema_generator.has_noise else None)
 
     # No Python control flow depends on tensors; searching every layer for it takes a third of the tracing time.
     @tf.autograph.experimental.do_not_convert
@@ -242,18 +249,18 @@ class GAN(tf.keras.Model):
 
         Each replica uses the means of its own images; the stored averages are means over the replicas.
         """
-        decay, averages = self.config.loss.lecam_decay, []
-        # The weights of the batches so far add up to this: the rest is the zero at the start.
-        total = 1.0
-        if self.config.loss.lecam_form == "authors":
-            total = 1.0 - tf.pow(decay, tf.cast(self.step + 1, tf.float32))
-        for average, mean in ((self.real_logit_average, real_mean), (self.fake_logit_average, fake_mean)):
-            mean = tf.stop_gradient(mean)
-            if self.config.train.on_nan == "skip":
-                mean = tf.where(tf.math.is_finite(mean), mean, average)
-            average.assign(decay * average + (1.0 - decay) * mean)
-            averages.append(tf.convert_to_tensor(average) / total)
-        return averages[0], averages[1]
+        decay, means = self.config.loss.lecam_decay, tf.stop_gradient(tf.stack([real_mean, fake_mean]))
+        # A batch whose update is skipped does not count.
+        skips = self.config.train.on_nan == "skip"
+        is_counted = tf.reduce_all(tf.math.is_finite(means)) if skips else tf.constant(True)
+        averages = self.real_logit_average, self.fake_logit_average
+        for average, mean in zip(averages, tf.unstack(means)):
+            average.assign(tf.where(is_counted, decay * average + (1.0 - decay) * mean, average))
+        if self.config.loss.lecam_form == "paper":
+            return tf.convert_to_tensor(averages[0]), tf.convert_to_tensor(averages[1])
+        weight = self.logit_average_weight
+        weight.assign(tf.where(is_counted, decay * weight + (1.0 - decay), weight))
+        return tf.math.divide_no_nan(averages[0], weight), tf.math.divide_no_nan(averages[1], weight)
 
     def _move_path_length_average(self, length: Measure) -> None:
         """Updates the path length average: each replica by its own mean; the mean over the replicas is stored."""

@@ -113,8 +113,7 @@ class Run:
         directory: RunDirectory | None,
         extra_callbacks: Sequence[tf.keras.callbacks.Callback] = (),
     ):
-        # TensorFlow's default on GPUs would round spectral norms, samples and scores too.
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        _disable_tf32()
         self._config = config
         self._strategy = plan.strategy
         self._images = images
@@ -182,6 +181,7 @@ class Run:
                 raise
             finally:
                 progress.close()
+                _disable_tf32()  # an error in a step has left it enabled
 
     def _log_start(self, first_step: int) -> None:
         logging.info(
@@ -251,6 +251,11 @@ class Run:
         return Interrupted(
             error.signal_number, f"stopped by {name} after step {step}: the same command resumes from {place}"
         )
+
+
+def _disable_tf32() -> None:
+    """Disables TensorFloat-32: TensorFlow's default on GPUs would round spectral norms, samples and scores too."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def _evaluator(

@@ -48,11 +48,18 @@ def build_strategy(
 def _limit_gpus(memory_gb: float) -> None:
     """Lets TensorFlow take the memory of GPUs as needed, up to a limit; by default, it would take all at once."""
     for gpu in tf.config.list_physical_devices("GPU"):
-        if memory_gb:
-            limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(memory_gb * 1e9 / 2**20))  # in MiB
-            tf.config.set_logical_device_configuration(gpu, [limit])
-        else:
-            tf.config.experimental.set_memory_growth(gpu, True)
+        try:
+            if memory_gb:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(memory_gb * 1e9 / 2**20))  # in MiB
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                tf.config.experimental.set_memory_growth(gpu, True)
+        except (RuntimeError, ValueError) as error:
+            # TensorFlow has already computed something, for example in a plugin, and taken the memory its way.
+            if memory_gb:
+                raise UserError(
+                    f"cannot limit the memory of GPUs to {memory_gb:g} GB: {first_line(error)}"
+                ) from error
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
@@ -87,7 +94,7 @@ def _mirrored(_: str | None) -> tf.distribute.Strategy:
     cpus = tf.config.list_logical_devices("CPU")
     if len(cpus) < 2:
         raise UserError(
-            "mirrored needs GPUs, and TensorFlow finds none: --strategy=single trains on the CPU, and "
+            "mirrored needs GPUs, and TensorFlow finds none: --strategy=single computes on the CPU, and "
             "--logical_cpus=2 tries mirrored without GPUs"
         )
     return tf.distribute.MirroredStrategy([device.name for device in cpus])

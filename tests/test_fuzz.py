@@ -22,8 +22,9 @@ from support import official
 
 from vitgan_tf import config as config_lib
 from vitgan_tf import sampling
-from vitgan_tf.data.decoding import BadImageError, Preprocessing
-from vitgan_tf.data.sources.base import MAX_FILE_BYTES
+from vitgan_tf.data.decoding import Preprocessing
+from vitgan_tf.data.opening import BadImageError
+from vitgan_tf.data.sources.base import MAX_PART_BYTES
 from vitgan_tf.data.sources.celeba import celeba
 from vitgan_tf.data.sources.cifar10 import cifar10
 from vitgan_tf.data.sources.lsun import lsun
@@ -255,7 +256,7 @@ def test_archives_that_would_fill_the_memory(tmp_path):
     assert _in_a_process_of_its_own(lambda: len(mnist(str(tmp_path), "training")), gigabytes=1) == 1
     with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz", compresslevel=1) as tar:
         member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
-        member.size = MAX_FILE_BYTES + 1
+        member.size = MAX_PART_BYTES + 1
         tar.addfile(member, io.BytesIO(bytes(member.size)))
     assert _in_a_process_of_its_own(lambda: len(cifar10(str(tmp_path), "training")), gigabytes=0.2) == 1
 

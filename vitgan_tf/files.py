@@ -45,6 +45,23 @@ def append_json_line(path: str, values: dict[str, Any]) -> None:
         file.write(line)
 
 
+def format_bytes(num_bytes: float) -> str:
+    """Returns a size in words, with three digits and decimal units: 20.7 kB, 1.99 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if num_bytes < 999.5:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
+def printable(name: str) -> str:
+    """Returns a file's name on one line: line breaks and other characters that cannot be printed are escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "backslashreplace").decode()
+        for letter in name
+    )
+
+
 def parsed_json(text: str | bytes) -> Any:
     """Returns the value of JSON text.
 

@@ -103,7 +103,7 @@ def test_ones_own_images_need_no_preparation(tmp_path):
     run += SMALL
     on_disk = ["--memory_gb=0", f"--cache_dir={tmp_path / 'cache'}"]
     lines = _succeeds(*run, *on_disk, "--total_kimg=0.048", f"--model_dir={tmp_path / 'whole'}")
-    assert "skipped files: 1" in lines and "  notes.txt: not an image by its name" in lines
+    assert "left out, as they are no images that can be read: 1 .txt" in lines
     parts = f"--model_dir={tmp_path / 'parts'}"
     _succeeds(*run, parts)
     lines = _succeeds(*run, *on_disk, "--total_kimg=0.048", parts)
@@ -155,7 +155,7 @@ def test_a_preparation_that_was_stopped_goes_on(tmp_path, sent):
     if sent == signal.SIGINT:
         assert errors.strip().splitlines()[-1] == "prepare_data.py: interrupted" and "Traceback" not in errors
     config = DataConfig("mnist", 32, 1)
-    with pytest.raises(UserError, match="no images of mnist"):
+    with pytest.raises(UserError, match=r"mnist is in .* as it was downloaded: prepare it with"):
         load_images(config, DataLocation(str(tmp_path)))
     lines = _succeeds("tools/prepare_data.py", "--dataset=mnist", f"--data_dir={tmp_path}")
     assert re.fullmatch("25510 images in 5 shards, [123] already finished", lines[0])
@@ -178,9 +178,18 @@ def test_mistakes_end_in_one_line(tmp_path):
     )
     assert "no images in" in line
     line = commands.error_line("experiments/run.py", "--dataset=folder", "--data_dir=x", "--resolution=50", model_dir)
-    assert "--resolution must be a multiple of 8" in line
+    assert "--resolution must be a multiple of 8" in line and "got 50: choose 48 or 56" in line
+    for size, edge in (("64x48", 48), ("100x200", 100)):
+        result = commands.run("tools/prepare_data.py", "--dataset=folder", f"--resolution={size}")
+        assert f"images are square: {edge} takes the largest centred square of each picture" in result.stderr
+    result = commands.run("experiments/run.py", "--dataset=folder", "--data_dir=x", "--data_dir=y", model_dir)
+    assert "flag --data_dir=y: already defined as x" in result.stderr and result.returncode == 1
+    line = commands.error_line(
+        "experiments/run.py", "--dataset=folder", "--data_dir=x", "--resolution=64X64", model_dir
+    )
+    assert "there is no folder 'x'" in line
     line = commands.error_line("tools/prepare_data.py", "--dataset=cifar10", f"--data_dir={tmp_path}")
-    assert "neither cifar-10-binary.tar.gz nor cifar-10-batches-bin/ is in" in line
+    assert "no CIFAR-10, cifar-10-binary.tar.gz or cifar-10-python.tar.gz is needed" in line
     line = commands.error_line("tools/prepare_data.py", "--dataset=folder", f"--source={tmp_path}", "--resolution=20")
     assert "--resolution must be a multiple of 8" in line
     line = commands.error_line("tools/prepare_data.py", "--dataset=mnist", "--name=digits", f"--data_dir={tmp_path}")

@@ -185,7 +185,7 @@ def test_numbers_of_flags(command):
         assert code == 1
         if text in ("nan", "inf", "-1", "1e400", "", "x", "ä☃", "[]"):
             named = {"resolution": "(resolution|image_size)"}.get(name, name)
-            assert re.search(f"flag --{named}=|{named} must be", line), (script, name, text, line)
+            assert re.search(rf"flag --(data\.)?{named}=|{named} must be", line), (script, name, text, line)
             refused += 1
     assert refused > 10
 

@@ -13,7 +13,8 @@ from reference import preprocessing as reference
 from support.official import encoded, photos
 
 from vitgan_tf.config import DataConfig
-from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all, encode_png
+from vitgan_tf.data.decoding import Preprocessing, decode_all, encode_png
+from vitgan_tf.data.opening import BadImageError
 from vitgan_tf.registries import DATASETS
 
 
@@ -145,8 +146,11 @@ def test_photographs_are_turned_upright():
         (encoded(photos(1, 64, 64)[0], "webp")[:700], "damaged|not an image"),
         (encoded(np.zeros((1, 1, 3), np.uint8), "png"), "only 1 x 1 pixels, less than 8 x 8"),
         (encoded(np.zeros((7, 100, 3), np.uint8), "png"), "only 100 x 7 pixels"),
-        (_file(Image.fromarray(np.zeros((16, 16), np.float32)), "tiff"), "floating-point"),
-        (_file(Image.fromarray(np.full((16, 16), 70000, np.int32)), "tiff"), "more than 16 bits"),
+        (
+            _file(Image.fromarray(np.zeros((16, 16), np.float32)), "tiff"),
+            "32-bit pixels, whose range is unknown .--value_range=LOW,HIGH",
+        ),
+        (_file(Image.fromarray(np.full((16, 16), 70000, np.int32)), "tiff"), "32-bit pixels, whose range is unknown"),
         (_file(Image.new("1", (20000, 10000))), "more than 89 million pixels"),
         (_file(Image.new("1", (10000, 10000))), "more than 89 million pixels"),
     ],
@@ -173,13 +177,17 @@ def test_bad_images_are_refused_with_the_reason(content, reason):
 def test_a_bomb_is_refused_and_not_warned_of():
     """In a process of its own: pytest turns every warning into an error."""
     code = (
-        "import io; from PIL import Image; from vitgan_tf.data.decoding import *\n"
+        "import io; from PIL import Image; from vitgan_tf.data.decoding import *"
+        "; from vitgan_tf.data.opening import *\n"
         "file = io.BytesIO(); Image.new('1', (10000, 10000)).save(file, 'png')\n"
         "try: Preprocessing(8, 3)(file.getvalue())\n"
         "except BadImageError as error: print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (result.stdout, result.stderr) == ("more than 89 million pixels\n", "")
+    assert (result.stdout, result.stderr) == (
+        "more than 89 million pixels (--max_megapixels=0 lifts the limit)\n",
+        "",
+    )
 
 
 def test_an_image_smaller_than_the_crop_is_refused():

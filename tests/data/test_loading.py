@@ -163,7 +163,7 @@ def test_memory_or_disk_by_the_budget_with_the_same_images(tmp_path, messages):
     num_bytes = 60 * 32 * 32
     cache = tmp_path / "cache"
     in_memory = load_images(MNIST, DataLocation(str(tmp_path), False, (num_bytes + 1) / 1e9, str(cache)))
-    assert "vitgan_mnist_32x32x1/1.0.0, train: 60 images, 6.14e-05 GB in memory" in messages and not cache.exists()
+    assert "vitgan_mnist_32x32x1/1.0.0, train: 60 images, 61.4 kB in memory" in messages and not cache.exists()
     on_disk = load_images(MNIST, DataLocation(str(tmp_path), False, (num_bytes - 1) / 1e9, str(cache)))
     assert isinstance(on_disk, np.memmap) and "on disk in" in messages[-1]
     assert [path.stat().st_size for path in cache.glob("*.uint8")] == [num_bytes]
@@ -268,7 +268,7 @@ def test_a_disk_that_is_too_small_for_the_cache(tmp_path, monkeypatch):
     _write_folder(tmp_path / "images")
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
-    with pytest.raises(UserError, match=r"cannot keep the decoded images .*No space left.* 9.22e-06 GB.*--cache_dir"):
+    with pytest.raises(UserError, match=r"cannot keep the decoded images .*No space left.* 9.22 kB.*--cache_dir"):
         load_images(FOLDER, _on_disk(tmp_path / "images", tmp_path / "cache"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot keep the decoded images"):
@@ -294,8 +294,8 @@ def test_a_folder_of_any_images(tmp_path, messages):
     preprocess = DATASETS["folder"].preprocessing(FOLDER)
     np.testing.assert_array_equal(images, [preprocess(files[name]) for name in good])
     assert messages[-4:] == [
-        "skipped files: 3",
-        "  notes.txt: not an image by its name",
+        "left out, as they are no images that can be read: 1 .txt",
+        "skipped files: 2",
         "  one.png: only 1 x 1 pixels, less than 8 x 8",
         "  text.jpg: not an image that can be read",
     ]
@@ -328,7 +328,7 @@ def test_more_memory_than_there_is(tmp_path, monkeypatch):
         raise OSError(12, "Cannot allocate memory")
 
     monkeypatch.setattr(loading.mmap, "mmap", refuse)
-    with pytest.raises(UserError, match=r"not enough memory for 9.22e-06 GB of images: lower --memory_gb"):
+    with pytest.raises(UserError, match=r"not enough memory for 9.22 kB of images: lower --memory_gb"):
         load_images(FOLDER, DataLocation(str(tmp_path)))
 
 
@@ -363,7 +363,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"none of the 1 images of .* can be used"):
         load_images(FOLDER, DataLocation(str(tmp_path)))
-    with pytest.raises(UserError, match="a folder of images has no evaluation split"):
+    with pytest.raises(UserError, match=r"no images of .* are held out: --holdout=0.1 .*--holdout_dir=DIR"):
         load_images(FOLDER, DataLocation(str(tmp_path)), "evaluation")
 
 

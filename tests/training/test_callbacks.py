@@ -21,7 +21,13 @@ from vitgan_tf.runs.directory import RunDirectory
 from vitgan_tf.training.callbacks.base import StepCallback
 from vitgan_tf.training.callbacks.guards import StopOnDivergence
 from vitgan_tf.training.callbacks.progress import ProgressBar
-from vitgan_tf.training.callbacks.writers import CheckpointWriter, MetricsWriter, SampleWriter, ScalarWriter
+from vitgan_tf.training.callbacks.writers import (
+    CheckpointWriter,
+    MetricsWriter,
+    SampleWriter,
+    ScalarWriter,
+    write_real_images,
+)
 from vitgan_tf.training.summaries import Summaries, written_if_possible
 
 LOGS = {"d_loss": 1.5, "g_loss": 0.5}
@@ -129,6 +135,24 @@ def test_scalars_are_written_and_metrics_reset(tmp_path):
     rates = [float(value) for _, tag, value in events if tag == "images_per_second"]
     assert len(rates) == 3 and min(rates) > 0
     assert model.resets == 3
+
+
+@pytest.mark.parametrize("flip, count", [(False, 120), (True, 120), (True, 7)])
+def test_real_images_are_written_as_the_networks_see_them(tmp_path, flip, count):
+    directory = RunDirectory(str(tmp_path), preset("tiny"))
+    images = np.random.RandomState(0).randint(0, 256, (count, 6, 6, 1)).astype(np.uint8)
+    write_real_images(directory, images, seed=3, flip=flip)
+    grid = tf.io.decode_png((tmp_path / "samples" / "real.png").read_bytes()).numpy()
+    factor = grid.shape[1] // 69
+    shown = [
+        grid[factor * 7 * (i // 10) :, factor * 7 * (i % 10) :][: 6 * factor : factor, : 6 * factor : factor]
+        for i in range(min(count, 100))
+    ]
+    known = {image.tobytes(): (index, False) for index, image in enumerate(images)}
+    known.update({image[:, ::-1].tobytes(): (index, True) for index, image in enumerate(images)})
+    found = [known[image.tobytes()] for image in shown]
+    assert len({index for index, _ in found}) == min(count, 100)
+    assert {mirrored for _, mirrored in found} == ({False, True} if flip else {False})
 
 
 def test_sample_grids_come_from_the_same_latents(tmp_path):

@@ -117,7 +117,7 @@ def _decoding_speed(files: list[bytes], preprocess: Preprocessing, passes: int =
     for _ in range(passes):
         items = (("", lambda file=file: file) for _ in range(4) for file in files)
         start = time.perf_counter()
-        count = sum(1 for _ in decode_all(items, preprocess))
+        count = sum(1 for _ in decode_all(items, preprocess.decode))
         seconds.append((time.perf_counter() - start) / count)
     return 1 / statistics.median(seconds)
 

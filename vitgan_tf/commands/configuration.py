@@ -21,7 +21,14 @@ def data_location_from_flags() -> config_lib.DataLocation:
     given = flags.FLAGS
     download = sys.stderr.isatty() if given.download is None else given.download
     return config_lib.DataLocation(
-        given.data_dir, download, given.memory_gb, given.cache_dir, given.inception, given.verify
+        given.data_dir,
+        download,
+        given.memory_gb,
+        given.cache_dir,
+        given.inception,
+        given.verify,
+        given.holdout_dir,
+        given.max_megapixels,
     )
 
 

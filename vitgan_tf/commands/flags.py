@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, Callable
 
@@ -60,22 +61,52 @@ class _FiniteParser(flags.FloatParser):
         return value
 
 
-class _IntegersParser(flags.ArgumentParser):
-    syntactic_help = "whole numbers, separated by commas"
+class _NumbersParser(flags.ArgumentParser):
+    syntactic_help = "numbers, separated by commas"
 
-    def parse(self, argument: str | list[int]) -> list[int]:
-        return [int(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+    def __init__(self, number: Callable[[str], Any]):
+        super().__init__()
+        self._number = number
+
+    def parse(self, argument: str | list[Any]) -> list[Any]:
+        return [self._number(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+
+
+class _EdgeParser(flags.IntegerParser):
+    """Parses the edge of a square image, also when it is written as 64x64."""
+
+    def parse(self, argument: str | int) -> int:
+        size = re.fullmatch(r"(\d+)\s*[xX*,]\s*(\d+)", str(argument))
+        if size is None:
+            return super().parse(argument)
+        edge = min(int(size[1]), int(size[2]))
+        if size[1] != size[2]:
+            raise ValueError(f"images are square: {edge} takes the largest centred square of each picture")
+        return edge
 
 
 def define_path(
-    name: str, default: str | None, help_text: str, required: bool = False, suffixes: Sequence[str] = ()
+    name: str,
+    default: str | None,
+    help_text: str,
+    required: bool = False,
+    suffixes: Sequence[str] = (),
+    is_single: bool = False,
 ) -> None:
     """Defines a flag for a local or remote path, which cannot be empty; its ~ is expanded.
 
-    Where only some formats can be written, suffixes lists the endings that the file's name may have.
+    Where only some formats can be written, suffixes lists the endings that the file's name may have. Where is_single
+    is true, the flag is refused if it is given twice: the user may expect the images of both folders.
     """
-    parser = _PathParser(suffixes)
-    flags.DEFINE(parser, name, default, help_text, serializer=flags.ArgumentSerializer(), required=required)
+    flags.DEFINE(
+        _PathParser(suffixes),
+        name,
+        default,
+        help_text,
+        serializer=flags.ArgumentSerializer(),
+        required=required,
+        allow_overwrite=not is_single,
+    )
 
 
 def define_amount(name: str, default: float, help_text: str, upper_bound: float | None = None) -> None:
@@ -121,28 +152,37 @@ def define_config_flags() -> None:
     flags.DEFINE_alias("resolution", "data.image_size")
 
 
-def define_field_flags(section: str = "", default: str = "the preset's") -> None:
+def define_field_flags(section: str = "", default: str = "the preset's", except_fields: Sequence[str] = ()) -> None:
     """Defines a flag for each configuration field except data.dataset.
 
     Args:
       section: name of the section whose fields get a flag; all by default.
       default: wording of the default in the help texts.
+      except_fields: names of fields that get none.
     """
     short_names = config_lib.short_names()
     for path, field, field_type in config_lib.field_paths():
-        if path == "data.dataset" or not path.startswith(section):
+        if path == "data.dataset" or not path.startswith(section) or field.name in except_fields:
             continue
         help_text = field.metadata["help"]
         if field.metadata["choices"] is not None:
             help_text += f": {', '.join(map(str, field.metadata['choices']))}"
-        define = _DEFINE.get(field_type, flags.DEFINE_list)
+        define = _define_edge if path == "data.image_size" else _DEFINE.get(field_type, flags.DEFINE_list)
         define(path, None, f"{help_text}; default: {default}.")
         if short_names.get(field.name) == path:
             flags.DEFINE_alias(field.name, path)
 
 
 def _define_integers(name: str, default: None, help_text: str) -> None:
-    flags.DEFINE(_IntegersParser(), name, default, help_text, serializer=flags.CsvListSerializer(","))
+    flags.DEFINE(_NumbersParser(int), name, default, help_text, serializer=flags.CsvListSerializer(","))
+
+
+def _define_floats(name: str, default: None, help_text: str) -> None:
+    flags.DEFINE(_NumbersParser(float), name, default, help_text, serializer=flags.CsvListSerializer(","))
+
+
+def _define_edge(name: str, default: None, help_text: str) -> None:
+    flags.DEFINE(_EdgeParser(), name, default, help_text, serializer=flags.ArgumentSerializer())
 
 
 _DEFINE: dict[Any, Callable[..., Any]] = {
@@ -151,17 +191,36 @@ _DEFINE: dict[Any, Callable[..., Any]] = {
     bool: flags.DEFINE_bool,
     str: flags.DEFINE_string,
     tuple[int, ...]: _define_integers,
+    tuple[float, ...]: _define_floats,
 }
 
 
+def define_source_flags() -> None:
+    """Defines --holdout_dir and --max_megapixels."""
+    define_path(
+        "holdout_dir",
+        None,
+        "With --dataset=folder, the folder or zip archive of the images of the evaluation split.",
+        is_single=True,
+    )
+    define_amount(
+        "max_megapixels",
+        config_lib.DataLocation.max_megapixels,
+        "Images with more pixels, in millions, are left out: they may fill the memory. 0 for no limit.",
+    )
+
+
 def define_data_location_flags() -> None:
-    """Defines --data_dir, --download, --memory_gb, --cache_dir, --verify and --inception."""
+    """Defines the flags for the images, their cache and the weights of Inception."""
     define_path(
         "data_dir",
         None,
         "Folder of the data sets, local or gs://; default: TFDS_DATA_DIR or ~/tensorflow_datasets. With "
-        f"--dataset=folder, the folder of the images, or the set that `{invocation('prepare-data')}` made of them.",
+        "--dataset=folder, the folder or zip archive of the images, or the set that "
+        f"`{invocation('prepare-data')}` made of them.",
+        is_single=True,
     )
+    define_source_flags()
     flags.DEFINE_bool(
         "download",
         None,

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 
 from absl import flags, logging
 
-from vitgan_tf.commands.flags import define_path
+from vitgan_tf.commands.configuration import fields_from_flags
+from vitgan_tf.commands.flags import define_field_flags, define_path, define_source_flags
 from vitgan_tf.commands.quiet import import_tensorflow
+from vitgan_tf.config import DataLocation
 from vitgan_tf.config.choices import DATASETS
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
@@ -28,17 +30,26 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Defines the flags of this command."""
     flags.DEFINE_enum("dataset", None, sorted(set(DATASETS) - {"digits"}), "Data set to prepare.", required=True)
-    flags.DEFINE_integer("resolution", None, "Width and height of the images in pixels; default: the preset's.")
-    flags.DEFINE_integer("num_channels", None, "Number of channels, 1 (grey) or 3 (RGB); default: the preset's.")
+    define_field_flags("data", except_fields=("flip",))
+    flags.DEFINE_alias("resolution", "data.image_size")
     define_path(
         "source",
         None,
-        "Folder of the official files; default: raw/<data set> below --data_dir. cifar10: cifar-10-binary.tar.gz. "
-        "mnist: train-images-idx3-ubyte.gz, t10k-images-idx3-ubyte.gz. celeba64, celeba128: img_align_celeba.zip, "
-        "list_eval_partition.txt. lsun_bedroom64, lsun_bedroom128: bedroom_train_lmdb, bedroom_val_lmdb, or "
-        "bedroom_train, bedroom_val with images. folder: any images, subfolders included.",
+        "Folder of the downloaded files, or an archive; default: raw/<data set> below --data_dir. cifar10: "
+        "cifar-10-binary.tar.gz or cifar-10-python.tar.gz. mnist: train-images-idx3-ubyte.gz, "
+        "t10k-images-idx3-ubyte.gz. celeba64, celeba128: img_align_celeba.zip, list_eval_partition.txt, or Kaggle's "
+        "archive. lsun_bedroom64, lsun_bedroom128: bedroom_train_lmdb.zip, bedroom_val_lmdb.zip, or bedroom_train, "
+        "bedroom_val with images. folder: any images, subfolders included, or a zip archive. Unpacked archives and "
+        "subfolders are found too.",
+        is_single=True,
     )
-    define_path("data_dir", None, "Folder of the data sets; default: TFDS_DATA_DIR or ~/tensorflow_datasets.")
+    define_source_flags()
+    define_path(
+        "data_dir",
+        None,
+        "Folder of the data sets; default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
+        is_single=True,
+    )
     flags.DEFINE_string("name", None, "Name of a set made from a folder of images; default: the folder's.")
     flags.DEFINE_bool("strict", False, "Fail at the first unusable file instead of skipping it.")
     flags.DEFINE_integer("num_threads", None, "Images decoded at a time; default: one per core.", lower_bound=1)
@@ -46,16 +57,18 @@ def define_flags() -> None:
 
 def main(_: Sequence[str]) -> None:
     """Prepares the data set."""
-    given = {"image_size": FLAGS.resolution, "num_channels": FLAGS.num_channels}
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = {path.split(".")[1]: value for path, value in fields_from_flags().items()}
     config = dataclasses.replace(PRESETS[FLAGS.dataset]().data, **changes)
     import_tensorflow()
     from vitgan_tf.data.loading import command_options
+    from vitgan_tf.data.opening import limit_pixels
     from vitgan_tf.data.preparation import SKIPPED_FILE, prepare
-    from vitgan_tf.data.reading import skipped_lines
+    from vitgan_tf.data.registry import DatasetSpec, dataset_spec
     from vitgan_tf.data.tfds_sets import default_data_dir
 
-    spec = DATASETS[config.dataset]
+    limit_pixels(FLAGS.max_megapixels)
+    spec = dataset_spec(config, DataLocation(holdout_dir=FLAGS.holdout_dir))
+    assert isinstance(spec, DatasetSpec)
     data_dir = FLAGS.data_dir or default_data_dir()
     source = FLAGS.source or spec.raw_dir(data_dir)
     name = FLAGS.name
@@ -65,7 +78,7 @@ def main(_: Sequence[str]) -> None:
         preset("folder", image_size=config.image_size)  # rejects sizes that no run could use
         name = re.sub(r"\W+", "_", name or os.path.basename(os.path.abspath(source))).strip("_").lower() or "images"
     prepared = prepare(spec, config, source, data_dir, name, FLAGS.strict, FLAGS.num_threads)
-    for line in skipped_lines(prepared.skipped):
+    for line in prepared.lines:
         logging.warning("%s", line)
     if prepared.skipped:
         logging.info("all of them are listed in %s", os.path.join(prepared.directory, SKIPPED_FILE))

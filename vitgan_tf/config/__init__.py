@@ -10,7 +10,8 @@ from vitgan_tf.config.choices import (
     STYLE_INJECTIONS,
     XLA_MODES,
 )
-from vitgan_tf.config.experiment import DataLocation, ExperimentConfig
+from vitgan_tf.config.data import DataConfig, DataLocation
+from vitgan_tf.config.experiment import ExperimentConfig
 from vitgan_tf.config.overrides import (
     as_dict,
     differences,
@@ -24,7 +25,6 @@ from vitgan_tf.config.overrides import (
 )
 from vitgan_tf.config.schema import (
     AugmentConfig,
-    DataConfig,
     DiscriminatorConfig,
     EvalConfig,
     GeneratorConfig,

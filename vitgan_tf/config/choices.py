@@ -13,6 +13,15 @@ from vitgan_tf.config.registry import Registry
 
 STYLE_INJECTIONS = ("modulate", "add", "prepend")
 POOLINGS = ("class_token", "mean")
+LSUN_SCENES = (
+    *("bedroom", "bridge", "church_outdoor", "classroom", "conference_room", "dining_room", "kitchen"),
+    *("living_room", "restaurant", "tower"),
+)
+_LSUN_OBJECTS = (
+    *("airplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining_table", "dog"),
+    *("horse", "motorbike", "person", "potted_plant", "sheep", "sofa", "train", "tv-monitor"),
+)
+LSUN_CATEGORIES = LSUN_SCENES + _LSUN_OBJECTS
 SPLITS = ("training", "evaluation")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 XLA_MODES = ("auto", "off", "kernels", "full")

@@ -1,17 +1,16 @@
-"""Configuration of an experiment, and location of its data."""
+"""Configuration of an experiment."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any
 
+from vitgan_tf.config.data import DataConfig
 from vitgan_tf.config.fields import Section
 from vitgan_tf.config.networks import DISCRIMINATORS, GENERATORS, SECTIONS, Network
 from vitgan_tf.config.schema import (
     AugmentConfig,
-    DataConfig,
     DiscriminatorConfig,
     EvalConfig,
     GeneratorConfig,
@@ -83,32 +82,3 @@ class ExperimentConfig:
     def kimg_to_steps(self, kimg: float) -> int:
         """Returns the first step, at least 1, by which `kimg` thousand real images have been seen."""
         return max(1, -int(-kimg * 1000 // self.train.batch_size))
-
-
-@dataclasses.dataclass(frozen=True)
-class DataLocation:
-    """Local paths and limits for data and pretrained weights. They do not change the training.
-
-    Attributes:
-      data_dir: folder of the data sets, local or gs://; defaults to TFDS_DATA_DIR, then ~/tensorflow_datasets. For
-        the data set "folder", the folder of the images themselves.
-      download: whether missing data sets and a missing Inception module may be downloaded.
-      memory_gb: limit in 10^9 bytes up to which decoded images are kept in memory; larger sets are kept on disk.
-      cache_dir: local folder for decoded images that exceed memory_gb, and for statistics of real images.
-      inception: unpacked TensorFlow Hub module of tensorflow-gan's Inception, or weights file of Keras'; by default,
-        the folders of those libraries are searched.
-      verify: whether the checksum of cached images is compared in full, not only their size, date and a sample.
-    """
-
-    data_dir: str | None = None
-    download: bool = False
-    memory_gb: float = 4.0
-    cache_dir: str = "~/.cache/vitgan_tf"
-    inception: str | None = None
-    verify: bool = False
-
-    def __post_init__(self) -> None:
-        # Shells do not expand the ~ in --data_dir=~/images.
-        for name in ("data_dir", "cache_dir", "inception"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, os.path.expanduser(getattr(self, name)))

@@ -15,16 +15,6 @@ from vitgan_tf.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(Section):
-    """Training images."""
-
-    dataset: str = field("name of the data set")
-    image_size: int = field("edge of the square images, in pixels", minimum=1, maximum=8192)
-    num_channels: int = field("number of colour channels", choices=(1, 3))
-    flip: bool = field("random horizontal flip with p = 0.5", default=False)
-
-
-@dataclasses.dataclass(frozen=True)
 class GeneratorConfig(Section):
     """Generator. Apart from architecture and mapping, for the ViT only (paper, "Generator Design")."""
 

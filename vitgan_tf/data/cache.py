@@ -15,9 +15,9 @@ import numpy as np
 from absl import logging
 
 from vitgan_tf.config import DataLocation
-from vitgan_tf.data.reading import Reading, decoded_images, fingerprint, warn_of_skipped
+from vitgan_tf.data.reading import Findings, Reading, decoded_images, fingerprint, warn
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import crc32_of_file, only_one, parsed_json, write_atomically
+from vitgan_tf.files import crc32_of_file, format_bytes, only_one, parsed_json, write_atomically
 
 
 def cached_images(reading: Reading, location: DataLocation) -> np.ndarray:
@@ -37,10 +37,11 @@ def cached_images(reading: Reading, location: DataLocation) -> np.ndarray:
     except OSError as error:
         raise UserError(
             f"cannot keep the decoded images in {cache_dir!r} ({error.strerror or error}): they take "
-            f"{reading.num_bytes / 1e9:.3g} GB; choose another folder with --cache_dir, or raise --memory_gb"
+            f"{format_bytes(reading.num_bytes)}; choose another folder with --cache_dir, or raise --memory_gb"
         ) from error
-    warn_of_skipped(record["skipped"])
-    logging.info("%s: %d images, %.3g GB on disk in %s", reading.description, len(images), images.nbytes / 1e9, path)
+    warn(reading, Findings.from_dict(record))
+    size = format_bytes(images.nbytes)
+    logging.info("%s: %d images, %s on disk in %s", reading.description, len(images), size, path)
     return images
 
 
@@ -49,7 +50,7 @@ def _mapped(path: str, record: dict, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _cache_record(path: str, shape: tuple[int, int, int], verify: bool = False) -> dict | None:
-    """Returns the record of a cached file, with the count of images and the skipped files; None if it is not intact.
+    """Returns the record of a cached file, with the count of images and the findings; None if it is not intact.
 
     Size and date of the file and a sample of the images must be those of the record. With verify, or where the date
     differs as in a copy, the checksum of the whole file takes the place of date and sample.
@@ -90,20 +91,20 @@ def _write_cache(reading: Reading, path: str, verify: bool) -> dict:
             return record
         logging.info("%s: decoding %d images to %s", reading.description, reading.num_images, path)
         partial_path = os.path.join(path + ".partial", "images.uint8")
-        bad: list[tuple[str, str]] = []
+        findings = Findings()
         count, crc32 = 0, 0
         try:
             with open(partial_path, "wb") as file:
                 if shutil.disk_usage(os.path.dirname(path)).free < reading.num_bytes:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                for image in decoded_images(reading, bad):
+                for image in decoded_images(reading, findings):
                     content = image.tobytes()
                     file.write(content)
                     crc32 = zlib.crc32(content, crc32)
                     count += 1
                 file.flush()
                 os.fsync(file.fileno())
-            record = {"count": count, "crc32": crc32, "skipped": bad}
+            record = {"count": count, "crc32": crc32, **findings.as_dict()}
             record = _write_record(path, reading.preprocessing.shape, record, partial_path)
             os.replace(partial_path, path)
         except BaseException:

@@ -8,32 +8,42 @@ import dataclasses
 import io
 import itertools
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from typing import Callable, TypeVar, Union
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-# Images above 89 million pixels may be small on disk but fill the memory: refused, as Pillow advises.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-# Warnings about odd metadata: only the pixels are read.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+from vitgan_tf.data.opening import BadImageError, opened_file
 
 MIN_EDGE = 8
-# An allowlist: some of Pillow's formats start other programs.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _HANDFUL = 16
+# Values of 8 bits that are so close together may be those of a set whose range is too narrow.
+_CLOSE = 64
 _CHANNEL_MODES = {1: "L", 3: "RGB"}
 
 RawImage = Union[bytes, np.ndarray]
 """An encoded file, or uint8 pixels: (height, width) or (height, width, channels)."""
 
-Decoded = TypeVar("Decoded")
+Result = TypeVar("Result")
 
 
-class BadImageError(Exception):
-    """Unusable image; the message gives the reason in a few words."""
+@dataclasses.dataclass(frozen=True)
+class DecodedImage:
+    """A decoded image.
+
+    Attributes:
+      pixels: (image_size, image_size, num_channels) uint8.
+      notes: what the user should know about the file, in a few words each.
+      extremes: lowest and highest value of its pixels before any scaling; of an image with a wide range, those after
+        the resizing.
+      limit: largest value of their type: 255 or 65,535; 0 if the user gave the range.
+    """
+
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+    extremes: tuple[float, float]
+    limit: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +58,15 @@ class Preprocessing:
       num_channels: channels of the result, 1 (grey) or 3 (RGB).
       center_crop: edge in pixels of the centre crop before resizing; None for the largest square.
       pad_to: edge in pixels to which smaller images are padded with black on all sides; None for no padding.
+      value_range: pixel values that become 0 and 255, with those beyond clipped; by default, 0 and the largest value
+        of 8 or 16 bits. Pixels of 32 bits need it.
     """
 
     image_size: int
     num_channels: int
     center_crop: int | None = None
     pad_to: int | None = None
+    value_range: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,24 +74,27 @@ class Preprocessing:
         return self.image_size, self.image_size, self.num_channels
 
     def __call__(self, raw: RawImage) -> np.ndarray:
-        """Returns the image as (image_size, image_size, num_channels) uint8.
+        """Returns the pixels of `decode`."""
+        return self.decode(raw).pixels
+
+    def decode(self, raw: RawImage) -> DecodedImage:
+        """Decodes an image.
 
         Raises:
-          BadImageError: the file is not an image, is damaged, or has too few or too many pixels.
+          BadImageError: the file is not an image, is damaged, has too few or too many pixels, or pixels without a
+            known range.
         """
+        image, notes = (Image.fromarray(raw), []) if isinstance(raw, np.ndarray) else opened_file(raw)
         try:
-            image = (
-                Image.fromarray(raw) if isinstance(raw, np.ndarray) else Image.open(io.BytesIO(raw), formats=FORMATS)
-            )
-            image = _to_8_bits(ImageOps.exif_transpose(image), _CHANNEL_MODES[self.num_channels])
+            image, extremes, limit = _to_8_bits(image, _CHANNEL_MODES[self.num_channels], self.value_range)
         except BadImageError:
             raise
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise BadImageError(f"more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels") from error
-        except Image.UnidentifiedImageError as error:
-            raise BadImageError("not an image that can be read") from error
-        except Exception as error:  # Pillow's decoders raise errors of many types on damaged files
+        except Exception as error:  # Pillow raises errors of many types
             raise BadImageError(f"damaged: {error}") from error
+        pixels = self._resized(image)
+        return DecodedImage(pixels, tuple(notes), extremes or _extremes(image, pixels), limit)
+
+    def _resized(self, image: Image.Image) -> np.ndarray:
         if min(image.size) < MIN_EDGE:
             raise BadImageError(f"only {image.width} x {image.height} pixels, less than {MIN_EDGE} x {MIN_EDGE}")
         if self.pad_to is not None:
@@ -96,32 +112,66 @@ class Preprocessing:
         return np.asarray(image).reshape(self.shape)
 
 
-def _to_8_bits(image: Image.Image, mode: str) -> Image.Image:
-    """Converts an image to mode "L" or "RGB" with 8 bits per channel."""
-    if image.mode == "F":
-        raise BadImageError("floating-point pixels, whose range is unknown")
-    if image.mode.startswith("I"):
-        # Pillow would clip 16-bit values instead of scaling them.
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise BadImageError("more than 16 bits per pixel")
-        transparent = image.info.get("transparency")
-        image = Image.fromarray(np.rint(values / 257.0).astype(np.uint8))
-        if transparent is not None:
-            image = Image.merge(
-                "LA", (image, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-            )
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
+def _to_8_bits(
+    image: Image.Image, mode: str, value_range: tuple[float, float] | None
+) -> tuple[Image.Image, tuple[float, float] | None, int]:
+    """Converts an image to mode "L" or "RGB" with 8 bits per channel.
+
+    Returns:
+      The image; the extremes of 16 or 32 bits; and the limit of `DecodedImage`.
+    """
+    extremes, limit = None, 255
+    if image.mode == "F" or image.mode.startswith("I"):
+        image, extremes, limit = _from_wide_pixels(image, value_range)
+    is_transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    image = image.convert("RGBA" if is_transparent else mode)
+    if value_range is not None and extremes is None:
+        steps = _scaled(np.arange(256), value_range).tolist()
+        bands = [band.point(steps) for band in image.split()[:3]] + list(image.split()[3:])
+        image, limit = Image.merge(image.mode, bands), 0
+    if is_transparent:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(mode)
+    return image, extremes, limit
+
+
+def _from_wide_pixels(
+    image: Image.Image, value_range: tuple[float, float] | None
+) -> tuple[Image.Image, tuple[float, float], int]:
+    """Scales pixels of 16 or 32 bits: Pillow would clip them."""
+    limit = 65_535 if image.mode.startswith("I;16") and value_range is None else 0
+    if value_range is None and not limit:
+        raise BadImageError("32-bit pixels, whose range is unknown (--value_range=LOW,HIGH gives it)")
+    values = np.asarray(image)
+    if not np.isfinite(values).all():
+        raise BadImageError("pixels that are not finite numbers")
+    scaled = Image.fromarray(_scaled(values, value_range or (0, limit)))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        scaled = Image.merge(
+            "LA", (scaled, Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        )
+    return scaled, (float(values.min()), float(values.max())), limit
+
+
+def _scaled(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    low, high = value_range
+    return np.rint((np.clip(values.astype(np.float64), low, high) - low) * (255.0 / (high - low))).astype(np.uint8)
+
+
+def _extremes(image: Image.Image, resized: np.ndarray) -> tuple[float, float]:
+    """Returns the lowest and highest value of the resized pixels or, where these are close together, of the image."""
+    low, high = float(resized.min()), float(resized.max())
+    if high - low > _CLOSE:
+        return low, high
+    extremes = np.asarray(image.getextrema())
+    return float(extremes.min()), float(extremes.max())
 
 
 def decode_all(
     items: Iterable[tuple[str, Callable[[], RawImage]]],
-    decode: Callable[[RawImage], Decoded],
+    decode: Callable[[RawImage], Result],
     num_threads: int | None = None,
-) -> Iterator[tuple[str, Decoded | BadImageError]]:
+) -> Iterator[tuple[str, Result | BadImageError]]:
     """Reads and decodes images in parallel, preserving their order.
 
     Threads suffice: Pillow decodes and resizes outside Python's interpreter lock. Memory holds, per thread, a few
@@ -153,9 +203,9 @@ def decode_all(
 
 
 def _decode_in_turn(
-    items: list[tuple[str, Callable[[], RawImage]]], decode: Callable[[RawImage], Decoded]
-) -> list[tuple[str, Decoded | BadImageError]]:
-    results: list[tuple[str, Decoded | BadImageError]] = []
+    items: list[tuple[str, Callable[[], RawImage]]], decode: Callable[[RawImage], Result]
+) -> list[tuple[str, Result | BadImageError]]:
+    results: list[tuple[str, Result | BadImageError]] = []
     for name, read in items:
         try:
             results.append((name, decode(read())))

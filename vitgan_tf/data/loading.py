@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import mmap
 import os
 import shlex
@@ -11,13 +12,15 @@ import numpy as np
 from absl import logging
 
 from vitgan_tf.config import SPLITS, DataConfig, DataLocation
-from vitgan_tf.config.choices import DATASETS
 from vitgan_tf.data import tfds_sets
 from vitgan_tf.data.cache import cached_images
 from vitgan_tf.data.decoding import Preprocessing
-from vitgan_tf.data.reading import Reading, decoded_images, warn_of_skipped
-from vitgan_tf.data.registry import ArrayDataset, DatasetSpec
+from vitgan_tf.data.opening import limit_pixels
+from vitgan_tf.data.reading import Findings, Reading, decoded_images, warn
+from vitgan_tf.data.registry import ArrayDataset, DatasetSpec, dataset_spec
+from vitgan_tf.data.sources.base import contents, find_below
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import format_bytes
 from vitgan_tf.invocation import invocation
 from vitgan_tf.presets import PRESETS
 
@@ -45,11 +48,10 @@ def load_images(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    if config.dataset not in DATASETS:
-        raise UserError(f"there is no data set {config.dataset!r}: choose one of {', '.join(DATASETS)}")
-    spec = DATASETS[config.dataset]
+    spec = dataset_spec(config, location)
     if isinstance(spec, ArrayDataset):
         return spec.load(config, split)
+    limit_pixels(location.max_megapixels)
     find = _folder if config.dataset == "folder" else _set
     reading = find(spec, config, location, split)
     if reading.num_bytes <= location.memory_gb * 1e9:
@@ -70,7 +72,7 @@ def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split
         source.items,
         spec.preprocessing(config),
         source.identity,
-        tuple(source.not_images),
+        tuple(source.remarks()),
     )
 
 
@@ -94,12 +96,19 @@ def _set(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: s
 
 
 def _instructions(spec: DatasetSpec, config: DataConfig, data_dir: str, reason: str) -> str:
-    options = shlex.join(command_options(config, data_dir))
-    them = ("it" if len(spec.files) == 1 else "them") + (", unzipped," if spec.unpack else "")
+    options = command_options(config, data_dir)
+    for place in (spec.raw_dir(data_dir), data_dir):
+        if find_below(place, *spec.files, *spec.other_names, exists=os.path.exists):
+            options += [] if place == spec.raw_dir(data_dir) else [f"--source={place}"]
+            return (
+                f"{config.dataset} is in {place!r} as it was downloaded: prepare it with "
+                f"{invocation('prepare-data')} {shlex.join(options)}"
+            )
     return (
         f"no images of {config.dataset} in {data_dir!r}, neither {spec.prepared_name(config)} nor {spec.tfds_name} "
-        f"({reason}): fetch {' and '.join(spec.files)} from {spec.url}, put {them} into {spec.raw_dir(data_dir)!r} "
-        f"and run: {invocation('prepare-data')} {options}"
+        f"({reason}; {contents(data_dir)}): fetch {' and '.join(spec.files)} from {spec.url}, put "
+        f"{'it' if len(spec.files) == 1 else 'them'} into {spec.raw_dir(data_dir)!r} and run: "
+        f"{invocation('prepare-data')} {shlex.join(options)}"
     )
 
 
@@ -107,6 +116,8 @@ def command_options(config: DataConfig, data_dir: str) -> list[str]:
     """Returns the options that select these images in tools/prepare_data.py and experiments/run.py."""
     options = [f"--dataset={config.dataset}", f"--data_dir={data_dir}"]
     usual = PRESETS[config.dataset]().data
+    if config.category:
+        options.append(f"--category={config.category}")
     if config.image_size != usual.image_size:
         options.append(f"--resolution={config.image_size}")
     if config.num_channels != usual.num_channels:
@@ -118,6 +129,11 @@ def _prepared(builder: Any, config: DataConfig, split: str) -> Reading:
     name = tfds_sets.PREPARED_SPLITS[split]
     if name not in builder.info.splits:
         raise UserError(f"the prepared set in {os.fspath(builder.data_path)!r} has no {split} images")
+    if config.value_range or config.holdout:
+        raise UserError(
+            f"the prepared set in {os.fspath(builder.data_path)!r} has its values and splits: give --value_range and "
+            "--holdout where it is prepared"
+        )
     if "image" not in builder.info.features:
         raise UserError(f"the data set in {os.fspath(builder.data_path)!r} has no images")
     shape = builder.info.features["image"].shape
@@ -128,7 +144,7 @@ def _prepared(builder: Any, config: DataConfig, split: str) -> Reading:
             f"not {' x '.join(map(str, unchanged.shape))}: set --resolution={shape[0]} "
             f"--num_channels={shape[2]}, or prepare another set"
         )
-    return _reading(builder, name, unchanged)
+    return dataclasses.replace(_reading(builder, name, unchanged), is_prepared=True)
 
 
 def _reading(builder: Any, split: str, preprocessing: Preprocessing) -> Reading:
@@ -146,7 +162,7 @@ def _reading(builder: Any, split: str, preprocessing: Preprocessing) -> Reading:
 
 
 def _in_memory(reading: Reading) -> np.ndarray:
-    size = f"{reading.num_bytes / 1e9:.3g} GB"
+    size = format_bytes(reading.num_bytes)
     logging.info("%s: %d images, %s in memory", reading.description, reading.num_images, size)
     # Page-aligned: TensorFlow would copy an unaligned array. Pages that are not filled take no memory.
     try:
@@ -154,10 +170,9 @@ def _in_memory(reading: Reading) -> np.ndarray:
     except OSError as error:
         raise UserError(f"not enough memory for {size} of images: lower --memory_gb") from error
     images = np.frombuffer(memory, np.uint8).reshape(-1, *reading.preprocessing.shape)
-    bad: list[tuple[str, str]] = []
-    count = 0
-    for image in decoded_images(reading, bad):
+    findings, count = Findings(), 0
+    for image in decoded_images(reading, findings):
         images[count] = image
         count += 1
-    warn_of_skipped(bad)
+    warn(reading, findings)
     return images[:count]

@@ -17,15 +17,19 @@ import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.config import DataConfig
-from vitgan_tf.data.decoding import BadImageError, Preprocessing, RawImage, decode_all, encode_png
+from vitgan_tf.data.decoding import DecodedImage, Preprocessing, RawImage, decode_all, encode_png
+from vitgan_tf.data.opening import BadImageError
+from vitgan_tf.data.reading import Findings
 from vitgan_tf.data.registry import DatasetSpec
 from vitgan_tf.data.sources.base import ImageSource, MissingFilesError
 from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.files import only_one, write_atomically
+from vitgan_tf.files import only_one, printable, write_atomically
 from vitgan_tf.progress import progress
 
 SHARD_IMAGES = 8192
+_NO_IMAGE = "not an image that can be read"
+DecodedPng = tuple[DecodedImage, bytes]
 SKIPPED_FILE = "skipped.txt"
 
 
@@ -37,11 +41,13 @@ class PreparedSet:
       directory: folder of the set, including its version.
       num_images: number of images by split.
       skipped: name and reason of each skipped file.
+      lines: what the user should know about the files.
     """
 
     directory: str
     num_images: dict[str, int]
     skipped: list[tuple[str, str]]
+    lines: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +73,7 @@ class _Shard:
         return self.path + ".json"
 
     def record(self) -> dict | None:
-        """Returns identity, image count and skipped files (name, reason); None if the shard is not finished."""
+        """Returns identity, image count and findings (see `Findings.as_dict`); None if the shard is not finished."""
         if not (os.path.isfile(self.path) and os.path.isfile(self.record_path)):
             return None
         record = self.written_record()
@@ -114,9 +120,10 @@ def prepare(
     directory = os.path.join(data_dir, set_name, PREPARED_VERSION)
     _check_not_there(directory)
     sources = _sources(spec, source_dir)
-    not_images = [(name, "not an image by its name") for source in sources.values() for name in source.not_images]
-    if strict and not_images:
-        raise UserError(f"{not_images[0][0]}: {not_images[0][1]} (--strict)")
+    remarks = list(dict.fromkeys(line for source in sources.values() for line in source.remarks()))
+    others = list(dict.fromkeys(name for source in sources.values() for name, _ in source.others))
+    if strict and others:
+        raise UserError(f"{others[0]}: {_NO_IMAGE} (--strict)")
     partial = directory + ".partial"
     preprocessing = spec.preprocessing(config)
     try:
@@ -126,7 +133,7 @@ def prepare(
             _check_not_there(directory)
             shards = _shards(sources, preprocessing, shard_images, partial, set_name)
             _write_shards(shards, preprocessing, strict, num_threads)
-            return _finish(shards, preprocessing, partial, directory, not_images)
+            return _finish(shards, preprocessing, directory, others, remarks)
     except BlockingIOError as error:
         raise UserError(f"another process is preparing {directory!r}") from error
     except (OSError, tf.errors.OpError) as error:
@@ -179,10 +186,11 @@ def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bo
     todo = sum(shard.stop - shard.start for shard in pending)
     logging.info("%d images in %d shards, %d already finished", total, len(shards), len(shards) - len(pending))
 
-    def png(raw: RawImage) -> bytes:
-        return encode_png(preprocessing(raw))
+    def png(raw: RawImage) -> DecodedPng:
+        decoded = preprocessing.decode(raw)
+        return decoded, encode_png(decoded.pixels)
 
-    def results() -> Iterator[tuple[_Shard, str, bytes | BadImageError]]:
+    def results() -> Iterator[tuple[_Shard, str, DecodedPng | BadImageError]]:
         for shard in pending:
             for name, result in decode_all(shard.source.items(shard.start, shard.stop), png, num_threads):
                 if strict and isinstance(result, BadImageError):
@@ -203,52 +211,49 @@ def _features(preprocessing: Preprocessing) -> Any:
     )
 
 
-def _write_shard(shard: _Shard, results: Iterable[tuple[str, bytes | BadImageError]], features: Any) -> None:
+def _write_shard(shard: _Shard, results: Iterable[tuple[str, DecodedPng | BadImageError]], features: Any) -> None:
     if os.path.exists(shard.path):  # rebuilt: record and images must match
         os.remove(shard.path)
     partial_path = shard.path + ".partial"
-    count, skipped = 0, []
+    count, findings = 0, Findings()
     with tf.io.TFRecordWriter(partial_path) as writer:
         for name, result in results:
             if isinstance(result, BadImageError):
-                skipped.append((name, str(result)))
+                findings.add(name, result)
             else:
-                writer.write(features.serialize_example(features.encode_example({"image": io.BytesIO(result)})))
+                decoded, png = result
+                findings.add(name, decoded)
+                writer.write(features.serialize_example(features.encode_example({"image": io.BytesIO(png)})))
                 count += 1
     with open(partial_path, "rb") as file:
         os.fsync(file.fileno())
-    record = {"identity": shard.identity, "count": count, "skipped": skipped}
+    record = {"identity": shard.identity, "count": count, **findings.as_dict()}
     write_atomically(shard.record_path, json.dumps(record).encode())
     os.replace(partial_path, shard.path)
 
 
 def _finish(
-    shards: list[_Shard],
-    preprocessing: Preprocessing,
-    partial: str,
-    directory: str,
-    not_images: list[tuple[str, str]],
+    shards: list[_Shard], preprocessing: Preprocessing, directory: str, others: list[str], remarks: list[str]
 ) -> PreparedSet:
     """Writes the metadata, removes the working files and gives the folder its final name."""
     import tensorflow_datasets as tfds
 
+    partial = directory + ".partial"
     records = [shard.written_record() for shard in shards]
-    skipped = [*not_images, *(tuple(item) for record in records for item in record["skipped"])]
+    findings = Findings()
+    for record in records:
+        findings.merge(Findings.from_dict(record))
     num_images = {shard.split: 0 for shard in shards}
     for shard, record in zip(shards, records):
         num_images[shard.split] += record["count"]
     if not num_images["training"]:
-        raise UserError(f"no image can be used; the first: {skipped[0][0]}: {skipped[0][1]}")
+        name, reason = findings.skipped[0]
+        raise UserError(f"no image can be used; the first: {name}: {reason}")
     num_images = {split: count for split, count in num_images.items() if count}
     set_name = os.path.basename(os.path.dirname(directory))
     template = tfds.core.ShardedFileTemplate(partial, dataset_name=set_name, filetype_suffix="tfrecord")
     infos = [_split_info(split, shards, records, template) for split in num_images]
-    for shard in shards:
-        if shard.split in num_images:
-            os.replace(shard.path, os.path.join(partial, shard.final_name))
-        else:
-            os.remove(shard.path)
-        os.remove(shard.record_path)
+    _name_shards(shards, num_images, partial)
     tfds.folder_dataset.write_metadata(
         data_dir=partial,
         features=_features(preprocessing),
@@ -257,16 +262,27 @@ def _finish(
         filename_template=template,
         check_data=False,
     )
+    skipped = [*((name, _NO_IMAGE) for name in others), *findings.skipped]
     _write_skipped(skipped, partial)
     os.rename(partial, directory)
     os.remove(os.path.join(directory, ".lock"))
-    return PreparedSet(directory, num_images, skipped)
+    return PreparedSet(directory, num_images, skipped, [*remarks, *findings.lines()])
+
+
+def _name_shards(shards: list[_Shard], splits: Iterable[str], partial: str) -> None:
+    """Gives the shards of these splits their final names; removes the others and all records."""
+    for shard in shards:
+        if shard.split in splits:
+            os.replace(shard.path, os.path.join(partial, shard.final_name))
+        else:
+            os.remove(shard.path)
+        os.remove(shard.record_path)
 
 
 def _write_skipped(skipped: list[tuple[str, str]], partial: str) -> None:
     if skipped:
-        lines = "".join(f"{name}: {reason}\n" for name, reason in skipped)
-        write_atomically(os.path.join(partial, SKIPPED_FILE), lines.encode("utf-8", "backslashreplace"))
+        lines = "".join(f"{printable(name)}: {printable(reason)}\n" for name, reason in skipped)
+        write_atomically(os.path.join(partial, SKIPPED_FILE), lines.encode())
 
 
 def _split_info(split: str, shards: list[_Shard], records: list[dict], template: Any) -> Any:

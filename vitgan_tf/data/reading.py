@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator
-from typing import Callable
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
 
 import numpy as np
 from absl import logging
 
-from vitgan_tf.data.decoding import BadImageError, Preprocessing, decode_all
+from vitgan_tf.data.decoding import DecodedImage, Preprocessing, decode_all
+from vitgan_tf.data.opening import BadImageError
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import printable
 from vitgan_tf.progress import progress
 
 _LISTED = 10
+# Sets whose values lie closer together look like one colour.
+_NARROW = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Reading:
       items: () -> name and reader of each image, as `decode_all` takes them.
       preprocessing: brings an image to the size of the training.
       identity: () -> text that changes with the images.
-      not_images: names of other files beside the images.
+      remarks: what the user should know about the choice of the images, a line each.
+      is_prepared: whether tools/prepare_data.py has made the images.
     """
 
     description: str
@@ -36,12 +41,87 @@ class Reading:
     items: Callable[[], Iterator]
     preprocessing: Preprocessing
     identity: Callable[[], str]
-    not_images: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    is_prepared: bool = False
 
     @property
     def num_bytes(self) -> int:
         """Size of all decoded images."""
         return self.num_images * math.prod(self.preprocessing.shape)
+
+
+@dataclasses.dataclass
+class Findings:
+    """What the user should know about the files of a set after their decoding.
+
+    Attributes:
+      skipped: name of each file that is left out, and the reason.
+      noted: name of each file that is used, and a note about it.
+      extremes: lowest and highest pixel value by the largest value of the type: 255 or 65,535.
+    """
+
+    skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    noted: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    extremes: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
+
+    def add(self, name: str, result: DecodedImage | BadImageError) -> None:
+        """Takes up the result of a file."""
+        if isinstance(result, BadImageError):
+            self.skipped.append((name, str(result)))
+            return
+        self.noted += [(name, note) for note in result.notes]
+        if result.limit:
+            self._widen(result.limit, result.extremes)
+
+    def _widen(self, limit: int, extremes: Sequence[float]) -> None:
+        low, high = self.extremes.get(limit, extremes)
+        self.extremes[limit] = min(low, extremes[0]), max(high, extremes[1])
+
+    def merge(self, other: Findings) -> None:
+        """Takes up the findings of other files."""
+        self.skipped += other.skipped
+        self.noted += other.noted
+        for limit, extremes in other.extremes.items():
+            self._widen(limit, extremes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the findings as JSON values; see `from_dict`."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Findings:
+        """Returns the findings of a record of `as_dict`; other entries do not count, and missing ones are empty."""
+        return cls(
+            [(name, reason) for name, reason in record.get("skipped", ())],
+            [(name, note) for name, note in record.get("noted", ())],
+            {int(limit): (low, high) for limit, (low, high) in record.get("extremes", {}).items()},
+        )
+
+    def lines(self, is_prepared: bool = False) -> list[str]:
+        """Returns log lines: numbers of files, the first names, and a range of values that is too narrow.
+
+        Args:
+          is_prepared: whether tools/prepare_data.py has made the images.
+        """
+        narrow = self._narrow_range(is_prepared)
+        return [
+            *_listed("skipped files", self.skipped),
+            *_listed("files with a remark", self.noted),
+            *([narrow] if narrow else []),
+        ]
+
+    def _narrow_range(self, is_prepared: bool) -> str | None:
+        fractions = [(low / limit, high / limit) for limit, (low, high) in self.extremes.items()]
+        if not fractions or max(high for _, high in fractions) - min(low for low, _ in fractions) >= _NARROW:
+            return None
+        found = ", ".join(f"{low:g} to {high:g} of 0 to {limit}" for limit, (low, high) in self.extremes.items())
+        low, high = next(iter(self.extremes.values()))
+        advice = f"--value_range={low:g},{high:g} makes these black and white"
+        if low == high or len(self.extremes) > 1:
+            advice = "--value_range=LOW,HIGH names the values that become black and white"
+        if is_prepared:
+            advice += ", where the set is prepared"
+        return f"all pixel values are close together ({found}), and the images look like one colour: {advice}"
 
 
 def fingerprint(images: np.ndarray) -> str:
@@ -51,34 +131,32 @@ def fingerprint(images: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def decoded_images(reading: Reading, bad: list[tuple[str, str]]) -> Iterator[np.ndarray]:
-    """Yields the readable images, and appends the name of each other file to `bad`, with the reason.
+def decoded_images(reading: Reading, findings: Findings) -> Iterator[np.ndarray]:
+    """Yields the readable images, and adds what is found to the findings.
 
     Raises:
       UserError: no image can be read.
     """
-    bad += [(name, "not an image by its name") for name in reading.not_images]
-    items = decode_all(reading.items(), reading.preprocessing)
+    items = decode_all(reading.items(), reading.preprocessing.decode)
     good = 0
-    for name, image in progress(items, "decoding", reading.num_images, "image"):
-        if isinstance(image, BadImageError):
-            bad.append((name, str(image)))
-        else:
+    for name, result in progress(items, "decoding", reading.num_images, "image"):
+        findings.add(name, result)
+        if isinstance(result, DecodedImage):
             good += 1
-            yield image
+            yield result.pixels
     if not good:
-        warn_of_skipped(bad)
+        warn(reading, findings)
         raise UserError(f"none of the {reading.num_images} images of {reading.description} can be used")
 
 
-def skipped_lines(bad: list[tuple[str, str]]) -> list[str]:
-    """Returns log lines about skipped files: their number, the names of the first ones, and the reasons."""
-    lines = [f"skipped files: {len(bad)}"] if bad else []
-    lines += [f"  {name}: {reason}" for name, reason in bad[:_LISTED]]
-    return lines + ([f"  and {len(bad) - _LISTED} more"] if len(bad) > _LISTED else [])
-
-
-def warn_of_skipped(bad: list[tuple[str, str]]) -> None:
-    """Logs `skipped_lines` as warnings."""
-    for line in skipped_lines(bad):
+def warn(reading: Reading, findings: Findings) -> None:
+    """Logs the remarks and findings as warnings."""
+    for line in (*reading.remarks, *findings.lines(reading.is_prepared)):
         logging.warning("%s", line)
+
+
+def _listed(title: str, items: Sequence[tuple[str, str]]) -> list[str]:
+    """Returns the number of the items, and the first ones."""
+    lines = [f"{title}: {len(items)}"] if items else []
+    lines += [f"  {printable(name)}: {printable(reason)}" for name, reason in items[:_LISTED]]
+    return lines + ([f"  and {len(items) - _LISTED} more"] if len(items) > _LISTED else [])

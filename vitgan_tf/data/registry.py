@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from typing import Callable
 
 import numpy as np
 
-from vitgan_tf.config import DataConfig
+from vitgan_tf.config import DataConfig, DataLocation
+from vitgan_tf.config.choices import DATASETS, LSUN_CATEGORIES, LSUN_SCENES
 from vitgan_tf.data.decoding import Preprocessing
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.sources.base import ImageSource
@@ -17,7 +19,7 @@ from vitgan_tf.data.sources.cifar10 import cifar10
 from vitgan_tf.data.sources.folder import image_folder
 from vitgan_tf.data.sources.lsun import lsun
 from vitgan_tf.data.sources.mnist import mnist
-from vitgan_tf.errors import UserError
+from vitgan_tf.errors import UserError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ class DatasetSpec:
       tfds_splits: name of each split in tensorflow-datasets.
       files: official files to fetch.
       url: address of these files.
-      unpack: whether they must be unpacked.
+      other_names: names of other files and folders that show that the set was downloaded.
     """
 
     family: str
@@ -55,11 +57,12 @@ class DatasetSpec:
     tfds_splits: tuple[tuple[str, str], ...] = (("training", "train"), ("evaluation", "test"))
     files: tuple[str, ...] = ()
     url: str = ""
-    unpack: bool = False
+    other_names: tuple[str, ...] = ()
 
     def preprocessing(self, config: DataConfig) -> Preprocessing:
-        """Returns the preprocessing for the configured size and number of channels."""
-        return Preprocessing(config.image_size, config.num_channels, self.center_crop, self.pad_to)
+        """Returns the preprocessing for the configured size, number of channels and range of pixel values."""
+        value_range = (config.value_range[0], config.value_range[1]) if config.value_range else None
+        return Preprocessing(config.image_size, config.num_channels, self.center_crop, self.pad_to, value_range)
 
     def prepared_name(self, config: DataConfig, name: str | None = None) -> str:
         """Returns the TFDS name of the set that tools/prepare_data.py writes."""
@@ -77,23 +80,31 @@ CELEBA = DatasetSpec(
     tfds_name="celeb_a",
     files=("img_align_celeba.zip", "list_eval_partition.txt"),
     url="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
-)
-LSUN_BEDROOM = DatasetSpec(
-    family="lsun_bedroom",
-    source=lsun,
-    tfds_name="lsun/bedroom",
-    tfds_splits=(("training", "train"), ("evaluation", "validation")),
-    files=("bedroom_train_lmdb.zip", "bedroom_val_lmdb.zip"),
-    unpack=True,
-    url="http://dl.yf.io/lsun/scenes/",
+    other_names=("list_eval_partition.csv", "img_align_celeba", "img_align_celeba_png"),
 )
 
+
+def _lsun(category: str) -> DatasetSpec:
+    is_scene = category in LSUN_SCENES
+    return DatasetSpec(
+        family=f"lsun_{category}",
+        source=functools.partial(lsun, category=category),
+        tfds_name=f"lsun/{category}",
+        tfds_splits=(("training", "train"), ("evaluation", "validation")),
+        files=(f"{category}_train_lmdb.zip", f"{category}_val_lmdb.zip") if is_scene else (f"{category}.zip",),
+        url=f"http://dl.yf.io/lsun/{'scenes' if is_scene else 'objects'}/",
+        other_names=(f"{category}_train_lmdb", f"{category}_train"),
+    )
+
+
+LSUN_BEDROOM = _lsun("bedroom")
 CIFAR10 = DatasetSpec(
     family="cifar10",
     source=cifar10,
     tfds_name="cifar10",
     files=("cifar-10-binary.tar.gz",),
     url="https://www.cs.toronto.edu/~kriz/cifar.html",
+    other_names=("cifar-10-python.tar.gz", "data_batch_1.bin", "data_batch_1"),
 )
 MNIST = DatasetSpec(
     family="mnist",
@@ -102,6 +113,7 @@ MNIST = DatasetSpec(
     tfds_name="mnist",
     files=("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
     url="https://storage.googleapis.com/cvdf-datasets/mnist/",
+    other_names=("train-images-idx3-ubyte", "train-images.idx3-ubyte"),
 )
 FOLDER = DatasetSpec(family="folder", source=image_folder)
 
@@ -113,3 +125,32 @@ def _digits(config: DataConfig, split: str) -> np.ndarray:
 
 
 DIGITS = ArrayDataset(_digits)
+
+
+def dataset_spec(config: DataConfig, location: DataLocation | None = None) -> DatasetSpec | ArrayDataset:
+    """Returns the data set of a configuration: with its category of LSUN, or its held-out images of a folder.
+
+    Raises:
+      UserError: there is no such data set or category, or the set takes neither.
+    """
+    if config.dataset not in DATASETS:
+        raise UserError(f"there is no data set {config.dataset!r}: choose one of {', '.join(DATASETS)}")
+    spec = DATASETS[config.dataset]
+    holdout_dir = None if location is None else location.holdout_dir
+    if config.category and spec is not LSUN_BEDROOM:
+        raise UserError("--category is for LSUN only: --dataset=lsun_bedroom64 or --dataset=lsun_bedroom128")
+    if (config.holdout or holdout_dir is not None) and spec is not FOLDER:
+        raise UserError("--holdout and --holdout_dir are for --dataset=folder only")
+    if config.value_range and isinstance(spec, ArrayDataset):
+        raise UserError(f"--value_range does not apply to {config.dataset}, whose images are made in memory")
+    if config.category:
+        if config.category not in LSUN_CATEGORIES:
+            known = did_you_mean(config.category, LSUN_CATEGORIES)
+            raise UserError(
+                f"LSUN has no category {config.category!r}{known} (available: {', '.join(LSUN_CATEGORIES)})"
+            )
+        return _lsun(config.category)
+    if spec is FOLDER:
+        source = functools.partial(image_folder, holdout=config.holdout, holdout_dir=holdout_dir)
+        return dataclasses.replace(FOLDER, source=source)
+    return spec

@@ -164,7 +164,11 @@ def folder(image_size: int = 64) -> ExperimentConfig:
       ConfigError: image_size is not a multiple of 8.
     """
     if image_size < 8 or image_size % 8:
-        raise ConfigError(f"--resolution must be a multiple of 8, to give 8 x 8 patches, got {image_size}")
+        below = max(8, image_size // 8 * 8)
+        raise ConfigError(
+            f"--resolution must be a multiple of 8, to give 8 x 8 patches, got {image_size}: choose {below}"
+            + (f" or {below + 8}" if image_size > 8 else "")
+        )
     patch_size = image_size // 8
     config = _paper(
         "folder", image_size, 3, num_blocks=4 if image_size <= 32 else 6, patch_size=patch_size, total_kimg=25_000

@@ -25,6 +25,7 @@ CHECKPOINTS = "checkpoints"
 BEST_CHECKPOINT = "best_checkpoint"
 DIGITS_CLASSIFIER = "digits_classifier.h5"
 SAMPLES = "samples"
+REAL_IMAGES = "real.png"
 SAVED_MODEL = "saved_model"
 EVENTS_PREFIX = "events."
 
@@ -157,6 +158,11 @@ class RunDirectory:
             write_atomically(self._config_path, (json.dumps(content, indent=2) + "\n").encode())
         except OSError as error:
             raise _unwritable(path, error) from error
+
+    @property
+    def real_images(self) -> str:
+        """Path of the grid of training images."""
+        return os.path.join(self.samples, REAL_IMAGES)
 
     def sample_path(self, step: int) -> str:
         """Returns the path of the sample grid of a step."""

@@ -28,7 +28,7 @@ from vitgan_tf.training.callbacks.guards import SkipWatch, StopOnDivergence
 from vitgan_tf.training.callbacks.of_run import writing_callbacks
 from vitgan_tf.training.callbacks.progress import ProgressBar
 from vitgan_tf.training.callbacks.tf32 import TF32
-from vitgan_tf.training.callbacks.writers import MetricsReset
+from vitgan_tf.training.callbacks.writers import MetricsReset, write_real_images
 from vitgan_tf.training.diagnostics import divergence_report
 from vitgan_tf.training.interruption import StopRequest
 from vitgan_tf.training.plan import ExecutionPlan, execution_plan
@@ -164,6 +164,9 @@ class Run:
         """Trains from a step to the configured length, or until the training diverges."""
         schedule = {"first_step": first_step, "total_steps": self._config.total_steps}
         self._log_start(first_step)
+        if self._directory is not None and not os.path.exists(self._directory.real_images):
+            train, flip = self._config.train, self._config.data.flip
+            write_real_images(self._directory, self._images, train.seed, flip)
         stop, progress = StopRequest(**schedule), ProgressBar(**schedule)
         tf32 = [TF32()] if self._config.train.tf32 else []
         callbacks = [*tf32, self._guard(schedule), stop, *self._callbacks(schedule), *self._extra_callbacks]

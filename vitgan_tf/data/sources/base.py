@@ -10,11 +10,16 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
-from vitgan_tf.data.decoding import BadImageError, RawImage
+from vitgan_tf.data import kinds
+from vitgan_tf.data.decoding import RawImage
 from vitgan_tf.errors import UserError
 
+# Files of these names are taken for images without a look inside.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MAX_FILE_BYTES = 2**28  # larger files are not read into memory
+# Larger parts of a data set are not read into memory: a small archive may expand to fill it.
+MAX_PART_BYTES = 2**28
+_PACKED_SUFFIXES = (".zip", ".7z", ".7z.001", ".rar", ".tar", ".tgz", ".tar.gz")
+_LISTED = 8
 
 
 class MissingFilesError(UserError):
@@ -29,13 +34,15 @@ class ImageSource:
       names: names of the images, for messages and `identity`.
       read: index -> encoded file or pixels. Thread-safe. Raises OSError or BadImageError.
       stamp: index -> a value that changes with the image, obtained without reading the image if that is slow.
-      not_images: names of other files, whose suffix is not that of an image.
+      others: name and kind (see `kinds.kind`) of each file beside the images.
+      notes: what the user should know about the choice of the images, a line each.
     """
 
     names: Sequence[str]
     read: Callable[[int], RawImage]
     stamp: Callable[[int], Any]
-    not_images: Sequence[str] = ()
+    others: Sequence[tuple[str, str | None]] = ()
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,6 +59,21 @@ class ImageSource:
             digest.update(json.dumps([self.names[index], self.stamp(index)]).encode())
         return digest.hexdigest()
 
+    def subset(self, indices: Sequence[int], notes: Sequence[str] = ()) -> ImageSource:
+        """Returns some of the images, in the order of their indices, with further notes."""
+        return ImageSource(
+            [self.names[index] for index in indices],
+            lambda position: self.read(indices[position]),
+            lambda position: self.stamp(indices[position]),
+            self.others,
+            [*self.notes, *notes],
+        )
+
+    def remarks(self) -> list[str]:
+        """Returns the notes and a line that counts the files beside the images."""
+        left_out = kinds.left_out_line(self.others)
+        return [*self.notes, *([left_out] if left_out else [])]
+
 
 def file_stamp(path: str) -> list[int] | None:
     """Returns size and ctime, which also changes with permissions: an unreadable file may become readable."""
@@ -62,14 +84,50 @@ def file_stamp(path: str) -> list[int] | None:
     return [status.st_size, status.st_ctime_ns]
 
 
-def check_size(num_bytes: int) -> None:
-    if num_bytes > MAX_FILE_BYTES:
-        raise BadImageError(f"a file of {num_bytes / 2**20:.0f} MiB, more than {MAX_FILE_BYTES // 2**20} MiB")
+def folders_below(path: str) -> Iterator[str]:
+    """Yields a folder, its subfolders and their subfolders, without hidden ones; nothing if it does not exist.
+
+    Raises:
+      UserError: a folder cannot be read.
+    """
+    level = [path] if os.path.isdir(path) else []
+    for depth in range(3):
+        yield from level
+        if depth < 2:
+            level = [os.path.join(folder, name) for folder in level for name in sorted(entries(folder, True))]
 
 
-def first_file(folder: str, *names: str) -> str | None:
-    paths = (os.path.join(folder, name) for name in names)
-    return next((path for path in paths if os.path.isfile(path)), None)
+def find_below(path: str, *names: str, exists: Callable[[str], bool] = os.path.isfile) -> str | None:
+    """Returns the path of the first of the names in a folder, or up to two levels below it; None if there is none."""
+    paths = (os.path.join(folder, name) for folder in folders_below(path) for name in names)
+    return next((path for path in paths if exists(path)), None)
+
+
+def contents(path: str) -> str:
+    """Returns what a folder holds, in words that end a message."""
+    if not os.path.isdir(path):
+        return f"{path!r} is {'a file' if os.path.exists(path) else 'not there'}"
+    names = sorted(entries(path))
+    if not names:
+        return f"{path!r} is empty"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    packed = [name for name in names if name.lower().endswith(_PACKED_SUFFIXES)]
+    advice = f"; unpack {packed[0]}, if it holds them" if packed else ""
+    return f"{path!r} holds {', '.join(names[:_LISTED])}{more}{advice}"
+
+
+def entries(folder: str, only_folders: bool = False) -> list[str]:
+    """Returns the names in a folder, without hidden ones.
+
+    Raises:
+      UserError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            visible = (entry for entry in found if not entry.name.startswith("."))
+            return [entry.name for entry in visible if not only_folders or entry.is_dir()]
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder!r}: {error.strerror}") from error
 
 
 def read_file(path: str) -> bytes:

@@ -1,95 +1,123 @@
-"""CelebA from its zip archive or folder, and its lists."""
+"""CelebA from its zip archive or folder, and its partition."""
 
 from __future__ import annotations
 
 import os
 import re
 import zipfile
-import zlib
 
-from vitgan_tf.data.decoding import BadImageError
-from vitgan_tf.data.sources.base import IMAGE_SUFFIXES, ImageSource, MissingFilesError, check_size, first_file
-from vitgan_tf.data.sources.folder import image_folder
+from vitgan_tf.data.sources.archive import image_zip, member_of, open_zip
+from vitgan_tf.data.sources.base import (
+    ImageSource,
+    MissingFilesError,
+    contents,
+    entries,
+    find_below,
+    folders_below,
+    read_file,
+)
+from vitgan_tf.data.sources.folder import images_below
 from vitgan_tf.errors import UserError
 
-_CELEBA_PARTITIONS = {"training": "0", "evaluation": "2"}  # 1 is the validation partition
+_PARTITIONS = {"training": "0", "evaluation": "2"}  # 1 is the validation partition
+_PARTITION_FILES = ("list_eval_partition.txt", "list_eval_partition.csv")
+_IMAGE_FOLDERS = ("img_align_celeba", "img_align_celeba_png")
 
 
 def celeba(path: str, split: str) -> ImageSource:
-    """Aligned CelebA: img_align_celeba.zip or the folder img_align_celeba, and list_eval_partition.txt.
+    """Aligned CelebA, with the images that are there: a part of the set is a set too.
 
-    Landmark and attribute files are not needed, since the faces are already aligned. If
-    list_landmarks_align_celeba.txt is present, every image that it lists must be present too.
+    The files may lie in subfolders, as in the authors' folder (Eval, Img), torchvision's (celeba) and Kaggle's. The
+    lists of landmarks and attributes are not needed: the faces are aligned.
 
     Args:
-      path: folder that holds them.
+      path: folder of img_align_celeba.zip, img_align_celeba/ or img_align_celeba_png/, and of list_eval_partition.txt
+        or .csv; or a zip archive of all of them, such as Kaggle's, or its folder.
       split: "training", 162,770 images of 178 x 218, or "evaluation", 19,962: the official partitions 0 and 2.
 
     Raises:
       MissingFilesError, UserError: files are missing or damaged.
     """
-    partition_path = first_file(path, "list_eval_partition.txt", "list_eval_partition.csv")
-    if partition_path is None:
-        raise MissingFilesError(f"list_eval_partition.txt is not in {path!r}")
-    zip_path, folder = os.path.join(path, "img_align_celeba.zip"), os.path.join(path, "img_align_celeba")
-    if os.path.isfile(zip_path):
-        source = _image_zip(zip_path)
-    elif os.path.isdir(folder):
-        source = image_folder(folder)
-    else:
-        raise MissingFilesError(f"neither img_align_celeba.zip nor img_align_celeba/ is in {path!r}")
-    # The lists may differ from the file names in case.
-    available = {os.path.basename(name).lower(): index for index, name in enumerate(source.names)}
-    partition = _table(partition_path)
-    named = partition
-    landmarks_path = first_file(path, "list_landmarks_align_celeba.txt", "list_landmarks_align_celeba.csv")
-    if landmarks_path is not None:
-        named = partition | _table(landmarks_path)
-    missing = sorted(name for name in named if name not in available)
+    source, partition = _images_and_partition(path)
+    # The lists may differ from the file names in case and, for the PNG version, in suffix.
+    available = {_stem(name): index for index, name in enumerate(source.names)}
+    listed = sorted(name for name, part in partition.items() if part == _PARTITIONS[split])
+    found = [name for name in listed if name in available]
+    if not found:
+        raise MissingFilesError(f"none of the {len(listed)} images of CelebA's {split} split is in {path!r}")
+    missing = sorted(set(listed) - set(found))
+    notes = []
     if missing:
-        raise UserError(
-            f"{len(missing)} of the {len(named)} images listed in {path!r} are missing, "
-            f"the first is {missing[0]}: the archive is incomplete, fetch it again"
+        notes.append(
+            f"{len(missing)} of the {len(listed)} images of CelebA's {split} split are not in {path!r}, the first is "
+            f"{missing[0]}: the others are used"
         )
-    names = sorted(name for name, columns in partition.items() if columns == [_CELEBA_PARTITIONS[split]])
-    if not names:
-        raise MissingFilesError(f"{partition_path!r} lists no image of the {split} split")
+    indices = [available[name] for name in found]
     return ImageSource(
-        names,
-        lambda index: source.read(available[names[index]]),
-        lambda index: source.stamp(available[names[index]]),
+        [os.path.basename(source.names[index]) for index in indices],
+        lambda position: source.read(indices[position]),
+        lambda position: source.stamp(indices[position]),
+        notes=notes,
     )
 
 
-def _table(path: str) -> dict[str, list[str]]:
-    """Reads the rows of a CelebA list, separated by spaces or commas, by lower-case file name; skips headers."""
+def _images_and_partition(path: str) -> tuple[ImageSource, dict[str, str]]:
+    if os.path.isfile(path):
+        if zipfile.is_zipfile(path) and member_of(open_zip(path), *_PARTITION_FILES):
+            return _from_zip(path)
+        path = os.path.dirname(path)
+    partition_path = find_below(path, *_PARTITION_FILES)
+    zip_path = find_below(path, "img_align_celeba.zip")
+    folder = find_below(path, *_IMAGE_FOLDERS, exists=os.path.isdir)
+    if partition_path is not None and zip_path is not None:
+        return image_zip(open_zip(zip_path)), _partition_of(partition_path)
+    if partition_path is not None and folder is not None:
+        return images_below(folder), _partition_of(partition_path)
+    for archive in _zips(path):
+        if member_of(open_zip(archive), *_PARTITION_FILES):
+            return _from_zip(archive)
+    raise MissingFilesError(_missing(path, partition_path, zip_path or folder))
+
+
+def _from_zip(path: str) -> tuple[ImageSource, dict[str, str]]:
+    archive = open_zip(path)
+    member = member_of(archive, *_PARTITION_FILES)
+    assert member is not None
+    source = image_zip(archive)
+    if not source.names:
+        raise MissingFilesError(f"{path!r} holds CelebA's lists but no images: unpack it, and the archive in it")
+    return source, _partition(archive.read(member), f"{path}/{member.filename}")
+
+
+def _zips(path: str) -> list[str]:
+    names = (os.path.join(folder, name) for folder in folders_below(path) for name in sorted(entries(folder)))
+    return [name for name in names if name.lower().endswith(".zip") and zipfile.is_zipfile(name)]
+
+
+def _missing(path: str, partition_path: str | None, images: str | None) -> str:
+    if find_below(path, "img_celeba", exists=os.path.isdir) and images is None:
+        return f"{path!r} holds CelebA's images in the wild, and not the aligned ones: img_align_celeba.zip is needed"
+    missing = [] if partition_path else ["list_eval_partition.txt"]
+    missing += [] if images else ["img_align_celeba.zip or img_align_celeba/"]
+    return f"CelebA lacks {' and '.join(missing)}: {contents(path)}"
+
+
+def _partition_of(path: str) -> dict[str, str]:
     try:
-        with open(path, encoding="utf-8-sig") as file:  # a byte order mark is not part of the first name
-            rows = [line.replace(",", " ").split() for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path!r}: {error}") from error
-    return {row[0].lower(): row[1:] for row in rows if row and re.fullmatch(r"(?i)\w+\.(jpe?g|png)", row[0])}
+        return _partition(read_file(path), path)
+    except OSError as error:
+        raise UserError(f"cannot read {path!r}: {error.strerror}") from error
 
 
-def _image_zip(path: str) -> ImageSource:
-    """Images of a zip archive, without the files that macOS adds."""
+def _partition(content: bytes, path: str) -> dict[str, str]:
+    """Reads the partition of each image, by its `_stem`; separated by spaces or commas; skips headers."""
     try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+        lines = content.decode("utf-8-sig").splitlines()  # a byte order mark is not part of the first name
+    except UnicodeDecodeError as error:
         raise UserError(f"cannot read {path!r}: {error}") from error
-    members = [
-        member
-        for member in archive.infolist()
-        if member.filename.lower().endswith(IMAGE_SUFFIXES) and not member.filename.startswith("__MACOSX/")
-    ]
+    rows = (line.replace(",", " ").split() for line in lines)
+    return {_stem(row[0]): row[1] for row in rows if len(row) == 2 and re.fullmatch(r"\w+\.\w+", row[0])}
 
-    def read(index: int) -> bytes:
-        check_size(members[index].file_size)
-        try:
-            return archive.read(members[index])
-        # RuntimeError: encrypted, or compressed by an unknown method.
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-            raise BadImageError(f"damaged in the archive: {error}") from error
 
-    names = [member.filename for member in members]
-    return ImageSource(names, read, lambda index: [members[index].file_size, members[index].CRC])
+def _stem(name: str) -> str:
+    return os.path.splitext(os.path.basename(name))[0].lower()

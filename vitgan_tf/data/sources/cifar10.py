@@ -1,79 +1,132 @@
-"""CIFAR-10 from its binary version."""
+"""CIFAR-10 from its binary version or its Python version."""
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import tarfile
 import zlib
+from typing import Any
 
 import numpy as np
 
-from vitgan_tf.data.sources.base import MAX_FILE_BYTES, ImageSource, MissingFilesError, read_file
+from vitgan_tf.data.sources.base import (
+    MAX_PART_BYTES,
+    ImageSource,
+    MissingFilesError,
+    contents,
+    find_below,
+    read_file,
+)
 from vitgan_tf.errors import UserError
 
-_CIFAR10_RECORD = 1 + 3 * 32 * 32  # label, then the three colour planes
-_CIFAR10_MEMBERS = {
-    "training": [f"data_batch_{number}.bin" for number in range(1, 6)],
-    "evaluation": ["test_batch.bin"],
+_RECORD = 1 + 3 * 32 * 32  # label, then the three colour planes
+_PARTS = {"training": [f"data_batch_{number}" for number in range(1, 6)], "evaluation": ["test_batch"]}
+_ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
+# Files of other versions, and what they are.
+_OTHER_VERSIONS = {
+    "data_batch_1.mat": "CIFAR-10's Matlab version",
+    "train.bin": "CIFAR-100",
+    "train": "CIFAR-100",
 }
-_CIFAR10_FOLDER = "cifar-10-batches-bin"
+_OTHER_ARCHIVES = (
+    "cifar-10-matlab.tar.gz",
+    "cifar-100-python.tar.gz",
+    "cifar-100-binary.tar.gz",
+    "cifar-100-matlab.tar.gz",
+)
+_NEEDED = "cifar-10-binary.tar.gz or cifar-10-python.tar.gz is needed"
+# All that a pickled array needs. Its modules have other names in other versions of NumPy.
+_UNPICKLED = {"_reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
+_READ_ERRORS = (OSError, EOFError, tarfile.TarError, zlib.error)
 
 
 def cifar10(path: str, split: str) -> ImageSource:
-    """CIFAR-10 from cifar-10-binary.tar.gz or its extracted folder cifar-10-batches-bin.
+    """CIFAR-10 from cifar-10-binary.tar.gz, cifar-10-python.tar.gz, or what is unpacked from one of them.
 
     Args:
-      path: folder that holds the archive or the extracted folder, or one of these itself.
+      path: archive, or folder of the archive or of the unpacked files, which may lie in subfolders.
       split: "training", 50,000 images, or "evaluation", 10,000.
 
     Raises:
       MissingFilesError, UserError: files are missing or damaged.
     """
-    archive = path if os.path.isfile(path) else os.path.join(path, "cifar-10-binary.tar.gz")
-    folder = next((p for p in (os.path.join(path, _CIFAR10_FOLDER), path) if _has_cifar10(p)), None)
+    first = None if os.path.isfile(path) else find_below(path, "data_batch_1.bin", "data_batch_1")
+    archive = path if os.path.isfile(path) else find_below(path, *_ARCHIVES, *_OTHER_ARCHIVES)
     try:
-        if folder:
-            contents = [read_file(os.path.join(folder, name)) for name in _CIFAR10_MEMBERS[split]]
-        elif os.path.isfile(archive):
-            contents = _cifar10_members(archive, split)
+        if first is not None:
+            parts = _unpacked_parts(os.path.dirname(first), os.path.splitext(first)[1], split)
+        elif archive is not None:
+            parts = _archived_parts(archive, split)
         else:
-            raise MissingFilesError(f"neither cifar-10-binary.tar.gz nor {_CIFAR10_FOLDER}/ is in {path!r}")
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"cannot read CIFAR-10 from {folder or archive!r}: {error}") from error
-    for name, content in zip(_CIFAR10_MEMBERS[split], contents):
-        if not content or len(content) % _CIFAR10_RECORD:
-            raise UserError(
-                f"CIFAR-10's {name} holds {len(content)} bytes, not images of {_CIFAR10_RECORD} bytes: fetch it again"
-            )
-    records = np.frombuffer(b"".join(contents), np.uint8).reshape(-1, _CIFAR10_RECORD)
-    planes = records[:, 1:].reshape(-1, 3, 32, 32)
+            raise MissingFilesError(f"no CIFAR-10, {_NEEDED}: {_found(path)}")
+    except _READ_ERRORS as error:
+        raise UserError(f"cannot read CIFAR-10 from {first or archive!r}: {error}") from error
+    planes = np.concatenate([_planes(name, content) for name, content in parts.items()])
     names = [f"{split} image {index}" for index in range(len(planes))]
     return ImageSource(
         names, lambda index: planes[index].transpose(1, 2, 0).copy(), lambda index: zlib.crc32(planes[index])
     )
 
 
-def _has_cifar10(folder: str) -> bool:
-    return os.path.isfile(os.path.join(folder, "data_batch_1.bin"))
+def _found(path: str) -> str:
+    other = find_below(path, "data_batch_1.mat")
+    return f"{os.path.dirname(other)!r} is {_OTHER_VERSIONS['data_batch_1.mat']}" if other else contents(path)
 
 
-def _cifar10_members(archive: str, split: str) -> list[bytes]:
-    contents = {}
+def _unpacked_parts(folder: str, suffix: str, split: str) -> dict[str, bytes]:
+    return {name + suffix: read_file(os.path.join(folder, name + suffix)) for name in _PARTS[split]}
+
+
+def _archived_parts(archive: str, split: str) -> dict[str, bytes]:
+    parts = {}
     with tarfile.open(archive) as tar:
         for member in tar:
             name = os.path.basename(member.name)
-            if name == "data_batch_1":
-                raise UserError(
-                    f"{archive!r} is CIFAR-10's Python version, which is pickled: take cifar-10-binary.tar.gz"
-                )
-            if name in _CIFAR10_MEMBERS[split] and member.isfile() and (file := tar.extractfile(member)) is not None:
-                if member.size > MAX_FILE_BYTES:
+            if name in _OTHER_VERSIONS and member.isfile():
+                raise UserError(f"{archive!r} is {_OTHER_VERSIONS[name]}: {_NEEDED}")
+            wanted = os.path.splitext(name)[0] in _PARTS[split] and os.path.splitext(name)[1] in ("", ".bin")
+            if wanted and member.isfile() and (file := tar.extractfile(member)) is not None:
+                if member.size > MAX_PART_BYTES:
                     raise UserError(f"{archive!r} is not CIFAR-10: {name} in it has {member.size} bytes")
-                contents[name] = file.read()
+                parts[name] = file.read()
         # The checksum of the gzip stream is verified at its end.
         while tar.fileobj.read(2**20):
             pass
-    missing = [name for name in _CIFAR10_MEMBERS[split] if name not in contents]
+    missing = [name for name in _PARTS[split] if not {name, f"{name}.bin"} & set(parts)]
     if missing:
-        raise UserError(f"{archive!r} lacks {', '.join(missing)}")
-    return [contents[name] for name in _CIFAR10_MEMBERS[split]]
+        raise UserError(f"{archive!r} lacks {', '.join(missing)}: {_NEEDED}")
+    return dict(sorted(parts.items()))
+
+
+def _planes(name: str, content: bytes) -> np.ndarray:
+    """Returns (num_images, 3, 32, 32) uint8."""
+    if not name.endswith(".bin"):
+        return _unpickled_planes(name, content)
+    if not content or len(content) % _RECORD:
+        raise UserError(
+            f"CIFAR-10's {name} is damaged: it has {len(content)} bytes, which is no number of images of {_RECORD}"
+        )
+    return np.frombuffer(content, np.uint8).reshape(-1, _RECORD)[:, 1:].reshape(-1, 3, 32, 32)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles NumPy arrays, and nothing that could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] == "numpy" and name in _UNPICKLED:
+            return _UNPICKLED[name]
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not data of CIFAR-10")
+
+
+def _unpickled_planes(name: str, content: bytes) -> np.ndarray:
+    try:
+        batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
+        values = batch[b"data"]
+        if values.dtype == np.uint8 and len(values) and values.shape[1:] == (3 * 32 * 32,):
+            return values.reshape(-1, 3, 32, 32)
+        reason = f"its data are {values.dtype} of shape {values.shape}"
+    except Exception as error:  # a damaged pickle raises errors of many types
+        reason = str(error)
+    raise UserError(f"CIFAR-10's {name} is damaged: {reason}")

@@ -1,48 +1,110 @@
-"""LSUN from its LMDB environments, or from images exported from them."""
+"""LSUN from its LMDB environments, packed or not, or from images exported from them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
+import zipfile
+import zlib
 
-from vitgan_tf.data.decoding import BadImageError
-from vitgan_tf.data.sources.base import ImageSource, MissingFilesError, file_stamp
-from vitgan_tf.data.sources.folder import image_folder
+from absl import logging
+
+from vitgan_tf.data.opening import BadImageError
+from vitgan_tf.data.sources.archive import member_of, open_zip
+from vitgan_tf.data.sources.base import ImageSource, MissingFilesError, contents, entries, file_stamp, find_below
+from vitgan_tf.data.sources.folder import images_below
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import format_bytes, only_one
+from vitgan_tf.progress import progress
 
-_LSUN_PARTS = {"training": "train", "evaluation": "val"}
+_PARTS = {"training": "train", "evaluation": "val"}
+_CHUNK_BYTES = 2**24
 
 
 def lsun(path: str, split: str, category: str = "bedroom") -> ImageSource:
-    """A scene category of LSUN, from the LMDB environment <category>_train_lmdb or images exported from it.
+    """A category of LSUN, from its LMDB environment or images exported from it.
+
+    A scene is in <category>_train_lmdb/ and <category>_val_lmdb/, or in the folders <category>_train/ and
+    <category>_val/ of images; an object, such as a cat, is in <category>/ and has no validation images. The official
+    zip archives are unpacked beside themselves, because an environment needs random access.
 
     Args:
-      path: folder that holds <category>_train_lmdb/ and <category>_val_lmdb/, or <category>_train/ and
-        <category>_val/ with images; or one of these itself; or any folder of images.
+      path: folder that holds them, also in subfolders; or one of them; or any folder of images.
       split: "training", or "evaluation" for the official validation images.
-      category: scene category.
+      category: scene or object.
 
     Raises:
-      MissingFilesError, UserError: files are missing or damaged.
+      MissingFilesError, UserError: files are missing or damaged, or an archive cannot be unpacked.
     """
-    name = f"{category}_{_LSUN_PARTS[split]}"
+    name = f"{category}_{_PARTS[split]}"
+    is_training = split == "training"
+    if os.path.isfile(path):
+        path = os.path.dirname(path)
     own_name = os.path.basename(os.path.abspath(path))
-    for folder in (os.path.join(path, f"{name}_lmdb"), *([path] if own_name == f"{name}_lmdb" else [])):
-        if os.path.isfile(os.path.join(folder, "data.mdb")):
-            return _lmdb(folder)
-    for folder in (os.path.join(path, name), *([path] if own_name == name else [])):
-        if os.path.isdir(folder):
-            return image_folder(folder)
-    if os.path.isfile(os.path.join(path, f"{name}_lmdb.zip")):
-        raise MissingFilesError(f"{name}_lmdb.zip in {path!r} is packed: unzip it there, reading needs random access")
-    try:
-        parts = [own_name, *(os.listdir(path) if os.path.isdir(path) else [])]
-    except OSError as error:
-        raise UserError(f"cannot read the folder {path!r}: {error.strerror}") from error
-    if split == "training" and not any(part.startswith(f"{category}_") for part in parts):
+    environments = [f"{name}_lmdb", *([f"{category}_lmdb", category] if is_training else [])]
+    if own_name in environments and os.path.isfile(os.path.join(path, "data.mdb")):
+        return _lmdb(path)
+    data_path = find_below(path, *(os.path.join(folder, "data.mdb") for folder in environments))
+    if data_path is not None:
+        return _lmdb(os.path.dirname(data_path))
+    folder = path if own_name == name else find_below(path, name, exists=os.path.isdir)
+    if folder is not None:
+        return images_below(folder)
+    archive = find_below(path, *(f"{folder}.zip" for folder in environments))
+    if archive is not None:
+        return _lmdb(_unpacked(archive))
+    if is_training and not any(re.match(rf"{category}(_|\.|$)", part) for part in [own_name, *_parts(path)]):
         with contextlib.suppress(MissingFilesError):
-            return image_folder(path)
-    raise MissingFilesError(f"neither {name}_lmdb/data.mdb nor a folder {name}/ of images is in {path!r}")
+            return images_below(path)
+    others = [match[1] for part in _parts(path) if (match := re.fullmatch(r"(\w+)_train_lmdb(\.zip)?", part))]
+    advice = f" (--category={others[0]} takes {others[0]})" if others and category not in others else ""
+    raise MissingFilesError(
+        f"neither {name}_lmdb/data.mdb, {name}_lmdb.zip nor a folder {name}/ of images is there: "
+        f"{contents(path)}{advice}"
+    )
+
+
+def _parts(path: str) -> list[str]:
+    return sorted(entries(path)) if os.path.isdir(path) else []
+
+
+def _unpacked(path: str) -> str:
+    """Unpacks data.mdb of an archive into a folder beside it, and returns the folder."""
+    archive, folder = open_zip(path), path[: -len(".zip")]
+    member = member_of(archive, "data.mdb")
+    if member is None:
+        raise UserError(f"{path!r} is not an archive of LSUN: it has no data.mdb")
+    size = format_bytes(member.file_size)
+    try:
+        with only_one(f"{folder}.partial", wait=True):
+            if not os.path.isfile(os.path.join(folder, "data.mdb")):
+                if shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free < member.file_size:
+                    raise UserError(
+                        f"no room to unpack {path!r}, which takes {size}: unzip it on another disk, and give that "
+                        "folder as --source"
+                    )
+                logging.info("unpacking %s (%s) into %s", path, size, folder)
+                _extract(archive, member, os.path.join(f"{folder}.partial", "data.mdb"))
+                os.makedirs(folder, exist_ok=True)
+                os.replace(os.path.join(f"{folder}.partial", "data.mdb"), os.path.join(folder, "data.mdb"))
+        shutil.rmtree(f"{folder}.partial", ignore_errors=True)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise UserError(f"{path!r} is damaged: {error}") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot unpack {path!r} beside itself ({error.strerror or error}): unzip it elsewhere, and give that "
+            "folder as --source"
+        ) from error
+    return folder
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: str) -> None:
+    with archive.open(member) as source, open(path, "wb") as target:
+        chunks = iter(lambda: source.read(_CHUNK_BYTES), b"")
+        for chunk in progress(chunks, "unpacking", -(-member.file_size // _CHUNK_BYTES), "part"):
+            target.write(chunk)
 
 
 def _lmdb(folder: str) -> ImageSource:
@@ -53,7 +115,10 @@ def _lmdb(folder: str) -> ImageSource:
         environment = lmdb.open(folder, readonly=True, lock=False, readahead=False, meminit=False)
         num_bytes = environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
         if os.path.getsize(data_path) < num_bytes:  # reading past the end would kill the process
-            raise UserError(f"{data_path!r} is truncated, {num_bytes} bytes expected: fetch or unzip it again")
+            raise UserError(
+                f"{data_path!r} is truncated: it has {os.path.getsize(data_path)} of {num_bytes} bytes. If it was "
+                "unzipped, unzip it again"
+            )
         with environment.begin() as transaction, transaction.cursor() as cursor:
             keys = list(cursor.iternext(keys=True, values=False))
     except lmdb.Error as error:

@@ -9,37 +9,52 @@ import zlib
 
 import numpy as np
 
-from vitgan_tf.data.sources.base import MAX_FILE_BYTES, ImageSource, MissingFilesError
+from vitgan_tf.data.sources.base import MAX_PART_BYTES, ImageSource, MissingFilesError, contents, folders_below
 from vitgan_tf.errors import UserError
 
-_MNIST_PREFIXES = {"training": "train", "evaluation": "t10k"}
+_PREFIXES = {"training": "train", "evaluation": "t10k"}
+# Sets whose files have the same names.
+_OTHER_SETS = ("fashion", "kmnist", "emnist", "qmnist", "notmnist")
 
 
 def mnist(path: str, split: str) -> ImageSource:
     """MNIST from the idx file train-images-idx3-ubyte or t10k-images-idx3-ubyte, plain or .gz.
 
     Args:
-      path: folder that holds them.
+      path: folder that holds them, or one above it, such as torchvision's, which has them in MNIST/raw.
       split: "training", 60,000 images of 28 x 28, or "evaluation", 10,000.
 
     Raises:
-      MissingFilesError, UserError: files are missing or damaged.
+      MissingFilesError, UserError: files are missing or damaged, or they are those of another set.
     """
-    prefix = _MNIST_PREFIXES[split]
-    names = [f"{prefix}-images{joint}idx3-ubyte{suffix}" for joint in "-." for suffix in ("", ".gz")]
-    file_path = next((p for p in (os.path.join(path, name) for name in names) if os.path.isfile(p)), None)
-    if file_path is None:
-        raise MissingFilesError(f"neither {names[0]} nor {names[1]} is in {path!r}")
+    file_path = _find(path, _PREFIXES[split])
     try:
         with (gzip.open if file_path.endswith(".gz") else open)(file_path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES)  # limited: a small .gz may expand to fill the memory
+            content = file.read(MAX_PART_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {file_path!r}: {error}") from error
     header = np.frombuffer(content[:16].ljust(16, b"\0"), ">i4")
     shape = tuple(int(size) for size in header[1:])
     # Magic number: two zeros, 8 for unsigned bytes, three dimensions.
     if header[0] != 0x0803 or min(shape) < 1 or len(content) != 16 + math.prod(shape):
-        raise UserError(f"{file_path!r} is not a complete idx file of images: fetch it again")
+        raise UserError(f"{file_path!r} is damaged: it is not a complete idx file of images")
     images = np.frombuffer(content, np.uint8, offset=16).reshape(shape)
     names = [f"{split} image {index}" for index in range(len(images))]
     return ImageSource(names, lambda index: images[index], lambda index: zlib.crc32(images[index]))
+
+
+def _find(path: str, prefix: str) -> str:
+    names = [f"{prefix}-images{joint}idx3-ubyte{suffix}" for joint in "-." for suffix in ("", ".gz")]
+    paths = [os.path.join(folder, name) for folder in folders_below(path) for name in names]
+    found = [file_path for file_path in paths if os.path.isfile(file_path)]
+    ours = [file_path for file_path in found if not _is_of_another_set(file_path)]
+    if ours:
+        return ours[0]
+    if found:
+        raise UserError(f"{os.path.dirname(found[0])!r} is not MNIST by its name: its files only have the same names")
+    raise MissingFilesError(f"neither {names[0]} nor {names[1]} is there: {contents(path)}")
+
+
+def _is_of_another_set(file_path: str) -> bool:
+    folders = os.path.abspath(file_path).lower().split(os.sep)[-3:-1]
+    return any(name in folder for folder in folders for name in _OTHER_SETS)

@@ -6,13 +6,15 @@ import os
 import time
 from typing import Any
 
+import numpy as np
 import tqdm
 from absl import logging
 
+from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import ImageSampler
-from vitgan_tf.images import image_grid, write_picture
+from vitgan_tf.images import image_grid, to_uint8, write_picture
 from vitgan_tf.runs.best_checkpoint import BestCheckpoint
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 from vitgan_tf.runs.directory import RunDirectory
@@ -94,6 +96,22 @@ class SampleWriter(StepCallback):
         with written_if_possible(path):
             write_picture(path, grid)
         self._summaries.images(step, {"samples": grid})
+
+
+def write_real_images(directory: RunDirectory, images: np.ndarray, seed: int, flip: bool) -> None:
+    """Writes a grid of up to 100 training images as the networks see them, mirrored or not: samples/real.png.
+
+    Args:
+      directory: files of the run.
+      images: (num_images, size, size, channels) uint8.
+      seed: seed of the choice.
+      flip: whether images are mirrored at random.
+    """
+    count = min(len(images), SampleWriter.COLUMNS**2)
+    batch = next(iter(training_dataset(images, count, seed, flip=flip)))
+    with written_if_possible(directory.real_images):
+        grid = image_grid(to_uint8(batch).numpy(), SampleWriter.COLUMNS, SampleWriter.MIN_WIDTH)
+        write_picture(directory.real_images, grid)
 
 
 class MetricsWriter(StepCallback):

@@ -1,0 +1,117 @@
+"""Opens image files in spite of faults outside their pixels. Needs Pillow, not TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+from PIL import Image
+
+from vitgan_tf.data import kinds, repair
+
+# Warnings about odd metadata: only the pixels are read.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+# Images above the limit are refused here, where the message can name the flag.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# Uncompressed RGB.
+_BYTES_PER_PIXEL = 3
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImageError(Exception):
+    """Unusable image; the message gives the reason in a few words."""
+
+
+def limit_pixels(max_megapixels: float) -> None:
+    """Sets the number of pixels, in millions, above which images are refused; 0 for no limit."""
+    # Some of Pillow's decoders read it too.
+    Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1e6) or None
+
+
+def check_size(num_bytes: int) -> None:
+    """Raises BadImageError for a file that is too large for the pixels that an image may have."""
+    limit = _BYTES_PER_PIXEL * (Image.MAX_IMAGE_PIXELS or num_bytes)
+    if num_bytes > limit:
+        raise BadImageError(
+            f"a file of {num_bytes / 2**20:.0f} MiB, more than {limit / 2**20:.0f} MiB "
+            "(--max_megapixels=0 lifts the limit)"
+        )
+
+
+def opened_file(file: bytes) -> tuple[Image.Image, list[str]]:
+    """Decodes a file in spite of faults outside its pixels, and turns the image upright.
+
+    Returns:
+      The image, and what the user should know about the file, in a few words each.
+
+    Raises:
+      BadImageError: the file is not an image, is damaged, or has too many pixels.
+    """
+    try:
+        return _upright(file)
+    except (BadImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels() from error
+    except Exception as error:  # Pillow's decoders raise errors of many types
+        first = error
+    pixels = repair.without_metadata(file)
+    if pixels is None:
+        known = kinds.kind(file[: kinds.HEAD_BYTES])
+        if known in kinds.formats():
+            raise BadImageError(f"damaged: {first}") from first
+        words = kinds.advice(known)
+        raise BadImageError("not an image that can be read" + (f" ({known}: {words})" if words else "")) from first
+    with contextlib.suppress(Exception):
+        image, notes = _upright(pixels)
+        return image, ["used without its metadata, which cannot be read", *notes]
+    if _lacks_only_its_end(pixels):
+        image, notes = _upright(repair.jpeg_ends(pixels)[0])
+        return image, ["used though its end marker is missing: no pixel is", *notes]
+    raise BadImageError(f"damaged: {first}") from first
+
+
+def _too_many_pixels() -> BadImageError:
+    limit = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+    return BadImageError(f"more than {limit:.0f} million pixels (--max_megapixels=0 lifts the limit)")
+
+
+def _upright(file: bytes) -> tuple[Image.Image, list[str]]:
+    image: Image.Image = Image.open(io.BytesIO(file), formats=kinds.formats())
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise _too_many_pixels()
+    notes, orientation = [], 1
+    with contextlib.suppress(Exception):  # a damaged second frame
+        # The further images of a phone's MPO are previews.
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            notes.append("only its first frame is used")
+    image.load()
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises errors of many types
+        notes.append("used as it is stored: its EXIF data cannot be read")
+    if image.format == "PPM" and image.mode == "I":  # scaled to 16 bits by Pillow
+        image = image.convert("I;16")
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return image, notes
+
+
+def _lacks_only_its_end(file: bytes) -> bool:
+    if not repair.has_all_scans(file):
+        return False
+    try:
+        first, *others = (np.asarray(Image.open(io.BytesIO(whole))) for whole in repair.jpeg_ends(file))
+    except Exception:  # Pillow raises errors of many types
+        return False
+    return all(np.array_equal(first, other) for other in others)

@@ -1,0 +1,66 @@
+"""Images in a zip archive, read in place."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+
+from vitgan_tf.data import kinds
+from vitgan_tf.data.opening import BadImageError, check_size
+from vitgan_tf.data.sources.base import IMAGE_SUFFIXES, ImageSource
+from vitgan_tf.errors import UserError
+
+# RuntimeError: encrypted, or compressed by an unknown method.
+_READ_ERRORS = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+
+
+def open_zip(path: str) -> zipfile.ZipFile:
+    """Opens a zip archive.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"cannot read {path!r}: {error}") from error
+
+
+def image_zip(archive: zipfile.ZipFile) -> ImageSource:
+    """Images of a zip archive, sorted by name, without hidden files and those that macOS adds."""
+    members: list[zipfile.ZipInfo] = []
+    others: list[tuple[str, str | None]] = []
+    for member in sorted(archive.infolist(), key=lambda member: member.filename):
+        if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/")):
+            continue
+        kind = None if member.filename.lower().endswith(IMAGE_SUFFIXES) else _kind(archive, member)
+        if member.filename.lower().endswith(IMAGE_SUFFIXES) or kind in kinds.formats():
+            members.append(member)
+        else:
+            others.append((member.filename, kind))
+
+    def read(index: int) -> bytes:
+        check_size(members[index].file_size)
+        try:
+            return archive.read(members[index])
+        except _READ_ERRORS as error:
+            raise BadImageError(f"damaged in the archive: {error}") from error
+
+    def stamp(index: int) -> list[int]:
+        return [members[index].file_size, members[index].CRC]
+
+    return ImageSource([member.filename for member in members], read, stamp, others)
+
+
+def member_of(archive: zipfile.ZipFile, *names: str) -> zipfile.ZipInfo | None:
+    """Returns the first file of one of these names in any folder of the archive, or None."""
+    return next((member for member in archive.infolist() if os.path.basename(member.filename) in names), None)
+
+
+def _kind(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str | None:
+    try:
+        with archive.open(member) as file:
+            return kinds.kind(file.read(kinds.HEAD_BYTES), member.filename)
+    except _READ_ERRORS:
+        return None

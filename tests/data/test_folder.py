@@ -201,6 +201,13 @@ def test_a_narrow_range_is_said_with_the_flag_that_helps(tmp_path, messages, on_
         load_images(DataConfig("folder", 16, 1, value_range=(0, 2000)), DataLocation(prepared.directory))
 
 
+def test_reasons_name_no_buffer(tmp_path, messages):
+    _write(tmp_path, "a.png")
+    (tmp_path / "b.png").write_bytes(encoded(PHOTOS[0], "png")[:20])
+    load_images(DataConfig("folder", 16, 3), DataLocation(str(tmp_path)))
+    assert messages == ["skipped files: 1", "  b.png: damaged"]
+
+
 def test_a_usual_range_is_not_mentioned(tmp_path, messages):
     _write(tmp_path, "a.png", "b.png")
     load_images(DataConfig("folder", 16, 3), DataLocation(str(tmp_path)))

@@ -171,7 +171,7 @@ def test_notes_name_the_fault():
         return Preprocessing(24, 3).decode(file).notes
 
     assert notes(encoded(PHOTO, "png")) == ()
-    assert notes(_jpeg_with()[:-2]) == ("used though its end marker is missing: no pixel is",)
+    assert notes(_jpeg_with()[:-2]) == ("used: only its end marker is missing",)
     faulty = FAULTY_METADATA["wrong CRC of a text"]
     assert notes(faulty) == ("used without its metadata, which cannot be read",)
     frames = [Image.fromarray(PHOTO), Image.fromarray(PHOTO[::-1].copy())]

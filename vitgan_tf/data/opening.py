@@ -69,7 +69,7 @@ def opened_file(file: bytes) -> tuple[Image.Image, list[str]]:
     if pixels is None:
         known = kinds.kind(file[: kinds.HEAD_BYTES])
         if known in kinds.formats():
-            raise BadImageError(f"damaged: {first}") from first
+            raise _damaged(first) from first
         words = kinds.advice(known)
         raise BadImageError("not an image that can be read" + (f" ({known}: {words})" if words else "")) from first
     with contextlib.suppress(Exception):
@@ -77,8 +77,13 @@ def opened_file(file: bytes) -> tuple[Image.Image, list[str]]:
         return image, ["used without its metadata, which cannot be read", *notes]
     if _lacks_only_its_end(pixels):
         image, notes = _upright(repair.jpeg_ends(pixels)[0])
-        return image, ["used though its end marker is missing: no pixel is", *notes]
-    raise BadImageError(f"damaged: {first}") from first
+        return image, ["used: only its end marker is missing", *notes]
+    raise _damaged(first) from first
+
+
+def _damaged(error: Exception) -> BadImageError:
+    # Pillow's message for a beginning that it cannot read names only its own buffer.
+    return BadImageError("damaged" if isinstance(error, Image.UnidentifiedImageError) else f"damaged: {error}")
 
 
 def _too_many_pixels() -> BadImageError:

@@ -1,8 +1,9 @@
-"""Atomic file writes, JSON lines, checksums and folder locks."""
+"""Atomic file writes, parts of files, JSON lines, checksums and folder locks."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -33,6 +34,31 @@ def write_atomically(path: str, content: bytes) -> None:
     """Writes a file atomically: whatever interrupts it, path holds its old or its complete new content."""
     with atomic_file(path) as file:
         file.write(content)
+
+
+@dataclasses.dataclass(frozen=True)
+class FilePart:
+    """Consecutive bytes of a file, which take no memory until they are read.
+
+    Attributes:
+      path: the file.
+      offset: place of the first byte.
+      num_bytes: number of bytes.
+    """
+
+    path: str
+    offset: int
+    num_bytes: int
+
+    def read(self) -> bytes:
+        """Returns the bytes; fewer if the file has become shorter.
+
+        Raises:
+          OSError: the file cannot be read.
+        """
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.num_bytes)
 
 
 def append_json_line(path: str, values: dict[str, Any]) -> None:

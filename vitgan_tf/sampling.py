@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -130,17 +130,37 @@ def write_interpolation(
       UserError: the model cannot render at this render_scale, or the picture is too large.
     """
     _check_size(model, render_scale, num_images, columns, min_width, keyframes * frames)
+    pictures = list(
+        interpolation(
+            model, num_images, seed, truncation, render_scale, keyframes, frames, columns, min_width, has_fixed_noise
+        )
+    )
+    pictures[0].save(
+        path, format="GIF", save_all=True, append_images=pictures[1:], duration=FRAME_MILLISECONDS, loop=0
+    )
+
+
+def interpolation(
+    model: tf.Module,
+    num_images: int,
+    seed: int,
+    truncation: float,
+    render_scale: float,
+    keyframes: int,
+    frames: int,
+    columns: int,
+    min_width: int,
+    has_fixed_noise: bool = False,
+) -> Iterator[Image.Image]:
+    """Yields the frames of `write_interpolation`, which has the same arguments."""
     latents = tf.random.stateless_normal([keyframes, num_images, latent_dim(model)], [seed, 0]).numpy()
-    pictures, noise = [], _noise(model, seed, has_fixed_noise)
+    noise = _noise(model, seed, has_fixed_noise)
     for index in range(keyframes):
         for frame in range(frames):
             between = slerp(latents[index], latents[(index + 1) % keyframes], frame / frames)
             images = _draw(model, _styles(model, between, truncation), render_scale, *noise)
             grid = image_grid(images, columns, min_width)
-            pictures.append(Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid))
-    pictures[0].save(
-        path, format="GIF", save_all=True, append_images=pictures[1:], duration=FRAME_MILLISECONDS, loop=0
-    )
+            yield Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid)
 
 
 def write_style_mixing(

@@ -1,15 +1,18 @@
 """The page about a run: what is in it, and that it works in a browser."""
 
 import base64
+import io
 import json
+import os
 import re
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from PIL import Image
 
+from vitgan_tf import sampling
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
 from vitgan_tf.images import write_picture
@@ -107,8 +110,8 @@ def test_the_browser_would_tell(tmp_path):
         assert len(messages) == 1 and word in messages[0]
 
 
-def _begun(path):
-    directory = RunDirectory(str(path), preset("tiny"))
+def _begun(path, **provenance):
+    directory = RunDirectory(str(path), preset("tiny"), provenance)
     return directory, Summaries(str(path))
 
 
@@ -145,10 +148,101 @@ def test_of_many_pictures_some_are_shown(tmp_path):
     directory, _ = _begun(tmp_path)
     for step in range(101):
         write_picture(f"{directory.samples}/step_{step:08d}.png", np.full((4, 4, 1), step, np.uint8))
-    steps = list(report._samples(directory.path))
-    assert len(steps) == report.MAX_PICTURES and (steps[0], steps[-1]) == (0, 100)
-    assert set(np.diff(steps)) == {2, 3}
-    assert tf.io.decode_png(report._samples(directory.path)[100]).numpy().max() == 100
+    report.write_report(directory.path, str(tmp_path / "page.html"))
+    found = _pictures((tmp_path / "page.html").read_text(), "Samples over time")
+    steps = [int(label.removeprefix("step ")) for label in found]
+    assert len(steps) == 20 and (steps[0], steps[-1]) == (0, 100) and set(np.diff(steps)) == {5, 6}
+    assert found == {f"step {step}": _content(directory, step) for step in steps}
+
+
+def _content(directory, step):
+    with open(directory.sample_path(step), "rb") as file:
+        return file.read()
+
+
+def _pictures(page, title):
+    """The pictures of a section by label; None for one without content."""
+    section = page.split(f"<h2>{title}</h2>")[1].split("<h2>")[0]
+    found = re.findall(r'<img (?:hidden )?alt="([^"]*)"(?: src="data:[^,]*,([^"]*)")?', section)
+    return {label: base64.b64decode(content) if content else None for label, content in found}
+
+
+def _noise(random, *shape):
+    return random.integers(0, 256, shape, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory):
+    """A run with much of everything, its page, and the content of a small sample."""
+    path, random = tmp_path_factory.mktemp("endless"), np.random.default_rng(0)
+    directory, summaries = _begun(path, command=["word"] * 50_000, versions={"é" * 9: "<" * 50_000})
+    small = directory.sample_path(0)
+    write_picture(small, _noise(random, 16, 16, 3))
+    Image.fromarray(_noise(random, 1025, 1025, 3)).save(directory.sample_path(1), compress_level=0)
+    for step in range(2, 300):
+        os.link(directory.sample_path(1), directory.sample_path(step))
+    for step in range(2):
+        pictures = {f"attention/{name}": _noise(random, 400, 400, 3) for name in ("discriminator", "generator")}
+        summaries.images(step, pictures)
+    for step in range(100):
+        summaries.text(step, "warnings", f"warning {step} " + "&" * 5_000)
+    (path / "divergence.json").write_text("{}" * 2_000_000)
+    scores = {f"score_{number}": 0.5 for number in range(50)}
+    with open(path / "metrics.jsonl", "w") as file:
+        for step in range(100_000):
+            source = "evaluate" if step == 12_345 else "training"
+            line = {"step": step, "source": source, "digits_fd": 9000.0 if step == 77_777 else 10 + random.random()}
+            file.write(json.dumps({**line, **(scores if step % 1000 == 345 else {})}) + "\n")
+    (path / "saved_model").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "load", lambda path: None)
+        frames = [Image.fromarray(_noise(random, 200, 500, 3)) for _ in range(48)]
+        patch.setattr(sampling, "interpolation", lambda model, **options: iter(frames))
+        report.write_report(str(path), str(path / "report.html"))
+    return (path / "report.html").read_bytes(), _content(directory, 0)
+
+
+def test_the_page_of_any_run_has_3_mb_at_most(endless):
+    page, small = endless
+    assert 1_500_000 < len(page) <= 3_000_000
+    found = _pictures(page.decode(), "Samples over time")
+    assert len(found) == 20 and next(iter(found.items())) == ("step 0", small)
+    assert list(found)[-1] == "step 299, reduced: samples/step_00000299.png"
+    opened = [Image.open(io.BytesIO(content)) for content in found.values()]
+    assert all(picture.width > 50 for picture in opened[1:-1]) and opened[-1].width > 1.5 * opened[-2].width
+    for name in ("discriminator", "generator"):
+        labels = list(_pictures(page.decode(), f"Attention of the {name}"))
+        assert len(labels) == 2 and labels[1].startswith("step 1, reduced: events.")
+    (animation,) = _pictures(page.decode(), "Interpolation").values()
+    assert Image.open(io.BytesIO(animation)).n_frames == 48
+
+
+def test_what_a_long_run_shows(endless):
+    page = endless[0].decode()
+    assert "<td>99999</td>" in page and "<td>12345</td>" in page and "<td>0</td>" in page
+    assert "100 of 100,000 lines of metrics.jsonl" in page
+    assert "warning 0 " in page and "warning 99 " in page and "80 more warnings" in page
+    # The spike rises above all of the curve.
+    chart = _pictures(page, "Curves")["digits_fd"].decode()
+    curve = max(re.findall(r'<path d="([^"]*)"', chart), key=len)
+    heights = sorted(float(y) for _, y in re.findall(r"[ML] (\S+) (\S+)", curve))
+    assert len(heights) < 410 and heights[1] - heights[0] > 100
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda png: b"", lambda png: png[:-30], lambda png: png.replace(b"IDAT", b"IDAX")]
+)
+def test_a_damaged_picture_does_not_end_the_page(tmp_path, damage):
+    directory, _ = _begun(tmp_path)
+    for step in range(3):
+        write_picture(directory.sample_path(step), _noise(np.random.default_rng(step), 8, 8, 1))
+    content = damage(_content(directory, 1))
+    with open(directory.sample_path(1), "wb") as file:
+        file.write(content)
+    report.write_report(directory.path, str(tmp_path / "page.html"))
+    found = _pictures((tmp_path / "page.html").read_text(), "Samples over time")
+    label = "step 1 cannot be read: samples/step_00000001.png"
+    assert found == {"step 0": _content(directory, 0), label: None, "step 2": _content(directory, 2)}
 
 
 def test_senseless_requests_are_refused(tmp_path):

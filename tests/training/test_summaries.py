@@ -25,6 +25,8 @@ def test_what_is_written_can_be_read(tmp_path):
     width, height, png = next(value for _, tag, value in found if tag == "picture")
     assert (int(width), int(height)) == (4, 2)
     np.testing.assert_array_equal(tf.io.decode_png(png).numpy(), picture)
+    places = read_events(str(tmp_path)).pictures["picture"]
+    assert [place.read() for place in places.values()] == [png, png] and list(places) == [3, 10**10]
 
 
 def test_two_writers_of_the_same_scalars_have_a_file_each(tmp_path):

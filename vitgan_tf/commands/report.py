@@ -1,7 +1,8 @@
 """Writes an HTML page about a run: vitgan report runs/digits
 
 The page shows configuration, curves, samples over time, an interpolation, attention maps and scores. It is one file
-and needs no network.
+of at most 3 MB and needs no network. Pictures that do not fit are reduced, and their labels name the whole ones in
+the run directory.
 """
 
 from __future__ import annotations

@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vitgan_tf import sampling
 from vitgan_tf.config import ExperimentConfig, as_dict, differences
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import write_atomically
+from vitgan_tf.files import FilePart, write_atomically
 from vitgan_tf.presets import preset
-from vitgan_tf.runs.directory import CONFIG, DIVERGENCE, SAMPLES, SAVED_MODEL, read_metrics, read_run, sample_step
-from vitgan_tf.runs.events import read_events
-from vitgan_tf.runs.metrics import distance_name, training_lines
-
-# Maximum number of pictures behind one slider: with all those of a long run, the page would not open.
-MAX_PICTURES = 40
-# (title, names of the event scalars, whether the y axis is logarithmic)
-CHARTS = (
-    ("Losses", ("d_loss", "g_loss"), False),
-    ("Mean logits", ("real_logits", "fake_logits"), False),
-    ("Gradient norms", ("d_gradient_norm", "g_gradient_norm"), True),
-    ("Gradient norms: maximum over mean", ("d_gradient_norm_spike", "g_gradient_norm_spike"), False),
-    ("Regularisers", ("bcr_real", "bcr_fake", "r1", "lecam", "path_penalty"), True),
-    ("Images per second", ("images_per_second",), False),
-    ("Standard deviation of samples, grey levels of 255", ("samples_deviation",), False),
+from vitgan_tf.reporting import curves, pictures
+from vitgan_tf.runs.directory import (
+    CONFIG,
+    DIVERGENCE,
+    METRICS,
+    SAMPLES,
+    SAVED_MODEL,
+    read_metrics,
+    read_run,
+    sample_step,
 )
-_FRAME: dict[str, Any] = {"num_images": 10, "columns": 5, "keyframes": 4, "frames": 12, "min_width": 640}
+from vitgan_tf.runs.events import Events, read_events
+from vitgan_tf.runs.metrics import TRAINING, distance_name, training_lines
+
+# Size of the page. Texts and curves have a maximum each, pictures share the rest.
+MAX_BYTES = 3_000_000
+# Behind one slider. The last picture of each, which shows first, has a share of several.
+MAX_PICTURES, LAST_WEIGHT = 20, 4
+MAX_WARNINGS, MAX_ROWS, MAX_SCORES = 20, 100, 20
+# Characters of texts: a warning or a cell, a cell of the many scores, a change to the preset, a JSON file.
+MAX_TEXT, MAX_SCORE, MAX_CHANGE, MAX_JSON = 1000, 60, 300, 30_000
+# Bytes around the pictures of a section: heading, slider, notes.
+_SECTION_BYTES = 1000
+_FRAMES: dict[str, Any] = {"num_images": 10, "columns": 5, "keyframes": 4, "frames": 12, "min_width": 1}
+
+Item = TypeVar("Item")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -47,7 +53,7 @@ h1, h2 {{ line-height: 1.2; }} h2 {{ margin-top: 2.5rem; }}
 table {{ border-collapse: collapse; }} td, th {{ padding: .15rem .8rem .15rem 0; text-align: left; }}
 th {{ border-bottom: 1px solid #aaa; }} td {{ font-variant-numeric: tabular-nums; }}
 img {{ max-width: 100%; }} .charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .charts img {{ width: 34rem; }}
-.slides img {{ image-rendering: pixelated; }} .slides input {{ width: min(40rem, 80%); }}
+img.exact {{ image-rendering: pixelated; }} .slides input {{ width: min(40rem, 80%); }}
 .wide {{ overflow-x: auto; }} pre {{ white-space: pre-wrap; }} .warning {{ color: #a40000; }}
 </style></head><body>
 {body}
@@ -70,7 +76,8 @@ def write_report(run_dir: str, path: str) -> None:
     """Writes a self-contained HTML page about a run, which needs no other file and no network.
 
     The page shows sample grids over time behind a slider, an interpolation, curves, scores, attention maps and the
-    configuration. Unfinished runs have no interpolation.
+    configuration. Unfinished runs have no interpolation. The page has at most `MAX_BYTES`: it shows some of many
+    pictures and lines, and reduces large pictures.
 
     Args:
       run_dir: run directory.
@@ -86,45 +93,48 @@ def write_report(run_dir: str, path: str) -> None:
     events = read_events(run_dir)
     lines = read_metrics(run_dir)
     title = f"Run {os.path.basename(os.path.abspath(run_dir))}"
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        _summary(config, data, lines),
-        *(f'<p class="warning">{html.escape(warning)}</p>' for warning in events.texts),
-        _divergence(run_dir),
-        _section("Samples over time", _slides(_samples(run_dir))),
-        _section("Interpolation", _interpolation(run_dir)),
-        _section("Curves", _curves(config, events.scalars, lines)),
-        _section("Scores", _scores(lines)),
-        *(
-            _section(f"Attention of the {name}", _slides(_thinned(events.pictures.get(f"attention/{name}", {}))))
-            for name in ("discriminator", "generator")
-        ),
-        _section("Configuration", _configuration(run_dir, config)),
-    ]
-    page = _PAGE.format(title=html.escape(title), body="\n".join(part for part in parts if part))
+    sections = {
+        "Samples over time": "",
+        "Interpolation": "",
+        "Curves": _curves(config, events.scalars, lines),
+        "Scores": _scores(lines),
+        "Attention of the discriminator": "",
+        "Attention of the generator": "",
+        "Configuration": _configuration(run_dir, config),
+    }
+    introduction = "\n".join((_summary(config, data, lines), _warnings(events.texts), _divergence(run_dir)))
+    room = MAX_BYTES - len(_page(title, introduction, sections)) - len(sections) * _SECTION_BYTES
+    sections["Interpolation"] = _interpolation(run_dir, room // 4)
+    sections.update(_sliders(run_dir, events, room - len(sections["Interpolation"])))
+    page = _page(title, introduction, sections)
     try:
-        write_atomically(path, page.encode())
+        write_atomically(path, page)
     except OSError as error:
         raise UserError(f"cannot write {path!r}: {error.strerror}") from error
 
 
-def _section(title: str, content: str) -> str:
-    return f"<h2>{html.escape(title)}</h2>\n{content}" if content else ""
+def _page(title: str, introduction: str, sections: Mapping[str, str]) -> bytes:
+    """Returns the page, without its empty sections."""
+    parts = [f"<h1>{html.escape(title)}</h1>", introduction]
+    parts += [f"<h2>{html.escape(name)}</h2>\n{content}" for name, content in sections.items() if content]
+    return _PAGE.format(title=html.escape(title), body="\n".join(part for part in parts if part)).encode()
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Returns an HTML table; floats have four significant digits."""
+def _escaped(text: str, limit: int = MAX_TEXT) -> str:
+    """Returns a text for HTML; of more than `limit` characters, the first ones and the number of the others."""
+    rest = len(text) - limit
+    return html.escape(text if rest <= 0 else f"{text[:limit]}... and {rest:,} characters")
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]], limit: int = MAX_TEXT) -> str:
+    """Returns an HTML table; floats have four significant digits, other cells at most `limit` characters."""
 
     def cell(value: Any) -> str:
-        return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+        return _escaped(f"{value:.4g}" if isinstance(value, float) else str(value), limit)
 
     head = "<tr>" + "".join(f"<th>{cell(name)}</th>" for name in header) + "</tr>" if header else ""
     body = "\n".join("<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>" for row in rows)
     return f'<div class="wide"><table>{head}\n{body}</table></div>'
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> str:
@@ -144,110 +154,95 @@ def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[
     return _table((), rows)
 
 
+def _warnings(texts: Sequence[str]) -> str:
+    shown = _evenly(texts, MAX_WARNINGS)
+    rest = [f"{len(texts) - len(shown):,} more warnings are in TensorBoard"] if len(shown) < len(texts) else []
+    return "\n".join(f'<p class="warning">{_escaped(text)}</p>' for text in (*shown, *rest))
+
+
 def _divergence(run_dir: str) -> str:
     path = os.path.join(run_dir, DIVERGENCE)
     if not os.path.exists(path):
         return ""
     with open(path, encoding="utf-8") as file:
-        content = file.read()
-    return f'<details class="warning"><summary>{DIVERGENCE}</summary><pre>{html.escape(content)}</pre></details>'
+        content = _escaped(file.read(), MAX_JSON)
+    return f'<details class="warning"><summary>{DIVERGENCE}</summary><pre>{content}</pre></details>'
 
 
-def _samples(run_dir: str) -> dict[int, bytes]:
+def _sliders(run_dir: str, events: Events, limit: int) -> dict[str, str]:
+    """Returns samples and attention maps over time by title, of at most `limit` bytes together."""
+    files = {"Samples over time": _samples(run_dir)}
+    for name in ("discriminator", "generator"):
+        files[f"Attention of the {name}"] = events.pictures.get(f"attention/{name}", {})
+    slides = {title: _slides(run_dir, by_step) for title, by_step in files.items()}
+    elements = iter(pictures.elements([picture for some in slides.values() for picture in some], limit))
+    return {title: _slider([next(elements) for _ in some]) for title, some in slides.items()}
+
+
+def _samples(run_dir: str) -> dict[int, FilePart]:
     folder = os.path.join(run_dir, SAMPLES)
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    paths = {step: name for name in names if (step := sample_step(name)) is not None}
-    pictures = {}
-    for step, name in _thinned(paths).items():
-        with open(os.path.join(folder, name), "rb") as file:
-            pictures[step] = file.read()
-    return pictures
+    files = {}
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        step, path = sample_step(name), os.path.join(folder, name)
+        if step is not None and os.path.isfile(path):
+            files[step] = FilePart(path, 0, os.path.getsize(path))
+    return files
 
 
-def _thinned(by_step: Mapping[int, Any]) -> dict[int, Any]:
-    """Returns at most MAX_PICTURES evenly spaced entries, including the first and the last."""
-    steps = sorted(by_step)
-    if len(steps) > MAX_PICTURES:
-        steps = [steps[index] for index in np.linspace(0, len(steps) - 1, MAX_PICTURES).round().astype(int)]
-    return {step: by_step[step] for step in steps}
+def _slides(run_dir: str, files: Mapping[int, FilePart]) -> list[pictures.Picture]:
+    """Returns at most MAX_PICTURES evenly spaced pictures."""
+    steps = _evenly(sorted(files), MAX_PICTURES)
+    weights = {step: LAST_WEIGHT if step == steps[-1] else 1 for step in steps}
+    return [
+        pictures.Picture(f"step {step}", files[step], os.path.relpath(files[step].path, run_dir), weights[step])
+        for step in steps
+    ]
 
 
-def _slides(pictures: Mapping[int, bytes]) -> str:
+def _evenly(items: Sequence[Item], number: int) -> Sequence[Item]:
+    """Returns at most `number` evenly spaced items, including the first and the last."""
+    if len(items) <= number:
+        return items
+    return [items[index] for index in np.linspace(0, len(items) - 1, number).round().astype(int)]
+
+
+def _slider(elements: Sequence[str]) -> str:
     """Returns pictures behind a slider that starts at the last one. Without JavaScript, only the last one shows."""
-    last = len(pictures) - 1
-    images = "\n".join(
-        f'<img alt="step {step}" src="{_data_uri(content, "png")}"{"" if index == last else " hidden"}>'
-        for index, (step, content) in enumerate(pictures.items())
-    )
+    if not elements:
+        return ""
+    last = len(elements) - 1
+    images = "\n".join([*(element.replace("<img", "<img hidden", 1) for element in elements[:-1]), elements[-1]])
     slider = f'<input type="range" min="0" max="{last}" value="{last}" aria-label="step">'
-    return f'<div class="slides"><div>{slider} <output></output></div>\n{images}</div>' if pictures else ""
+    return f'<div class="slides"><div>{slider} <output></output></div>\n{images}</div>'
 
 
-def _interpolation(run_dir: str) -> str:
+def _interpolation(run_dir: str, limit: int) -> str:
     path = os.path.join(run_dir, SAVED_MODEL)
     if not os.path.isdir(path):
         return ""
-    with tempfile.TemporaryDirectory() as folder:
-        gif = os.path.join(folder, "interpolation.gif")
-        sampling.write_interpolation(sampling.load(path), gif, seed=0, truncation=1.0, render_scale=1.0, **_FRAME)
-        with open(gif, "rb") as file:
-            content = file.read()
-    return f'<img class="interpolation" alt="interpolation between latents" src="{_data_uri(content, "gif")}">'
+    frames = sampling.interpolation(sampling.load(path), seed=0, truncation=1.0, render_scale=1.0, **_FRAMES)
+    return pictures.animation(frames, sampling.FRAME_MILLISECONDS, "interpolation between latents", limit)
 
 
 def _curves(
     config: ExperimentConfig, scalars: Mapping[str, Mapping[int, float]], lines: Sequence[Mapping[str, Any]]
 ) -> str:
-    kimg_per_step = config.train.batch_size / 1000
-    charts: list[tuple[str, Mapping[str, Mapping[int, float]], bool]] = []
-    distance = distance_name(lines)
-    if distance:
-        curve = {line["step"]: line[distance] for line in training_lines(lines) if distance in line}
-        charts.append((distance, {distance: curve}, True))
-    for title, names, is_logarithmic in CHARTS:
-        curves = {name: scalars[name] for name in names if name in scalars}
-        if curves:
-            charts.append((title, curves, is_logarithmic))
-    images = [
-        f'<img alt="{html.escape(title)}" src="{_data_uri(_chart(title, curves, log, kimg_per_step), "svg+xml")}">'
-        for title, curves, log in charts
-    ]
-    return f'<div class="charts">{"".join(images)}</div>' if images else ""
-
-
-def _chart(
-    title: str, curves: Mapping[str, Mapping[int, float]], is_logarithmic: bool, kimg_per_step: float
-) -> bytes:
-    """Returns an SVG of curves over kimg, thousands of real images."""
-    # Imported here because it takes a second.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    for name, curve in curves.items():
-        steps = sorted(curve)
-        axes.plot([step * kimg_per_step for step in steps], [curve[step] for step in steps], label=name, linewidth=1)
-    values = [value for curve in curves.values() for value in curve.values()]
-    is_wide = min(values) > 0 and max(values) > 10 * min(values)
-    axes.set(title=title, xlabel="kimg", yscale="log" if is_logarithmic and is_wide else "linear")
-    axes.grid(alpha=0.3)
-    if len(curves) > 1:
-        axes.legend()
-    content = io.BytesIO()
-    figure.savefig(content, format="svg")
-    return content.getvalue()
+    charts = curves.charts(scalars, lines, config.train.batch_size / 1000)
+    images = "".join(pictures.img(title, content, "svg+xml") for title, content in charts)
+    return f'<div class="charts">{images}</div>' if images else ""
 
 
 def _scores(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a table of all evaluations, newest first, with a column for each numeric score."""
-    names = [
-        name
-        for name in dict.fromkeys(name for line in lines for name in line)
-        if name != "kimg" and any(isinstance(line.get(name), float) for line in lines)
-    ]
-    header = ("step", "kimg", "source", "weights", *names)
-    rows = [[line.get(name, "") for name in header] for line in reversed(lines)]
-    return _table(header, rows) if lines else ""
+    """Returns a table of at most MAX_ROWS evaluations, newest first, with a column for each numeric score."""
+    names = dict.fromkeys(name for line in lines for name, value in line.items() if isinstance(value, float))
+    header = ("step", "kimg", "source", "weights", *[name for name in names if name != "kimg"][:MAX_SCORES])
+    # The few that `vitgan evaluate` wrote would hardly be among evenly spaced lines.
+    is_training = [line.get("source", TRAINING) == TRAINING for line in lines]
+    others = _evenly([index for index, is_one in enumerate(is_training) if not is_one], MAX_ROWS // 2)
+    trained = _evenly([index for index, is_one in enumerate(is_training) if is_one], MAX_ROWS - len(others))
+    rows = [[lines[index].get(name, "") for name in header] for index in sorted((*others, *trained), reverse=True)]
+    note = f"<p>{len(rows)} of {len(lines):,} lines of {METRICS}</p>" if len(rows) < len(lines) else ""
+    return _table(header, rows, MAX_SCORE) + note if lines else ""
 
 
 def _configuration(run_dir: str, config: ExperimentConfig) -> str:
@@ -258,9 +253,9 @@ def _configuration(run_dir: str, config: ExperimentConfig) -> str:
     size = config.data.image_size if config.data.dataset == "folder" else None
     changes = differences(preset(config.data.dataset, image_size=size), config)
     rows = [("command", command), ("commit", content.get("commit")), ("versions", versions)]
-    listed = "".join(f"<li><code>{html.escape(change)}</code></li>" for change in changes)
-    whole = html.escape(json.dumps(as_dict(config), indent=2))
+    listed = "".join(f"<li><code>{_escaped(change, MAX_CHANGE)}</code></li>" for change in changes)
+    whole = _escaped(json.dumps(as_dict(config), indent=2), MAX_JSON)
     return (
-        f"{_table((), rows)}\n<p>Changes to the preset {html.escape(config.data.dataset)}:</p>"
+        f"{_table((), rows)}\n<p>Changes to the preset {_escaped(config.data.dataset)}:</p>"
         f"<ul>{listed or '<li>nothing</li>'}</ul>\n<details><summary>all fields</summary><pre>{whole}</pre></details>"
     )

@@ -73,12 +73,8 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     lines = [line for row in rows for cell in row.cells for line in cell.training_metrics()]
     distance = distance_name(lines) or "distance"
     _check_protocol(path, [line for line in lines if line["step"] == total_steps])
-    # Pictures are dropped: they would fill the memory.
     events = {
-        cell: dataclasses.replace(read_events(cell.model_dir), pictures={})
-        for row in rows
-        for cell in row.cells
-        if os.path.isdir(cell.model_dir)
+        cell: read_events(cell.model_dir) for row in rows for cell in row.cells if os.path.isdir(cell.model_dir)
     }
     markdown = _markdown(rows, distance, events, total_steps, published)
     write_atomically(f"{path}.md", markdown.encode())

@@ -141,7 +141,7 @@ def test_a_fraction_is_held_out_by_name(tmp_path):
     assert len(set(parts["evaluation"]) ^ set(image_folder(str(tmp_path), "evaluation", 0.1).names)) <= 1
     with pytest.raises(UserError, match=r"--holdout=0.001 of 201 images is 0 images"):
         image_folder(str(tmp_path), "training", 0.001)
-    with pytest.raises(MissingFilesError, match=r"--holdout=0.1 holds out a tenth"):
+    with pytest.raises(MissingFilesError, match=r"--holdout_dir=DIR .*--holdout=0.1 holds out a tenth"):
         image_folder(str(tmp_path), "evaluation")
 
 
@@ -188,7 +188,7 @@ def test_a_narrow_range_is_said_with_the_flag_that_helps(tmp_path, messages, on_
         load_images(DataConfig("folder", 16, 1), location)
         assert messages == [
             "all pixel values are close together (0 to 2000 of 0 to 65535), and the images look like one colour: "
-            "--value_range=0,2000 makes these black and white"
+            "training or preparation with --value_range=0,2000 makes these black and white"
         ]
     messages.clear()
     rescaled = load_images(DataConfig("folder", 16, 1, value_range=(0, 2000)), location)

@@ -363,7 +363,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"none of the 1 images of .* can be used"):
         load_images(FOLDER, DataLocation(str(tmp_path)))
-    with pytest.raises(UserError, match=r"no images of .* are held out: --holdout=0.1 .*--holdout_dir=DIR"):
+    with pytest.raises(UserError, match=r"no images of .* are held out: --holdout_dir=DIR .*--holdout=0.1"):
         load_images(FOLDER, DataLocation(str(tmp_path)), "evaluation")
 
 
@@ -373,7 +373,9 @@ def test_a_prepared_folder(tmp_path):
     expected = [DATASETS["folder"].preprocessing(FOLDER)(photo) for photo in photos]
     for place in (prepared.directory, os.path.dirname(prepared.directory)):
         np.testing.assert_array_equal(load_images(FOLDER, DataLocation(place)), expected)
-    with pytest.raises(UserError, match=r"16 x 16 x 3, not 32 x 32 x 3: set --resolution=16"):
+    with pytest.raises(
+        UserError, match=r"16 x 16 x 3, not 32 x 32 x 3: prepare another set, or train with --resolution=16"
+    ):
         load_images(DataConfig("folder", 32, 3), DataLocation(prepared.directory))
     with pytest.raises(UserError, match="has no evaluation images"):
         load_images(FOLDER, DataLocation(prepared.directory), "evaluation")

@@ -140,7 +140,9 @@ def _from_wide_pixels(
     """Scales pixels of 16 or 32 bits: Pillow would clip them."""
     limit = 65_535 if image.mode.startswith("I;16") and value_range is None else 0
     if value_range is None and not limit:
-        raise BadImageError("32-bit pixels, whose range is unknown (--value_range=LOW,HIGH gives it)")
+        raise BadImageError(
+            "32-bit pixels, whose range is unknown: training or preparation with --value_range=LOW,HIGH gives it"
+        )
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise BadImageError("pixels that are not finite numbers")

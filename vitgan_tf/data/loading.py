@@ -141,8 +141,8 @@ def _prepared(builder: Any, config: DataConfig, split: str) -> Reading:
     if shape != unchanged.shape:
         raise UserError(
             f"the prepared set in {os.fspath(builder.data_path)!r} has images of {' x '.join(map(str, shape))}, "
-            f"not {' x '.join(map(str, unchanged.shape))}: set --resolution={shape[0]} "
-            f"--num_channels={shape[2]}, or prepare another set"
+            f"not {' x '.join(map(str, unchanged.shape))}: prepare another set, or train with "
+            f"--resolution={shape[0]} --num_channels={shape[2]}"
         )
     return dataclasses.replace(_reading(builder, name, unchanged), is_prepared=True)
 

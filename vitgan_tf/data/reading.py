@@ -116,11 +116,11 @@ class Findings:
             return None
         found = ", ".join(f"{low:g} to {high:g} of 0 to {limit}" for limit, (low, high) in self.extremes.items())
         low, high = next(iter(self.extremes.values()))
-        advice = f"--value_range={low:g},{high:g} makes these black and white"
+        advice = f"training or preparation with --value_range={low:g},{high:g} makes these black and white"
         if low == high or len(self.extremes) > 1:
-            advice = "--value_range=LOW,HIGH names the values that become black and white"
+            advice = "training or preparation with --value_range=LOW,HIGH names those that become black and white"
         if is_prepared:
-            advice += ", where the set is prepared"
+            advice = advice.replace("training or ", "")
         return f"all pixel values are close together ({found}), and the images look like one colour: {advice}"
 
 

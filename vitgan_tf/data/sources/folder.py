@@ -60,7 +60,8 @@ def image_folder(
         return _fraction(source, split, holdout)
     if split != "training":
         raise MissingFilesError(
-            f"no images of {path!r} are held out: --holdout=0.1 holds out a tenth, --holdout_dir=DIR names others"
+            f"no images of {path!r} are held out: --holdout_dir=DIR names some, and training or preparation with "
+            "--holdout=0.1 holds out a tenth"
         )
     return source
 

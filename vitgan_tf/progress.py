@@ -1,19 +1,31 @@
-"""Progress of long loops: a bar on a terminal, otherwise a log line every `LOG_SECONDS`."""
+"""Progress of long loops: a bar on a terminal and in a notebook, otherwise a log line every `LOG_SECONDS`."""
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import tqdm
 from absl import logging
 
+from vitgan_tf.notebook import in_notebook
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", tqdm.TqdmWarning)  # in a notebook without ipywidgets, bars are text
+    from tqdm import auto
+
 LOG_SECONDS = 30.0
 _LINE = "{desc}: {n_fmt}/{total_fmt} ({percentage:.0f} %), {elapsed} elapsed, {remaining} left, {rate_fmt}{postfix}"
 
 Item = TypeVar("Item")
+
+
+def shows_bars() -> bool:
+    """Returns whether progress is shown as bars: on a terminal and in a notebook."""
+    return in_notebook() or sys.stderr.isatty()
 
 
 class Progress:
@@ -32,8 +44,8 @@ class Progress:
         self._total = total
         self._unit = unit
         self._bar = None
-        if sys.stderr.isatty():
-            self._bar = tqdm.tqdm(
+        if shows_bars():
+            self._bar = (auto if in_notebook() else tqdm).tqdm(
                 desc=description, total=total, initial=done, unit=unit, dynamic_ncols=True, leave=is_kept
             )
         self._last_line = time.time()

@@ -1,5 +1,6 @@
 """Cells of a table: what is finished is skipped, what fails is named, and an interrupted sweep leaves no process."""
 
+import asyncio
 import json
 import math
 import os
@@ -82,6 +83,10 @@ def test_a_line_cut_off_while_it_was_written_is_not_read(tmp_path):
     with open(os.path.join(cell.model_dir, "metrics.jsonl"), "w") as file:
         file.write(json.dumps({"step": 10, "digits_fd": 3.0}) + '\n{"step": 20, "dig')
     assert cell.metrics() == [{"step": 10, "digits_fd": 3.0}]
+
+
+def test_a_sweep_runs_in_any_thread():
+    assert asyncio.run(asyncio.to_thread(sweep.run_cells, [], STEPS, jobs=1)) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from support import commands
+from support import commands, kernel
 
 from vitgan_tf.errors import Interrupted
 from vitgan_tf.training import interruption
@@ -114,6 +114,16 @@ def test_the_second_signal_ends_the_process_at_once():
     )
     assert result.returncode == 130 and result.stdout == "still computing\n"
     assert result.stderr.splitlines()[-1] == "stopped at once: the state is that of the last checkpoint"
+
+
+def test_in_a_notebook_the_second_signal_ends_the_training_alone(monkeypatch):
+    kernel.pretend(monkeypatch)
+    stop = StopRequest(0, 10)
+    with stop.received():
+        stop.on_train_batch_begin(1)
+        _send(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt, match="stopped at once: the state is that of the last checkpoint"):
+            _send(signal.SIGINT)
 
 
 @pytest.fixture()

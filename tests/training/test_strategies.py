@@ -243,6 +243,12 @@ def test_auto_takes_what_it_finds(monkeypatch, environment, gpus, tpu, logical_c
         assert strategies._automatic(tpu, logical_cpus, several_processes=False) == "mirrored"
 
 
+def test_a_cpu_in_use_cannot_be_split():
+    tf.constant(0)
+    with pytest.raises(UserError, match="cannot split the CPU: TensorFlow has already started"):
+        strategies.build_strategy("mirrored", logical_cpus=7)
+
+
 @pytest.mark.parametrize("gigabytes, limits, growing", [(0.0, [], ["gpu"] * 2), (2.5, [2384] * 2, [])])
 def test_memory_of_gpus_grows_by_need_or_up_to_a_limit(monkeypatch, gigabytes, limits, growing):
     """2.5e9 bytes are 2,384 MiB."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -14,6 +13,7 @@ import tensorflow as tf
 from vitgan_tf.connectivity import unreachable
 from vitgan_tf.data.registry import DatasetSpec
 from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.progress import shows_bars
 
 PREPARED_VERSION = "1.0.0"
 PREPARED_SPLITS = {"training": "train", "evaluation": "test"}
@@ -105,7 +105,7 @@ def download(spec: DatasetSpec, data_dir: str) -> Any:
     if reason:
         # tensorflow-datasets would retry for minutes.
         raise DownloadError(f"{spec.url} cannot be reached: {reason}")
-    if not sys.stderr.isatty():
+    if not shows_bars():
         tfds.disable_progress_bar()
     try:
         builder = tfds.builder(spec.tfds_name, data_dir=data_dir, try_gcs=False)

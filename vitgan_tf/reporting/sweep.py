@@ -18,6 +18,7 @@ from absl import logging
 from vitgan_tf.errors import Interrupted
 from vitgan_tf.runs.directory import LOG, SAVED_MODEL, is_saved_model, read_metrics
 from vitgan_tf.runs.metrics import training_lines
+from vitgan_tf.signals import handled
 
 _POLL_SECONDS = 0.5
 
@@ -85,29 +86,28 @@ def run_cells(cells: Sequence[Cell], total_steps: int, jobs: int) -> list[Cell]:
     running: dict[Cell, subprocess.Popen] = {}
     done, started = 0, time.time()
     stopped: list[int] = []  # an exception in the handler could lose a process between its start and `running`
-    before = signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                cell = waiting.pop(0)
-                running[cell] = _start(cell, environment)
-            time.sleep(_POLL_SECONDS)
-            if stopped:
-                raise Interrupted(stopped[0], "stopped by SIGTERM: the same command resumes")
-            for cell in [cell for cell, process in running.items() if process.poll() is not None]:
-                code = running.pop(cell).returncode
-                done += 1
-                if code:
-                    failed.append(cell)
-                left = (time.time() - started) / done * (len(waiting) + len(running)) / 60
-                outcome = f"exit code {code}, see {cell.log_path}" if code else "finished"
-                logging.info("%s, seed %d: %s; about %.0f minutes left", cell.variant, cell.seed, outcome, left)
-    finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
-        signal.signal(signal.SIGTERM, before)
+    with handled([signal.SIGTERM], lambda number, _: stopped.append(number)):
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    cell = waiting.pop(0)
+                    running[cell] = _start(cell, environment)
+                time.sleep(_POLL_SECONDS)
+                if stopped:
+                    raise Interrupted(stopped[0], "stopped by SIGTERM: the same command resumes")
+                for cell in [cell for cell, process in running.items() if process.poll() is not None]:
+                    code = running.pop(cell).returncode
+                    done += 1
+                    if code:
+                        failed.append(cell)
+                    left = (time.time() - started) / done * (len(waiting) + len(running)) / 60
+                    outcome = f"exit code {code}, see {cell.log_path}" if code else "finished"
+                    logging.info("%s, seed %d: %s; about %.0f minutes left", cell.variant, cell.seed, outcome, left)
+        finally:
+            for process in running.values():
+                process.terminate()
+            for process in running.values():
+                process.wait()
     return failed
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from absl import logging
 
 from vitgan_tf.errors import Interrupted
+from vitgan_tf.notebook import in_notebook
+from vitgan_tf.signals import handled
 from vitgan_tf.training.callbacks.base import StepCallback
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -27,7 +29,8 @@ class StopRequest(StepCallback):
 
     Signals are handled inside the context `received` and only on the main thread. The first signal raises
     `Interrupted`: at the end of a running step, so that the state is that between two steps; at once during samples,
-    scores and checkpoints, and until the first step is complete. The second signal ends the process at once.
+    scores and checkpoints, and until the first step is complete. The second signal ends the process at once, in a
+    notebook the training alone.
 
     As a callback, it comes before all callbacks that take time.
     """
@@ -40,20 +43,17 @@ class StopRequest(StepCallback):
     @contextlib.contextmanager
     def received(self) -> Iterator[None]:
         """Installs the signal handlers, and restores the previous ones on exit."""
-        if threading.current_thread() is not threading.main_thread():
+        with handled(_SIGNALS, self._handle) as is_handled, contextlib.ExitStack() as notices:
+            if is_handled:
+                notices.enter_context(_google_notices())
             yield
-            return
-        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
-        try:
-            with _google_notices():
-                yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _handle(self, number: int, _: object) -> None:
         if self._received is not None:
-            os.write(2, b"stopped at once: the state is that of the last checkpoint\n")
+            message = "stopped at once: the state is that of the last checkpoint"
+            if in_notebook():
+                raise KeyboardInterrupt(message)
+            os.write(2, f"{message}\n".encode())
             os._exit(128 + number)
         self._received = number
         if not self._is_computing:

@@ -37,7 +37,10 @@ def build_strategy(
     _limit_gpus(gpu_memory_gb)
     if logical_cpus:
         parts = [tf.config.LogicalDeviceConfiguration() for _ in range(logical_cpus)]
-        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+        try:
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+        except RuntimeError as error:
+            raise UserError(f"cannot split the CPU: TensorFlow has already started ({first_line(error)})") from error
     chosen = _automatic(tpu, logical_cpus, several_processes) if name == "auto" else name
     strategy = _MAKERS[chosen](tpu)
     if chosen != "single":

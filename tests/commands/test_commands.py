@@ -13,9 +13,13 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 from PIL import Image
 from support import commands, small
 from support.events import events
+
+from vitgan_tf.commands import tables
+from vitgan_tf.presets.tables import TABLES
 
 pytestmark = pytest.mark.slow
 
@@ -282,26 +286,16 @@ def test_tables_without_the_network_behind_their_scores_are_refused(tmp_path, mo
     assert os.listdir(tmp_path / "tables") == [".lock"]
 
 
-# Imported in a process of its own: flags are defined once in a process.
-LIST_CELLS = """
-import json, sys
-from vitgan_tf.commands import tables
-tables.define_flags()
-tables.FLAGS(["tables"])
-found = []
-for table, rows in tables.TABLES.items():
-    for name, networks in rows:
-        cell, config = tables._cell(networks, 0, {}, "folder")
-        found.append((table, name, cell.variant, cell.model_dir, repr(config)))
-print(json.dumps(found))
-"""
-
-
 def test_rows_of_several_tables_share_their_runs():
     """Each configuration has one folder, whatever the tables call it."""
-    result = subprocess.run([sys.executable, "-c", LIST_CELLS], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout)
+    given = flags.FlagValues()
+    tables.define_flags(given)
+    given(["tables"])
+    found = []
+    for table, rows in TABLES.items():
+        for name, networks in rows:
+            cell, config = tables._cell(given, networks, 0, {}, "folder")
+            found.append((table, name, cell.variant, cell.model_dir, repr(config)))
     assert len({(table, name) for table, name, *_ in found}) == len(found) == 6 + 6 + 6 + 12 + 6
     assert all(model_dir == f"folder/{variant}/seed_0" for *_, variant, model_dir, _ in found)
     pairs = {(variant, config) for *_, variant, _, config in found}
@@ -310,8 +304,8 @@ def test_rows_of_several_tables_share_their_runs():
     assert (
         len(pairs) == len({variant for variant, _ in pairs}) == len({config for _, config in pairs}) == 6 + 5 + 5 + 7
     )
-    tables = [table for table, _, variant, *_ in found if variant == "vitgan"]
-    assert tables == ["main", "generator", "discriminator", "networks", "stability"]
+    shared = [table for table, _, variant, *_ in found if variant == "vitgan"]
+    assert shared == ["main", "generator", "discriminator", "networks", "stability"]
 
 
 def test_benchmark_ends_with_one_json_line(tmp_path):

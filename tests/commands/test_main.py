@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+from absl import flags
 from support.commands import ROOT
 
 import vitgan_tf
@@ -41,6 +42,20 @@ def test_an_unknown_command_is_a_line_with_the_nearest_name(monkeypatch, capsys)
     code, output = _main(monkeypatch, capsys, "evalaute", "--model=x")
     assert code == 1 and output.out == ""
     assert output.err.startswith("vitgan: there is no command 'evalaute'; did you mean 'evaluate'? (available: run,")
+
+
+def test_commands_start_one_after_the_other_in_one_process(monkeypatch, capsys):
+    names, documentation = set(flags.FLAGS), sys.modules["__main__"].__doc__
+    for arguments, expected in (
+        (["run", "--dry_run"], "0"),
+        (["run", "--dry_run", "--batch_size=many"], "FATAL Flags parsing error: flag --train.batch_size=many"),
+        (["report"], "vitgan report: give one run directory: /usr/bin/vitgan report RUN\n"),
+        (["run", "--dry_run"], "0"),
+    ):
+        code, output = _main(monkeypatch, capsys, *arguments)
+        assert (output.err or str(code or 0)).startswith(expected)
+        assert sys.argv == ["/usr/bin/vitgan", *arguments] and sys.modules["__main__"].__doc__ == documentation
+        assert not {"dry_run", "output", "dataset"} & set(flags.FLAGS) and names <= set(flags.FLAGS)
 
 
 @pytest.mark.parametrize("command, script", SCRIPTS.items())

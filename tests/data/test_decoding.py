@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -188,6 +189,15 @@ def test_a_bomb_is_refused_and_not_warned_of():
         "more than 89 million pixels (--max_megapixels=0 lifts the limit)\n",
         "",
     )
+
+
+def test_the_programs_own_warnings_stay_as_they_are():
+    before = list(warnings.filters)
+    Preprocessing(8, 3)(_file(Image.new("RGB", (8, 8))))
+    assert warnings.filters == before
+    code = "import warnings, numpy, PIL.ImageOps; n = len(warnings.filters); from vitgan_tf.data import decoding\n"
+    code += "assert len(warnings.filters) == n"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_an_image_smaller_than_the_crop_is_refused():

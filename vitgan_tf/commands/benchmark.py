@@ -12,46 +12,46 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
+from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.configuration import config_from_flags, fields_from_flags
 from vitgan_tf.commands.flags import define_config_flags, define_path
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
 
-flags.disclaim_key_flags()
-FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
 # Flags that `scale` passes to its processes, besides the configuration fields.
 _PASSED_ON = ("config", "dataset", "variant", "generator", "discriminator", "steps")
 
 
-def define_flags() -> None:
+def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
-    define_config_flags()
+    define_config_flags(given)
     flags.DEFINE_integer(
         "steps",
         20,
         "Timed training steps. sample: batches per size; products: calls per product; endurance: steps of the run.",
         lower_bound=1,
+        flag_values=given,
     )
-    define_path("model", None, "SavedModel folder of a generator, for render.")
+    define_path(given, "model", None, "SavedModel folder of a generator, for render.")
     flags.DEFINE_integer(
         "num_images",
         None,
         "Number of images. render: per drawing, default 64; data: in the set, default 20,000; eval: of either kind, "
         "default 50,000.",
         lower_bound=1,
+        flag_values=given,
     )
-    define_path("profile", None, "Folder for a TensorBoard profile of three further steps, for train.")
+    define_path(given, "profile", None, "Folder for a TensorBoard profile of three further steps, for train.")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the benchmark that the argument names."""
+def main(line: CommandLine) -> dict[str, Any]:
+    """Runs the benchmark that the argument names, and returns its result."""
     commands = {
         "sample": _sample,
         "scale": _scale,
@@ -62,15 +62,18 @@ def main(argv: Sequence[str]) -> None:
         "eval": _eval,
         "endurance": _endurance,
     }
-    if len(argv) != 2 or argv[1] not in commands:
+    given = line.flags
+    if len(line.arguments) != 1 or line.arguments[0] not in commands:
         raise UserError(f"say what to measure: {invocation('benchmark')} {'|'.join(commands)} [--flags]")
-    if FLAGS.profile is not None and argv[1] != "train":
+    name = line.arguments[0]
+    if given.profile is not None and name != "train":
         raise UserError("--profile applies only to train: leave it out")
-    if argv[1] in ("sample", "scale") and FLAGS["train.batch_size"].present:
-        raise UserError(f"{argv[1]} sets its own batch sizes: leave out --batch_size")
-    result = commands[argv[1]]()
+    if name in ("sample", "scale") and given["train.batch_size"].present:
+        raise UserError(f"{name} sets its own batch sizes: leave out --batch_size")
+    result = commands[name](given)
     print(_table(result))
     print(json.dumps(result))
+    return result
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -96,74 +99,74 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _sample() -> dict:
-    config = config_from_flags()
+def _sample(given: flags.FlagValues) -> dict:
+    config = config_from_flags(given)
     import_tensorflow()
     from vitgan_tf.benchmarks.sampling import measure_sampling
 
-    return measure_sampling(config, FLAGS.steps)
+    return measure_sampling(config, given.steps)
 
 
-def _scale() -> dict:
-    config = config_from_flags()
+def _scale(given: flags.FlagValues) -> dict:
+    config = config_from_flags(given)
     from vitgan_tf.benchmarks.scale import as_flags, in_own_process, measure_scale
 
-    given = {name: FLAGS[name].value for name in _PASSED_ON if FLAGS[name].present}
-    fields = fields_from_flags()
+    passed_on = {name: given[name].value for name in _PASSED_ON if given[name].present}
+    fields = fields_from_flags(given)
     train = [sys.executable, "-m", "vitgan_tf", "benchmark", "train"]
-    train += [*(f"--plugin={path}" for path in FLAGS.plugin), *as_flags({**given, **fields})]
+    train += [*(f"--plugin={path}" for path in given.plugin), *as_flags({**passed_on, **fields})]
     return measure_scale(config, in_own_process(train))
 
 
-def _train() -> dict:
-    config = config_from_flags()
+def _train(given: flags.FlagValues) -> dict:
+    config = config_from_flags(given)
     import_tensorflow()
     from vitgan_tf.benchmarks.training import measure_training
 
-    return measure_training(config, FLAGS.steps, FLAGS.profile)
+    return measure_training(config, given.steps, given.profile)
 
 
-def _products() -> dict:
-    config = config_from_flags()
+def _products(given: flags.FlagValues) -> dict:
+    config = config_from_flags(given)
     import_tensorflow()
     from vitgan_tf.benchmarks.products import measure_products
 
-    return measure_products(config, FLAGS.steps)
+    return measure_products(config, given.steps)
 
 
-def _data() -> dict:
-    config = config_from_flags()
+def _data(given: flags.FlagValues) -> dict:
+    config = config_from_flags(given)
     import_tensorflow()
     from vitgan_tf.benchmarks.data import measure_data
 
-    return measure_data(config, FLAGS.num_images or 20_000, FLAGS.steps)
+    return measure_data(config, given.num_images or 20_000, given.steps)
 
 
-def _eval() -> dict:
-    if FLAGS.num_images == 1:
+def _eval(given: flags.FlagValues) -> dict:
+    if given.num_images == 1:
         raise UserError("one image has no covariance: --num_images=2 or more")
     import_tensorflow()
     from vitgan_tf.benchmarks.evaluation import measure_evaluation
 
-    return measure_evaluation(FLAGS.num_images or 50_000)
+    return measure_evaluation(given.num_images or 50_000)
 
 
-def _endurance() -> dict:
-    config = config_from_flags()
+def _endurance(given: flags.FlagValues) -> dict:
+    config = config_from_flags(given)
     import_tensorflow()
     from vitgan_tf.benchmarks.endurance import measure_endurance
 
-    return measure_endurance(config, FLAGS.steps)
+    return measure_endurance(config, given.steps)
 
 
-def _render() -> dict:
-    if FLAGS.model is None:
+def _render(given: flags.FlagValues) -> dict:
+    if given.model is None:
         raise UserError("render needs a generator, for example --model=runs/digits/saved_model")
     import_tensorflow()
     from vitgan_tf import sampling
     from vitgan_tf.benchmarks.sampling import measure_rendering
 
-    model = sampling.load(FLAGS.model)
+    model = sampling.load(given.model)
     if not model.renders_at_any_scale:
         raise UserError("this generator renders at one resolution only: render needs the Fourier decoder")
-    return measure_rendering(model, FLAGS.num_images or 64)
+    return measure_rendering(model, given.num_images or 64)

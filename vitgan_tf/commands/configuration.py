@@ -16,9 +16,8 @@ from vitgan_tf.runs.directory import read_config
 _PRESET_FLAGS = ("dataset", "variant", "generator", "discriminator")
 
 
-def data_location_from_flags() -> config_lib.DataLocation:
+def data_location_from_flags(given: flags.FlagValues) -> config_lib.DataLocation:
     """Returns the location of data and weights from the flags of `define_data_location_flags`."""
-    given = flags.FLAGS
     download = sys.stderr.isatty() if given.download is None else given.download
     return config_lib.DataLocation(
         given.data_dir,
@@ -32,14 +31,14 @@ def data_location_from_flags() -> config_lib.DataLocation:
     )
 
 
-def config_from_flags() -> config_lib.ExperimentConfig:
+def config_from_flags(given: flags.FlagValues) -> config_lib.ExperimentConfig:
     """Returns the configuration of --config, or of --dataset and the networks, with the command line's fields set.
 
     Raises:
       ConfigError: a name or value is invalid, or the command line sets a field that no chosen network reads.
     """
-    fields = fields_from_flags()
-    config = config_lib.override(_base_config(fields), fields)
+    fields = fields_from_flags(given)
+    config = config_lib.override(_base_config(given, fields), fields)
     for path in config_lib.unread_fields(config):
         if path in fields:
             raise config_lib.ConfigError(
@@ -49,11 +48,10 @@ def config_from_flags() -> config_lib.ExperimentConfig:
     return config
 
 
-def _base_config(fields: dict[str, Any]) -> config_lib.ExperimentConfig:
-    given = flags.FLAGS
+def _base_config(given: flags.FlagValues, fields: dict[str, Any]) -> config_lib.ExperimentConfig:
     if given.config is None:
         networks = {"variant": given.variant, "generator": given.generator, "discriminator": given.discriminator}
-        return preset_from_flags(fields, networks)
+        return preset_from_flags(given, fields, networks)
     for name in _PRESET_FLAGS:
         if given[name].present:
             raise config_lib.ConfigError(f"--{name} does not go with --config, which sets it: leave out one of them")
@@ -64,42 +62,44 @@ def _base_config(fields: dict[str, Any]) -> config_lib.ExperimentConfig:
     return config
 
 
-def changes_of_networks() -> list[str]:
+def changes_of_networks(given: flags.FlagValues) -> list[str]:
     """Returns the fields outside the networks that the chosen networks change in the preset, as "path=value".
 
     Fields that the command line sets are left out.
     """
     changes = {}
     for kind in ("generator", "discriminator"):
-        changes.update(network_changes(kind, str(flags.FLAGS[kind].value)))
-    changes.update(VARIANTS[flags.FLAGS.variant])
-    given = fields_from_flags()
-    elsewhere = (path for path in changes if not config_lib.is_of_network(path) and path not in given)
+        changes.update(network_changes(kind, str(given[kind].value)))
+    changes.update(VARIANTS[given.variant])
+    fields = fields_from_flags(given)
+    elsewhere = (path for path in changes if not config_lib.is_of_network(path) and path not in fields)
     return [f"{path}={changes[path]}" for path in elsewhere]
 
 
-def preset_from_flags(fields: dict[str, Any], networks: dict[str, str]) -> config_lib.ExperimentConfig:
+def preset_from_flags(
+    given: flags.FlagValues, fields: dict[str, Any], networks: dict[str, str]
+) -> config_lib.ExperimentConfig:
     """Returns the preset of --dataset with these networks; for "folder", with the image size in the fields.
 
     Args:
+      given: flags of the command.
       fields: configuration fields by path.
       networks: arguments of `preset`.
 
     Raises:
       ConfigError: see `preset`.
     """
-    image_size = fields.get("data.image_size") if flags.FLAGS.dataset == "folder" else None
-    return preset(flags.FLAGS.dataset, image_size=image_size, **networks)
+    image_size = fields.get("data.image_size") if given.dataset == "folder" else None
+    return preset(given.dataset, image_size=image_size, **networks)
 
 
-def run_name_from_flags() -> str:
+def run_name_from_flags(given: flags.FlagValues) -> str:
     """Returns the name of a run's folder: <dataset>, then the variant and networks other than the default."""
-    given = flags.FLAGS
     parts = [("", given.variant), ("g_", given.generator), ("d_", given.discriminator)]
     return "-".join([given.dataset, *(prefix + name for prefix, name in parts if name != DEFAULT_VARIANT)])
 
 
-def fields_from_flags() -> dict[str, Any]:
+def fields_from_flags(given: flags.FlagValues) -> dict[str, Any]:
     """Returns the fields that the command line sets, by path, not yet checked."""
-    paths = (path for path, _, _ in config_lib.field_paths() if path in flags.FLAGS)
-    return {path: flags.FLAGS[path].value for path in paths if flags.FLAGS[path].present}
+    paths = (path for path, _, _ in config_lib.field_paths() if path in given)
+    return {path: given[path].value for path in paths if given[path].present}

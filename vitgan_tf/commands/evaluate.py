@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
+from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.configuration import data_location_from_flags, fields_from_flags
 from vitgan_tf.commands.flags import (
     define_data_location_flags,
@@ -30,70 +30,83 @@ from vitgan_tf.files import append_json_line
 from vitgan_tf.presets import PRESETS, preset
 from vitgan_tf.runs.directory import CONFIG, is_saved_model
 
-flags.disclaim_key_flags()
-FLAGS = flags.FLAGS
 
-
-def define_flags() -> None:
+def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
-    define_plugin_flag()
-    define_path("model", None, "Run directory, or folder of a SavedModel.", required=True)
+    define_plugin_flag(given)
+    define_path(given, "model", None, "Run directory, or folder of a SavedModel.", required=True)
     flags.DEFINE_enum(
         "dataset",
         None,
         list(PRESETS),
         "Preset of the images to compare a SavedModel outside its run directory with.",
+        flag_values=given,
     )
     flags.DEFINE_string(
-        "checkpoint", None, "Checkpoint of a run: latest (the default), best, or the step of a kept one."
+        "checkpoint",
+        None,
+        "Checkpoint of a run: latest (the default), best, or the step of a kept one.",
+        flag_values=given,
     )
-    flags.DEFINE_enum("weights", None, ["ema", "raw"], "Weights of a run: ema, the moving average (default), or raw.")
-    flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1)
-    flags.DEFINE_integer("batch_size", 128, "Images drawn at a time, over all devices.", lower_bound=1)
-    define_path("dump_images", None, "Folder for the generated images as PNG files; new or empty.")
-    define_path("output", None, "File to which the result is appended as a line; default: metrics.jsonl of the run.")
-    define_field_flags("eval", default="that of the run or of --dataset's preset")
-    define_data_location_flags()
-    define_strategy_flags()
+    flags.DEFINE_enum(
+        "weights",
+        None,
+        ["ema", "raw"],
+        "Weights of a run: ema, the moving average (default), or raw.",
+        flag_values=given,
+    )
+    flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1, flag_values=given)
+    flags.DEFINE_integer(
+        "batch_size", 128, "Images drawn at a time, over all devices.", lower_bound=1, flag_values=given
+    )
+    define_path(given, "dump_images", None, "Folder for the generated images as PNG files; new or empty.")
+    define_path(
+        given, "output", None, "File to which the result is appended as a line; default: metrics.jsonl of the run."
+    )
+    define_field_flags(given, "eval", default="that of the run or of --dataset's preset")
+    define_data_location_flags(given)
+    define_strategy_flags(given)
 
 
-def main(_: Sequence[str]) -> None:
-    """Scores the model."""
-    model = FLAGS.model
+def main(line: CommandLine) -> dict[str, Any]:
+    """Scores the model, and returns the result."""
+    given = line.flags
+    model = given.model
     is_run, is_model = os.path.isfile(os.path.join(model, CONFIG)), is_saved_model(model)
     if not (is_run or is_model):
         raise UserError(f"{model!r} is neither a run directory, with a {CONFIG}, nor a SavedModel")
     for name, allowed in (("dataset", is_model), ("checkpoint", is_run), ("weights", is_run)):
-        if FLAGS[name].present and not allowed:
+        if given[name].present and not allowed:
             raise UserError(f"--{name} applies only to a {'run directory' if is_model else 'SavedModel'}")
-    fields = {path.split(".")[1]: value for path, value in fields_from_flags().items()}
+    fields = {path.split(".")[1]: value for path, value in fields_from_flags(given).items()}
     dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
-    strategy = strategy_from_flags()
+    strategy = strategy_from_flags(given)
     from vitgan_tf.reporting import evaluation
 
     with strategy.scope():
         if is_run:
-            candidate = evaluation.from_run(model, FLAGS.checkpoint or "latest", FLAGS.weights or "ema")
+            candidate = evaluation.from_run(model, given.checkpoint or "latest", given.weights or "ema")
         else:
-            given = preset(FLAGS.dataset) if FLAGS.dataset else None
+            other = preset(given.dataset) if given.dataset else None
             candidate = evaluation.from_saved_model(
-                model, given.data if given else None, given.eval if given else None
+                model, other.data if other else None, other.eval if other else None
             )
-        path = FLAGS.output or evaluation.metrics_path(candidate)
+        path = given.output or evaluation.metrics_path(candidate)
         _check_writable(path)
         result = evaluation.evaluate(
             candidate,
             dataclasses.replace(candidate.eval, **fields),
-            data_location_from_flags(),
-            FLAGS.seed,
-            FLAGS.batch_size,
-            FLAGS.dump_images,
+            data_location_from_flags(given),
+            given.seed,
+            given.batch_size,
+            given.dump_images,
         )
     failure = _append(path, result)
     print(evaluation.table(result))
     print(json.dumps(result, allow_nan=False))
     if failure is not None:
         raise failure
+    return result
 
 
 def _append(path: str | None, result: dict[str, Any]) -> UserError | None:

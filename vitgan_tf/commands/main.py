@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import importlib.metadata
 import sys
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
 import vitgan_tf
+from vitgan_tf.commands.calls import CommandLine, check_arguments, command_module, defined_flags
 from vitgan_tf.commands.guard import fail, guarded_run
-from vitgan_tf.errors import did_you_mean
+from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import MODULE, SCRIPTS, invocation
-
-flags.disclaim_key_flags()
 
 _SUMMARIES = {
     "run": "train a GAN",
@@ -36,12 +36,18 @@ def main() -> None:
         print(f"vitgan_tf {vitgan_tf.__version__} (TensorFlow {importlib.metadata.version('tensorflow')})")
         return
     command = arguments[0]
-    if command not in SCRIPTS:
-        fail(f"there is no command {command!r}{did_you_mean(command, SCRIPTS)} (available: {', '.join(SCRIPTS)})")
-    program = MODULE if sys.argv[0].endswith("__main__.py") else sys.argv[0]
-    # absl lists the flags that are defined under this name, and error lines begin with it.
-    sys.argv[:2] = [f"{program} {command}"]
-    start(command)
+    try:
+        command_module(command)
+    except UserError as error:
+        fail(str(error))
+    before = sys.argv
+    program = MODULE if before[0].endswith("__main__.py") else before[0]
+    # Error lines begin with this name, and messages that name another command are spelled after it.
+    sys.argv = [f"{program} {command}", *arguments[1:]]
+    try:
+        start(command)
+    finally:
+        sys.argv = before
 
 
 def _usage() -> str:
@@ -53,13 +59,35 @@ def _usage() -> str:
 
 
 def start(command: str) -> None:
-    """Defines the flags of a command, parses them and runs it: see `guard.guarded_run`.
+    """Runs a command with the arguments of this process, and ends the process: see `guard.guarded_run`.
 
     Args:
       command: a key of `SCRIPTS`.
     """
-    module = importlib.import_module(f"vitgan_tf.commands.{command.replace('-', '_')}")
-    # absl prints the docstring of the main module above the flags.
-    sys.modules["__main__"].__doc__ = (module.__doc__ or "").replace(f"vitgan {command}", invocation(command))
-    module.define_flags()
-    guarded_run(module.main, getattr(module, "TAKES_ARGUMENTS", False))
+    module, words = command_module(command), sys.argv[1:]
+    try:
+        given = defined_flags(module, words)
+    except UserError as error:
+        fail(str(error))
+
+    def run(arguments: Sequence[str]) -> None:
+        given.mark_as_parsed()
+        check_arguments(module, arguments)
+        module.main(CommandLine(words, given, arguments, owns_process=True))
+
+    with _in_help(given, (module.__doc__ or "").replace(f"vitgan {command}", invocation(command))):
+        guarded_run(run)
+
+
+@contextlib.contextmanager
+def _in_help(given: flags.FlagValues, documentation: str) -> Iterator[None]:
+    """Makes absl parse these flags, and --help show them below the documentation."""
+    main_module = sys.modules["__main__"]
+    before, main_module.__doc__ = main_module.__doc__, documentation
+    for name in given:
+        flags.DEFINE_flag(given[name], module_name=sys.argv[0])  # absl's name of the main module
+    try:
+        yield
+    finally:
+        flags.FLAGS.remove_flag_values(given)
+        main_module.__doc__ = before

@@ -10,10 +10,10 @@ import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Sequence
 
 from absl import flags, logging
 
+from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.configuration import fields_from_flags
 from vitgan_tf.commands.flags import define_field_flags, define_path, define_source_flags
 from vitgan_tf.commands.quiet import import_tensorflow
@@ -23,16 +23,16 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
 from vitgan_tf.presets import PRESETS, preset
 
-flags.disclaim_key_flags()
-FLAGS = flags.FLAGS
 
-
-def define_flags() -> None:
+def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
-    flags.DEFINE_enum("dataset", None, sorted(set(DATASETS) - {"digits"}), "Data set to prepare.", required=True)
-    define_field_flags("data", except_fields=("flip",))
-    flags.DEFINE_alias("resolution", "data.image_size")
+    flags.DEFINE_enum(
+        "dataset", None, sorted(set(DATASETS) - {"digits"}), "Data set to prepare.", required=True, flag_values=given
+    )
+    define_field_flags(given, "data", except_fields=("flip",))
+    flags.DEFINE_alias("resolution", "data.image_size", given)
     define_path(
+        given,
         "source",
         None,
         "Folder of the downloaded files, or an archive; default: raw/<data set> below --data_dir. cifar10: "
@@ -43,46 +43,53 @@ def define_flags() -> None:
         "subfolders are found too.",
         is_single=True,
     )
-    define_source_flags()
+    define_source_flags(given)
     define_path(
+        given,
         "data_dir",
         None,
         "Folder of the data sets; default: TFDS_DATA_DIR or ~/tensorflow_datasets.",
         is_single=True,
     )
-    flags.DEFINE_string("name", None, "Name of a set made from a folder of images; default: the folder's.")
-    flags.DEFINE_bool("strict", False, "Fail at the first unusable file instead of skipping it.")
-    flags.DEFINE_integer("num_threads", None, "Images decoded at a time; default: one per core.", lower_bound=1)
+    flags.DEFINE_string(
+        "name", None, "Name of a set made from a folder of images; default: the folder's.", flag_values=given
+    )
+    flags.DEFINE_bool("strict", False, "Fail at the first unusable file instead of skipping it.", flag_values=given)
+    flags.DEFINE_integer(
+        "num_threads", None, "Images decoded at a time; default: one per core.", lower_bound=1, flag_values=given
+    )
 
 
-def main(_: Sequence[str]) -> None:
-    """Prepares the data set."""
-    changes = {path.split(".")[1]: value for path, value in fields_from_flags().items()}
-    config = dataclasses.replace(PRESETS[FLAGS.dataset]().data, **changes)
+def main(line: CommandLine) -> str:
+    """Prepares the data set, and returns its folder."""
+    given = line.flags
+    changes = {path.split(".")[1]: value for path, value in fields_from_flags(given).items()}
+    config = dataclasses.replace(PRESETS[given.dataset]().data, **changes)
     import_tensorflow()
     from vitgan_tf.data.loading import command_options
-    from vitgan_tf.data.opening import limit_pixels
+    from vitgan_tf.data.opening import limited_pixels
     from vitgan_tf.data.preparation import SKIPPED_FILE, prepare
     from vitgan_tf.data.registry import DatasetSpec, dataset_spec
     from vitgan_tf.data.tfds_sets import default_data_dir
 
-    limit_pixels(FLAGS.max_megapixels)
-    spec = dataset_spec(config, DataLocation(holdout_dir=FLAGS.holdout_dir))
+    spec = dataset_spec(config, DataLocation(holdout_dir=given.holdout_dir))
     assert isinstance(spec, DatasetSpec)
-    data_dir = FLAGS.data_dir or default_data_dir()
-    source = FLAGS.source or spec.raw_dir(data_dir)
-    name = FLAGS.name
+    data_dir = given.data_dir or default_data_dir()
+    source = given.source or spec.raw_dir(data_dir)
+    name = given.name
     if config.dataset != "folder" and name is not None:
         raise UserError("--name is for --dataset=folder only: the names of other sets are fixed")
     if config.dataset == "folder":
         preset("folder", image_size=config.image_size)  # rejects sizes that no run could use
         name = re.sub(r"\W+", "_", name or os.path.basename(os.path.abspath(source))).strip("_").lower() or "images"
-    prepared = prepare(spec, config, source, data_dir, name, FLAGS.strict, FLAGS.num_threads)
-    for line in prepared.lines:
-        logging.warning("%s", line)
+    with limited_pixels(given.max_megapixels):
+        prepared = prepare(spec, config, source, data_dir, name, given.strict, given.num_threads)
+    for message in prepared.lines:
+        logging.warning("%s", message)
     if prepared.skipped:
         logging.info("all of them are listed in %s", os.path.join(prepared.directory, SKIPPED_FILE))
     counts = " and ".join(f"{count} {split}" for split, count in prepared.num_images.items())
     logging.info("prepared %s images in %s", counts, prepared.directory)
     place = prepared.directory if config.dataset == "folder" else data_dir
     logging.info("train with: %s %s", invocation("run"), shlex.join(command_options(config, place)))
+    return prepared.directory

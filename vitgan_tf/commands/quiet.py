@@ -11,28 +11,23 @@ from typing import Any
 from absl import flags, logging
 
 from vitgan_tf.gpus import count_gpus
+from vitgan_tf.greeting import LOG_LEVEL, hide_greeting
+from vitgan_tf.logs import concerns_users
 
-# C++ code reads this variable once. At level 1 it prints warnings and errors, at 3 neither.
-_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 # Some of the packages of TensorFlow's extra and-cuda, below the namespace nvidia.
 _CUDA_PACKAGES = ("cublas", "cuda_runtime", "cudnn", "cufft", "cusolver", "cusparse")
 
 
 def import_tensorflow() -> Any:
-    """Imports and returns TensorFlow with TensorFloat-32 off; unless --verbosity=1 is given, without its greeting.
-
-    On import, TensorFlow 2.15's C++ code logs harmless errors. They are hidden, together with warnings, unless the
-    NVIDIA driver reports a GPU: one of the warnings says why TensorFlow cannot use it.
-    """
-    if logging.get_verbosity() <= logging.INFO:
-        os.environ.setdefault(_LOG_LEVEL, "1" if count_gpus() else "3")
+    """Imports and returns TensorFlow with TensorFloat-32 off; unless --verbosity=1 is given, without its greeting."""
+    hide_greeting(count_gpus())
     # Memory of GPUs is taken as needed by commands that build no strategy too.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     import tensorflow
 
     logger = tensorflow.get_logger()
     logger.setLevel(max(standard_logging.WARNING, logger.level))
-    logger.addFilter(_concerns_users)
+    logger.addFilter(concerns_users)
     # On by default on GPUs since Ampere, where it would round the features of scores too.
     tensorflow.config.experimental.enable_tensor_float_32_execution(False)
     _warn_of_unused_gpus(tensorflow)
@@ -46,7 +41,7 @@ def _warn_of_unused_gpus(tensorflow: Any) -> None:
     if count == 0 or tensorflow.config.list_physical_devices("GPU"):
         return
     if tensorflow.test.is_built_with_cuda() and not _lacks_cuda_packages():
-        advice = f"TensorFlow's warnings, with {_LOG_LEVEL}=1, say why; the NVIDIA driver may be too old for CUDA 12"
+        advice = f"TensorFlow's warnings, with {LOG_LEVEL}=1, say why; the NVIDIA driver may be too old for CUDA 12"
     else:
         advice = (
             "its CUDA packages are not installed. This installs them: "
@@ -62,15 +57,11 @@ def _lacks_cuda_packages() -> bool:
     return any(importlib.util.find_spec(f"nvidia.{name}") is None for name in _CUDA_PACKAGES)
 
 
-def _concerns_users(record: standard_logging.LogRecord) -> bool:
-    """Drops warnings of deprecated calls in other packages, and Keras' warnings of slow callbacks: ours may be."""
-    return not record.pathname.endswith((os.path.join("util", "deprecation.py"), os.path.join("src", "callbacks.py")))
-
-
-def strategy_from_flags(several_processes: bool = False, gpu_memory_gb: float = 0.0) -> Any:
+def strategy_from_flags(given: flags.FlagValues, several_processes: bool = False, gpu_memory_gb: float = 0.0) -> Any:
     """Imports TensorFlow and builds the `tf.distribute` strategy of the flags of `define_strategy_flags`.
 
     Args:
+      given: flags of the command.
       several_processes: see `define_strategy_flags`; if False, --strategy=auto ignores TF_CONFIG.
 
     Raises:
@@ -79,5 +70,4 @@ def strategy_from_flags(several_processes: bool = False, gpu_memory_gb: float = 
     import_tensorflow()
     from vitgan_tf.training.strategies import build_strategy
 
-    given = flags.FLAGS
     return build_strategy(given.strategy, given.tpu, given.logical_cpus, several_processes, gpu_memory_gb)

@@ -8,33 +8,34 @@ the run directory.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from absl import flags, logging
 
+from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.flags import define_path
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
 
-flags.disclaim_key_flags()
-FLAGS = flags.FLAGS
 TAKES_ARGUMENTS = True
 
 
-def define_flags() -> None:
+def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
-    define_path("output", None, "HTML file; default: report.html in the run directory.", suffixes=(".html", ".htm"))
+    define_path(
+        given, "output", None, "HTML file; default: report.html in the run directory.", suffixes=(".html", ".htm")
+    )
 
 
-def main(argv: Sequence[str]) -> None:
-    """Writes the page."""
-    if len(argv) != 2:
+def main(line: CommandLine) -> str:
+    """Writes the page, and returns its path."""
+    if len(line.arguments) != 1:
         raise UserError(f"give one run directory: {invocation('report')} RUN")
-    run_dir = os.path.expanduser(argv[1])
-    path = FLAGS.output or os.path.join(run_dir, "report.html")
+    run_dir = os.path.expanduser(line.arguments[0])
+    path = line.flags.output or os.path.join(run_dir, "report.html")
     import_tensorflow()
     from vitgan_tf.reporting.report import write_report
 
     write_report(run_dir, path)
     logging.info("wrote %s", path)
+    return path

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Sequence
+from typing import Any
 
 from absl import flags, logging
 
 import vitgan_tf
 from vitgan_tf.commands import configuration
+from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.flags import (
     define_config_flags,
     define_data_location_flags,
@@ -26,45 +26,45 @@ from vitgan_tf.config import as_dict
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
 
-flags.disclaim_key_flags()
-FLAGS = flags.FLAGS
 
-
-def define_flags() -> None:
+def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
-    define_config_flags()
-    define_data_location_flags()
-    define_strategy_flags(several_processes=True)
+    define_config_flags(given)
+    define_data_location_flags(given)
+    define_strategy_flags(given, several_processes=True)
     define_path(
+        given,
         "model_dir",
         None,
         "Run directory; default: runs/<dataset>, followed by the variant or the networks: runs/<dataset>-<variant>, "
         "runs/<dataset>-g_<generator>-d_<discriminator>. Required with --config.",
     )
-    flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.")
+    flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.", flag_values=given)
 
 
-def main(_: Sequence[str]) -> None:
-    """Trains, evaluates and exports."""
-    config = configuration.config_from_flags()
-    changes = configuration.changes_of_networks()
+def main(line: CommandLine) -> str | dict[str, Any]:
+    """Trains, evaluates and exports, and returns the run directory; the configuration if --dry_run is given."""
+    given = line.flags
+    config = configuration.config_from_flags(given)
+    changes = configuration.changes_of_networks(given)
     if changes:
         logging.info("these networks also change other fields of the preset: %s", ", ".join(changes))
-    if FLAGS.dry_run:
+    if given.dry_run:
         print(json.dumps(as_dict(config), indent=2))
-        return
-    model_dir = _model_dir()
-    strategy = strategy_from_flags(several_processes=True, gpu_memory_gb=config.train.gpu_memory_gb)
+        return as_dict(config)
+    model_dir = _model_dir(given)
+    strategy = strategy_from_flags(given, several_processes=True, gpu_memory_gb=config.train.gpu_memory_gb)
     from vitgan_tf.training.run import run_experiment
 
-    provenance = {"command": [*invocation("run").split(), *sys.argv[1:]], "commit": _commit()}
-    run_experiment(config, model_dir, provenance, configuration.data_location_from_flags(), strategy)
+    provenance = {"command": [*invocation("run").split(), *line.words], "commit": _commit()}
+    run_experiment(config, model_dir, provenance, configuration.data_location_from_flags(given), strategy)
+    return model_dir
 
 
-def _model_dir() -> str:
-    if FLAGS.model_dir is None and FLAGS.config is not None:
+def _model_dir(given: flags.FlagValues) -> str:
+    if given.model_dir is None and given.config is not None:
         raise UserError("--config needs a run directory: give --model_dir=DIR")
-    return FLAGS.model_dir or os.path.join("runs", configuration.run_name_from_flags())
+    return given.model_dir or os.path.join("runs", configuration.run_name_from_flags(given))
 
 
 def _commit() -> str | None:

@@ -12,12 +12,12 @@ import dataclasses
 import importlib.resources
 import itertools
 import os
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
 from vitgan_tf.commands import configuration
+from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.flags import DEFAULT_VARIANT, define_config_flags, define_data_location_flags, define_path
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.config import ConfigError, ExperimentConfig, differences, override, unread_fields
@@ -31,14 +31,11 @@ from vitgan_tf.runs.directory import DIGITS_CLASSIFIER, FREE_TO_CHANGE, read_run
 # Preset -> data set in the paper's tables. Beside all others stand the paper's figures for CIFAR-10.
 _PAPERS_DATA = {"celeba64": "CelebA 64 x 64", "lsun_bedroom64": "LSUN bedroom 64 x 64"}
 
-flags.disclaim_key_flags()
-FLAGS = flags.FLAGS
 
-
-def define_flags() -> None:
+def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
-    define_config_flags()
-    define_data_location_flags()
+    define_config_flags(given)
+    define_data_location_flags(given)
     flags.DEFINE_multi_enum(
         "table",
         list(TABLES),
@@ -46,26 +43,33 @@ def define_flags() -> None:
         "Tables to make; may be given several times. main: the paper's main table; generator, discriminator: its "
         "ablations; networks: every generator with every discriminator; stability: the discriminator's gradient "
         "norms.",
+        flag_values=given,
     )
-    flags.DEFINE_integer("seeds", 3, "Seeds per row: 0, 1, ...", lower_bound=1, upper_bound=1000)
-    flags.DEFINE_integer("jobs", 1, "Simultaneous runs, each with its share of the cores.", lower_bound=1)
-    define_path("output_dir", None, "Folder of the runs and the tables; default: runs/tables-<dataset>.")
+    flags.DEFINE_integer("seeds", 3, "Seeds per row: 0, 1, ...", lower_bound=1, upper_bound=1000, flag_values=given)
+    flags.DEFINE_integer(
+        "jobs", 1, "Simultaneous runs, each with its share of the cores.", lower_bound=1, flag_values=given
+    )
+    define_path(given, "output_dir", None, "Folder of the runs and the tables; default: runs/tables-<dataset>.")
 
 
-def main(_: Sequence[str]) -> None:
-    """Trains the missing runs and writes the tables."""
-    fields = _fields_of_all_rows()
-    folder = FLAGS.output_dir or os.path.join("runs", f"tables-{FLAGS.dataset}")
-    configs, rows = _cells(fields, folder)
-    _import_tensorflow_without_gpus()
+def main(line: CommandLine) -> str:
+    """Trains the missing runs and writes the tables, and returns their folder."""
+    given = line.flags
+    fields = _fields_of_all_rows(given)
+    folder = given.output_dir or os.path.join("runs", f"tables-{given.dataset}")
+    configs, rows = _cells(given, fields, folder)
+    tensorflow = import_tensorflow()
+    if line.owns_process:
+        # The training processes need the memory of the GPUs. This lasts, so a call leaves them to later commands.
+        tensorflow.config.set_visible_devices([], "GPU")
     config = next(iter(configs.values()))
     try:
         with only_one(folder):
             for cell, wanted in configs.items():
                 _check_same_run(cell, wanted)
-            _prepare_extractor(config, list(configs), folder)
-            failed = sweep.run_cells(list(configs), config.total_steps, FLAGS.jobs)
-            texts = [_write(table, rows[table], config, folder) for table in rows]
+            _prepare_extractor(given, config, list(configs), folder)
+            failed = sweep.run_cells(list(configs), config.total_steps, given.jobs)
+            texts = [_write(given, table, rows[table], config, folder) for table in rows]
     except BlockingIOError as error:
         raise UserError(f"another process writes to {folder!r}: choose another --output_dir") from error
     except OSError as error:
@@ -75,33 +79,34 @@ def main(_: Sequence[str]) -> None:
         raise UserError(
             f"{len(failed)} runs ended with an error; the first, in {failed[0].log_path}: {failed[0].last_words()}"
         )
+    return folder
 
 
-def _fields_of_all_rows() -> dict[str, Any]:
+def _fields_of_all_rows(given: flags.FlagValues) -> dict[str, Any]:
     """Returns the configuration fields that every run has, by path."""
-    if FLAGS.config is not None or configuration.run_name_from_flags() != FLAGS.dataset:
+    if given.config is not None or configuration.run_name_from_flags(given) != given.dataset:
         raise UserError(
             "the rows of the tables set --variant, --generator, --discriminator and --config: leave them out"
         )
-    fields = configuration.fields_from_flags()
+    fields = configuration.fields_from_flags(given)
     if "train.seed" in fields:
         raise UserError("the tables set --seed, from 0 to --seeds - 1: leave it out")
-    return {**DIGITS_FIELDS, **fields} if FLAGS.dataset == "digits" else fields
+    return {**DIGITS_FIELDS, **fields} if given.dataset == "digits" else fields
 
 
 def _cells(
-    fields: dict[str, Any], folder: str
+    given: flags.FlagValues, fields: dict[str, Any], folder: str
 ) -> tuple[dict[sweep.Cell, ExperimentConfig], dict[str, dict[str, list[sweep.Cell]]]]:
     """Returns the configuration of each cell, and the cells by table and row.
 
     The first seed of all rows comes first: a sweep that is stopped early leaves whole tables.
     """
     configs: dict[sweep.Cell, ExperimentConfig] = {}
-    rows: dict[str, dict[str, list[sweep.Cell]]] = {table: {} for table in TABLES if table in FLAGS.table}
+    rows: dict[str, dict[str, list[sweep.Cell]]] = {table: {} for table in TABLES if table in given.table}
     cells: dict[str, sweep.Cell] = {}
-    for seed, table in itertools.product(range(FLAGS.seeds), rows):
+    for seed, table in itertools.product(range(given.seeds), rows):
         for name, networks in TABLES[table]:
-            cell, config = _cell(networks, seed, fields, folder)
+            cell, config = _cell(given, networks, seed, fields, folder)
             # Two tables may spell the same run differently, but a folder may have one process only.
             cell = cells.setdefault(cell.model_dir, cell)
             configs[cell] = config
@@ -109,32 +114,27 @@ def _cells(
     return configs, rows
 
 
-def _import_tensorflow_without_gpus() -> None:
-    """Imports TensorFlow without GPUs, whose memory the training processes need."""
-    import_tensorflow().config.set_visible_devices([], "GPU")
-
-
-def _preset(fields: dict[str, Any], networks: dict[str, str]) -> ExperimentConfig | None:
+def _preset(given: flags.FlagValues, fields: dict[str, Any], networks: dict[str, str]) -> ExperimentConfig | None:
     """Returns the preset with these networks; None if they cannot draw its images."""
     try:
-        return configuration.preset_from_flags(fields, networks)
+        return configuration.preset_from_flags(given, fields, networks)
     except ConfigError:
         return None
 
 
 def _cell(
-    networks: dict[str, str], seed: int, fields: dict[str, Any], folder: str
+    given: flags.FlagValues, networks: dict[str, str], seed: int, fields: dict[str, Any], folder: str
 ) -> tuple[sweep.Cell, ExperimentConfig]:
     """Returns a run and its configuration."""
-    changed = configuration.preset_from_flags(fields, networks)
+    changed = configuration.preset_from_flags(given, fields, networks)
     # Equal rows of several tables share a run, named after the first variant that is equal to them.
-    same = (name for name in VARIANTS if _preset(fields, {"variant": name}) == changed)
+    same = (name for name in VARIANTS if _preset(given, fields, {"variant": name}) == changed)
     default = DEFAULT_VARIANT
     name = next(same, f"g_{networks.get('generator', default)}-d_{networks.get('discriminator', default)}")
     model_dir = os.path.join(folder, name, f"seed_{seed}")
-    own = {"dataset": FLAGS.dataset, **networks, "train.seed": seed, "model_dir": model_dir}
-    location = dataclasses.asdict(configuration.data_location_from_flags())
-    given = {name: value for name, value in location.items() if value is not None}
+    own = {"dataset": given.dataset, **networks, "train.seed": seed, "model_dir": model_dir}
+    location = dataclasses.asdict(configuration.data_location_from_flags(given))
+    location = {name: value for name, value in location.items() if value is not None}
     config = override(changed, {**fields, "train.seed": seed})
     unread = unread_fields(config)  # fields that another row's networks read
     settings = {
@@ -142,7 +142,7 @@ def _cell(
         for name, value in fields.items()
         if name not in unread
     }
-    command = sweep.training_command({**own, **given, **settings}, FLAGS.plugin)
+    command = sweep.training_command({**own, **location, **settings}, given.plugin)
     cell = sweep.Cell(name, seed, command, model_dir)
     return cell, config
 
@@ -168,21 +168,25 @@ def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:
         )
 
 
-def _prepare_extractor(config: ExperimentConfig, cells: list[sweep.Cell], folder: str) -> None:
+def _prepare_extractor(
+    given: flags.FlagValues, config: ExperimentConfig, cells: list[sweep.Cell], folder: str
+) -> None:
     """Loads the extractor before the first run: a run without one would train on and leave its row empty."""
     from vitgan_tf.evaluation.build import load_extractor
 
     classifier = os.path.join(folder, DIGITS_CLASSIFIER)
-    location = configuration.data_location_from_flags()
+    location = configuration.data_location_from_flags(given)
     if load_extractor(config.eval.extractor, config.data, location, classifier).name == "digits":
         # Scores are comparable under the same classifier only.
         sweep.share_file(classifier, cells)
 
 
-def _write(table: str, rows: dict[str, list[sweep.Cell]], config: ExperimentConfig, folder: str) -> str:
+def _write(
+    given: flags.FlagValues, table: str, rows: dict[str, list[sweep.Cell]], config: ExperimentConfig, folder: str
+) -> str:
     from vitgan_tf.reporting.tables import Row, write_table
 
-    data = _PAPERS_DATA.get(FLAGS.dataset, "CIFAR-10")
+    data = _PAPERS_DATA.get(given.dataset, "CIFAR-10")
     published = importlib.resources.files("vitgan_tf.reporting") / "published.csv"
     lines = [line for line in csv.DictReader(published.read_text("utf-8").splitlines()) if line["table"] == table]
     figures = {line["row"]: line["published"] for line in lines if (line["dataset"], line["metric"]) == (data, "FID")}

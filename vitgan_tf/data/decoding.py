@@ -14,7 +14,7 @@ from typing import Callable, TypeVar, Union
 import numpy as np
 from PIL import Image
 
-from vitgan_tf.data.opening import BadImageError, opened_file
+from vitgan_tf.data.opening import BadImageError, opened_file, quiet_pillow
 
 MIN_EDGE = 8
 _HANDFUL = 16
@@ -77,6 +77,7 @@ class Preprocessing:
         """Returns the pixels of `decode`."""
         return self.decode(raw).pixels
 
+    @quiet_pillow()
     def decode(self, raw: RawImage) -> DecodedImage:
         """Decodes an image.
 

@@ -15,7 +15,7 @@ from vitgan_tf.config import SPLITS, DataConfig, DataLocation
 from vitgan_tf.data import tfds_sets
 from vitgan_tf.data.cache import cached_images
 from vitgan_tf.data.decoding import Preprocessing
-from vitgan_tf.data.opening import limit_pixels
+from vitgan_tf.data.opening import limited_pixels
 from vitgan_tf.data.reading import Findings, Reading, decoded_images, warn
 from vitgan_tf.data.registry import ArrayDataset, DatasetSpec, dataset_spec
 from vitgan_tf.data.sources.base import contents, find_below
@@ -51,12 +51,12 @@ def load_images(
     spec = dataset_spec(config, location)
     if isinstance(spec, ArrayDataset):
         return spec.load(config, split)
-    limit_pixels(location.max_megapixels)
     find = _folder if config.dataset == "folder" else _set
-    reading = find(spec, config, location, split)
-    if reading.num_bytes <= location.memory_gb * 1e9:
-        return _in_memory(reading)
-    return cached_images(reading, location)
+    with limited_pixels(location.max_megapixels):
+        reading = find(spec, config, location, split)
+        if reading.num_bytes <= location.memory_gb * 1e9:
+            return _in_memory(reading)
+        return cached_images(reading, location)
 
 
 def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: str) -> Reading:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
 from vitgan_tf.data import kinds, repair
-
-# Warnings about odd metadata: only the pixels are read.
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-# Images above the limit are refused here, where the message can name the flag.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+from vitgan_tf.shared_context import shared_context
 
 # Uncompressed RGB.
 _BYTES_PER_PIXEL = 3
@@ -34,10 +31,26 @@ class BadImageError(Exception):
     """Unusable image; the message gives the reason in a few words."""
 
 
-def limit_pixels(max_megapixels: float) -> None:
+@shared_context
+def quiet_pillow() -> Iterator[None]:
+    """Ignores Pillow's warnings while images are decoded."""
+    with warnings.catch_warnings():
+        # Warnings about odd metadata: only the pixels are read.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        # Images above the limit are refused here, where the message can name the flag.
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        yield
+
+
+@contextlib.contextmanager
+def limited_pixels(max_megapixels: float) -> Iterator[None]:
     """Sets the number of pixels, in millions, above which images are refused; 0 for no limit."""
     # Some of Pillow's decoders read it too.
-    Image.MAX_IMAGE_PIXELS = int(max_megapixels * 1e6) or None
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, int(max_megapixels * 1e6) or None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def check_size(num_bytes: int) -> None:
@@ -50,6 +63,7 @@ def check_size(num_bytes: int) -> None:
         )
 
 
+@quiet_pillow()
 def opened_file(file: bytes) -> tuple[Image.Image, list[str]]:
     """Decodes a file in spite of faults outside its pixels, and turns the image upright.
 

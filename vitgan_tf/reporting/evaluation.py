@@ -20,6 +20,7 @@ from vitgan_tf.evaluation.generation import Draw, ImageSampler, dump_folder
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.export import FIXED_NOISE
 from vitgan_tf.latents import CHUNK, SequenceRandom
+from vitgan_tf.logs import shown_logs
 from vitgan_tf.progress import progress
 from vitgan_tf.runs.directory import CONFIG, DIGITS_CLASSIFIER, METRICS, read_run
 from vitgan_tf.runs.generator import load_generator
@@ -123,6 +124,7 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
     return Candidate(draw, latent_dim, data, eval_config or EvalConfig(), origin, run_dir, fingerprint, has_noise)
 
 
+@shown_logs()
 def evaluate(
     candidate: Candidate,
     eval_config: EvalConfig,

@@ -21,6 +21,7 @@ from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 from vitgan_tf.export import export_generator
+from vitgan_tf.logs import shown_logs
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 from vitgan_tf.runs.directory import CHECKPOINTS, RunDirectory, held_run
 from vitgan_tf.training.build import build_gan
@@ -39,6 +40,7 @@ from vitgan_tf.training.strategies import agree_on_step, describe, distribute, n
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
 
 
+@shown_logs()
 def run_experiment(
     config: ExperimentConfig,
     model_dir: str,
@@ -48,6 +50,8 @@ def run_experiment(
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> None:
     """Trains to the configured length, resuming from the newest checkpoint in model_dir, and exports the generator.
+
+    Shows its log lines and its progress, as the command does.
 
     Args:
       config: configuration of the experiment.

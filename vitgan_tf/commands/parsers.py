@@ -1,0 +1,78 @@
+"""Parsers of the values of flags."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, Callable
+
+from absl import flags
+
+_MAX_PATH_BYTES = 4095  # Linux's limit
+
+
+class PathParser(flags.ArgumentParser):
+    """Parses a path and expands its ~, which shells leave alone in --name=~/folder.
+
+    Args:
+      suffixes: endings of which the path must have one, in any case; none for any.
+    """
+
+    def __init__(self, suffixes: Sequence[str] = ()):
+        super().__init__()
+        self._suffixes = tuple(suffixes)
+
+    def parse(self, argument: str) -> str:
+        if not argument:
+            raise ValueError("a path cannot be empty")
+        try:
+            num_bytes = len(argument.encode())
+        except UnicodeEncodeError as error:  # sys.argv holds lone surrogates, which TensorFlow refuses
+            raise ValueError("a path must be UTF-8") from error
+        if num_bytes > _MAX_PATH_BYTES or "\0" in argument:
+            raise ValueError(f"a path must have at most {_MAX_PATH_BYTES} bytes and no null bytes")
+        if self._suffixes and not argument.lower().endswith(self._suffixes):
+            raise ValueError(f"the file's name must end in {' or '.join(self._suffixes)}")
+        return os.path.expanduser(argument)
+
+
+class FiniteParser(flags.FloatParser):
+    """Parses a number other than infinity and NaN."""
+
+    def parse(self, argument: str | float) -> float:
+        value = super().parse(argument)
+        if not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        return value
+
+
+class NumbersParser(flags.ArgumentParser):
+    """Parses numbers, separated by commas.
+
+    Args:
+      number: parses one of them.
+    """
+
+    syntactic_help = "numbers, separated by commas"
+
+    def __init__(self, number: Callable[[str], Any]):
+        super().__init__()
+        self._number = number
+
+    def parse(self, argument: str | list[Any]) -> list[Any]:
+        return [self._number(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+
+
+class EdgeParser(flags.IntegerParser):
+    """Parses the edge of a square image, also when it is written as 64x64."""
+
+    def parse(self, argument: str | int) -> int:
+        size = re.fullmatch(r"(\d+)\s*[xX*,]\s*(\d+)", str(argument))
+        if size is None:
+            return super().parse(argument)
+        edge = min(int(size[1]), int(size[2]))
+        if size[1] != size[2]:
+            raise ValueError(f"images are square: {edge} takes the largest centred square of each picture")
+        return edge

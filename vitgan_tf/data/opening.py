@@ -63,7 +63,6 @@ def check_size(num_bytes: int) -> None:
         )
 
 
-@quiet_pillow()
 def opened_file(file: bytes) -> tuple[Image.Image, list[str]]:
     """Decodes a file in spite of faults outside its pixels, and turns the image upright.
 

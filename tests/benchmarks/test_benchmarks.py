@@ -421,7 +421,7 @@ def test_endurance_of_a_short_run(monkeypatch):
         def num_fds(self):
             return 7 + steps[0]
 
-    def run(config, directory, callbacks):
+    def run(config, directory, location, callbacks):
         assert config.total_steps == 200 and config.log.eval_every_kimg == config.train.total_kimg / 40
         (recorder,) = callbacks
         with open(os.path.join(directory, "events.x"), "wb") as events:

@@ -77,7 +77,8 @@ def test_a_run_leaves_all_its_files(finished):
         "digits_classifier",
     }
     assert sorted(path.name for path in (model_dir / "samples").iterdir()) == [
-        f"step_{step:08d}.png" for step in (0, 20, 40)
+        "real.png",
+        *(f"step_{step:08d}.png" for step in (0, 20, 40)),
     ]
     checkpoints = {path.name.split(".")[0] for path in (model_dir / "checkpoints").glob("ckpt-*")}
     assert checkpoints == {"ckpt-30", "ckpt-35", "ckpt-40"}

@@ -246,6 +246,20 @@ def test_a_generator_from_elsewhere_is_scored(setting, tmp_path):
     np.testing.assert_allclose(other["fid12_full"], ours["fid12_full"], rtol=1e-6)
 
 
+def test_a_model_is_compared_with_held_out_images_of_a_folder(setting, tmp_path):
+    path, place, training, _ = setting
+    for index, image in enumerate(training[:20]):
+        (tmp_path / f"{index:02d}.png").write_bytes(official.encoded(image, "png"))
+    model = f"--model={path / 'elsewhere' / 'model'}"
+    images = ["--dataset=folder", f"--data_dir={tmp_path}", "--holdout=0.25", "--split=evaluation", *place[1:]]
+    _, result, _ = _succeeds(model, *images, "--num_generated=8")
+    assert (result["num_real"], result["split"]) == (5, "evaluation")
+    line = commands.error_line(EVALUATE, model, "--holdout=0.25")
+    assert "--data.holdout changes the images of --dataset, which is not given" in line
+    line = commands.error_line(EVALUATE, f"--model={path / 'run'}", "--split=evaluation", *place, "--holdout=0.25")
+    assert "--data.holdout changes the images of --dataset" in line
+
+
 def _broken(setting, tmp_path, kind):
     """Arguments of a command that must fail, and words of its line."""
     path, place, _, _ = setting
@@ -269,7 +283,7 @@ def _broken(setting, tmp_path, kind):
     if kind == "which data":
         return model, "are not known: set --dataset=NAME"
     if kind == "no data":
-        return [*model, "--dataset=cifar10", f"--data_dir={tmp_path}"], "no images of cifar10 in"
+        return [model[0], "--dataset=cifar10", f"--data_dir={tmp_path}", *place[1:]], "no images of cifar10 in"
     if kind == "not inception":
         return [*model, "--dataset=cifar10", f"--inception={tmp_path}"], "is not an unpacked TensorFlow Hub module"
     if kind == "digits' classifier":

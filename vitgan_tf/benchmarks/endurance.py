@@ -13,7 +13,7 @@ import psutil
 import tensorflow as tf
 
 from vitgan_tf.benchmarks.timing import rounded
-from vitgan_tf.config import ExperimentConfig, override
+from vitgan_tf.config import DataLocation, ExperimentConfig, override
 from vitgan_tf.training.run import run_experiment
 
 ROWS = 10
@@ -54,13 +54,16 @@ class _Recorder(tf.keras.callbacks.Callback):
         self._seconds.clear()
 
 
-def measure_endurance(config: ExperimentConfig, num_steps: int) -> dict[str, Any]:
+def measure_endurance(
+    config: ExperimentConfig, num_steps: int, location: DataLocation | None = None
+) -> dict[str, Any]:
     """Trains in this process, in a temporary directory, and measures what grows.
 
     Args:
       config: experiment; its length is overridden, and evaluations, samples, checkpoints and diagnostics take place
         40 times.
       num_steps: length of the run.
+      location: location of the data; see `run_experiment`.
 
     Returns:
       dataset, steps.
@@ -74,7 +77,9 @@ def measure_endurance(config: ExperimentConfig, num_steps: int) -> dict[str, Any
     every = {f"log.{name}_every_kimg": kimg / ROUNDS for name in ("samples", "eval", "checkpoint", "diagnostics")}
     with tempfile.TemporaryDirectory() as directory:
         recorder = _Recorder(directory, period)
-        run_experiment(override(config, {"train.total_kimg": kimg, **every}), directory, callbacks=[recorder])
+        run_experiment(
+            override(config, {"train.total_kimg": kimg, **every}), directory, location=location, callbacks=[recorder]
+        )
     rows = recorder.rows
     slope = np.polyfit([row["step"] for row in rows[1:]], [row["memory_mb"] for row in rows[1:]], 1)[0]
     times = [row["milliseconds_per_step"] for row in rows]

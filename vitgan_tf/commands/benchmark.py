@@ -17,8 +17,8 @@ from typing import Any
 from absl import flags
 
 from vitgan_tf.commands.calls import CommandLine
-from vitgan_tf.commands.configuration import config_from_flags, fields_from_flags
-from vitgan_tf.commands.flags import define_config_flags, define_path
+from vitgan_tf.commands.configuration import config_from_flags, data_location_from_flags, fields_from_flags
+from vitgan_tf.commands.flags import define_config_flags, define_data_location_flags, define_path
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
@@ -31,6 +31,7 @@ _PASSED_ON = ("config", "dataset", "variant", "generator", "discriminator", "ste
 def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
     define_config_flags(given)
+    define_data_location_flags(given)
     flags.DEFINE_integer(
         "steps",
         20,
@@ -156,7 +157,7 @@ def _endurance(given: flags.FlagValues) -> dict:
     import_tensorflow()
     from vitgan_tf.benchmarks.endurance import measure_endurance
 
-    return measure_endurance(config, given.steps)
+    return measure_endurance(config, given.steps, data_location_from_flags(given))
 
 
 def _render(given: flags.FlagValues) -> dict:

@@ -24,7 +24,7 @@ from vitgan_tf.commands.flags import (
 )
 from vitgan_tf.commands.plugins import define_plugin_flag
 from vitgan_tf.commands.quiet import strategy_from_flags
-from vitgan_tf.config import EvalConfig
+from vitgan_tf.config import DataConfig, EvalConfig
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line
 from vitgan_tf.presets import PRESETS, preset
@@ -64,6 +64,9 @@ def define_flags(given: flags.FlagValues) -> None:
         given, "output", None, "File to which the result is appended as a line; default: metrics.jsonl of the run."
     )
     define_field_flags(given, "eval", default="that of the run or of --dataset's preset")
+    define_field_flags(
+        given, "data", default="that of --dataset's preset", except_fields=("image_size", "num_channels", "flip")
+    )
     define_data_location_flags(given)
     define_strategy_flags(given)
 
@@ -78,8 +81,9 @@ def main(line: CommandLine) -> dict[str, Any]:
     for name, allowed in (("dataset", is_model), ("checkpoint", is_run), ("weights", is_run)):
         if given[name].present and not allowed:
             raise UserError(f"--{name} applies only to a {'run directory' if is_model else 'SavedModel'}")
-    fields = {path.split(".")[1]: value for path, value in fields_from_flags(given).items()}
+    fields = _fields(given, "eval")
     dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
+    data, other_eval = _data_and_eval(given)
     strategy = strategy_from_flags(given)
     from vitgan_tf.reporting import evaluation
 
@@ -87,10 +91,7 @@ def main(line: CommandLine) -> dict[str, Any]:
         if is_run:
             candidate = evaluation.from_run(model, given.checkpoint or "latest", given.weights or "ema")
         else:
-            other = preset(given.dataset) if given.dataset else None
-            candidate = evaluation.from_saved_model(
-                model, other.data if other else None, other.eval if other else None
-            )
+            candidate = evaluation.from_saved_model(model, data, other_eval)
         path = given.output or evaluation.metrics_path(candidate)
         _check_writable(path)
         result = evaluation.evaluate(
@@ -107,6 +108,23 @@ def main(line: CommandLine) -> dict[str, Any]:
     if failure is not None:
         raise failure
     return result
+
+
+def _fields(given: flags.FlagValues, section: str) -> dict[str, Any]:
+    """Returns the values that the command line sets in a section of the configuration."""
+    paths = ((path.split("."), value) for path, value in fields_from_flags(given).items())
+    return {name: value for (found, name), value in paths if found == section}
+
+
+def _data_and_eval(given: flags.FlagValues) -> tuple[DataConfig | None, EvalConfig | None]:
+    """Returns the images of --dataset, as the command line changes them, and the preset's evaluation."""
+    fields = _fields(given, "data")
+    if not given.dataset:
+        if fields:
+            raise UserError(f"--data.{next(iter(fields))} changes the images of --dataset, which is not given")
+        return None, None
+    config = preset(given.dataset)
+    return dataclasses.replace(config.data, **fields), config.eval
 
 
 def _append(path: str | None, result: dict[str, Any]) -> UserError | None:

@@ -13,6 +13,7 @@ from absl import flags, logging
 
 from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.flags import define_path
+from vitgan_tf.commands.plugins import define_plugin_flag
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
@@ -22,6 +23,7 @@ TAKES_ARGUMENTS = True
 
 def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
+    define_plugin_flag(given)
     define_path(
         given, "output", None, "HTML file; default: report.html in the run directory.", suffixes=(".html", ".htm")
     )

@@ -120,7 +120,7 @@ FOLDER = DatasetSpec(family="folder", source=image_folder)
 
 def _digits(config: DataConfig, split: str) -> np.ndarray:
     if config.num_channels != 1:
-        raise UserError(f"the digits have one channel, not {config.num_channels}: set --data.num_channels=1")
+        raise UserError(f"the digits have one channel, not {config.num_channels}: train with --data.num_channels=1")
     return load_digits(config.image_size)[0]
 
 

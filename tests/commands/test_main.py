@@ -2,17 +2,28 @@
 
 import ast
 import importlib
+import logging as standard_logging
 import pathlib
 import re
 import sys
 
 import pytest
-from absl import flags
+from absl import flags, logging
 from support.commands import ROOT
 
 import vitgan_tf
 from vitgan_tf.commands.main import main
 from vitgan_tf.invocation import SCRIPTS, invocation
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before():
+    """A command line owns its process, and leaves the log lines of INFO shown."""
+    verbosity, root, logger = logging.get_verbosity(), standard_logging.getLogger(), logging.get_absl_logger()
+    handlers, filters = list(root.handlers), list(logger.filters)
+    yield
+    logging.set_verbosity(verbosity)
+    root.handlers[:], logger.filters[:] = handlers, filters
 
 
 def _main(monkeypatch, capsys, *arguments):

@@ -181,7 +181,13 @@ def test_mistakes_end_in_one_line(tmp_path):
     assert "--resolution must be a multiple of 8" in line and "got 50: choose 48 or 56" in line
     for size, edge in (("64x48", 48), ("100x200", 100)):
         result = commands.run("tools/prepare_data.py", "--dataset=folder", f"--resolution={size}")
-        assert f"images are square: {edge} takes the largest centred square of each picture" in result.stderr
+        assert (
+            f"images are square: --resolution={edge} takes the largest centred square of each picture"
+            in result.stderr
+        )
+    for size in ("64.5", "large", "0", "-8", "1e2px"):
+        result = commands.run("tools/prepare_data.py", "--dataset=folder", f"--resolution={size}")
+        assert "write the edge of the images in pixels, for example --resolution=64" in result.stderr, size
     result = commands.run("experiments/run.py", "--dataset=folder", "--data_dir=x", "--data_dir=y", model_dir)
     assert "flag --data_dir=y: already defined as x" in result.stderr and result.returncode == 1
     line = commands.error_line(

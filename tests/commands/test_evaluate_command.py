@@ -255,9 +255,9 @@ def test_a_model_is_compared_with_held_out_images_of_a_folder(setting, tmp_path)
     _, result, _ = _succeeds(model, *images, "--num_generated=8")
     assert (result["num_real"], result["split"]) == (5, "evaluation")
     line = commands.error_line(EVALUATE, model, "--holdout=0.25")
-    assert "--data.holdout changes the images of --dataset, which is not given" in line
+    assert "--holdout applies only to a SavedModel, with --dataset" in line
     line = commands.error_line(EVALUATE, f"--model={path / 'run'}", "--split=evaluation", *place, "--holdout=0.25")
-    assert "--data.holdout changes the images of --dataset" in line
+    assert "--holdout applies only to a SavedModel, with --dataset" in line
 
 
 def _broken(setting, tmp_path, kind):

@@ -22,6 +22,7 @@ SAID_BY = {
     "commands.configuration": ("run", "benchmark", "tables"),
     "commands.evaluate": ("evaluate",),
     "commands.generate": ("generate",),
+    "commands.parsers": ("run", "tables", "benchmark", "prepare-data"),
     "commands.plugins": ("run", "tables", "evaluate", "benchmark", "report"),
     "commands.prepare_data": ("prepare-data",),
     "commands.run": ("run",),
@@ -99,7 +100,7 @@ def _commands(module, text, match):
         found = re.search(words, text)
         if found and (found.start() < match.start() or words.startswith("where")):
             return commands
-    if module == "data.loading" and text == match[0]:  # `command_options`, behind the name of a command
+    if module == "data.instructions":  # behind the name of a command
         return ("prepare-data",)
     beginnings = [name for name in SAID_BY if module == name or module.startswith(f"{name}.")]
     assert beginnings, f"say in SAID_BY which commands say the messages of {module}"

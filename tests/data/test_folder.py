@@ -121,9 +121,99 @@ def test_train_and_test_are_not_trained_together(tmp_path, top):
     training = image_folder(str(tmp_path))
     assert [os.path.basename(name) for name in training.names] == ["1.png", "2.png"]
     assert image_folder(str(tmp_path), "evaluation").names == [f"{top}test/cat/3.png"]
-    assert training.notes == ["train/ has 2 training images, test/ 1 held out; 2 images elsewhere are left out"]
-    with pytest.raises(UserError, match=r"has held-out images .*: leave out --holdout"):
+    assert training.notes == ["images in train/, for training: 2; in test/, held out: 1; left out elsewhere: 2"]
+    with pytest.raises(UserError, match="has held-out images, in test/: leave out --holdout"):
         image_folder(str(tmp_path), holdout=0.1)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images/train/1", "images/test/2", "preview"),
+        ("cats/train/1", "dogs/train/2", "cats/test/3", "dogs/test/4"),
+        ("train2017/1", "val2017/2"),
+        ("trainA/1", "trainB/2", "testA/3", "testB/4"),
+        ("training_set/1", "test_set/2"),
+        ("train_images/1", "Test_Images/2"),
+    ],
+)
+def test_splits_under_the_names_that_people_give_them(tmp_path, names):
+    _write(tmp_path, *(f"{name}.png" for name in names))
+    splits = {split: image_folder(str(tmp_path), split).names for split in ("training", "evaluation")}
+    assert splits["training"] == sorted(f"{name}.png" for name in names if "train" in name)
+    assert splits["evaluation"] == sorted(f"{name}.png" for name in names if "test" in name.lower() or "val" in name)
+
+
+def test_no_image_is_in_both_splits_through_a_link(tmp_path):
+    _write(tmp_path / "images", *(f"x/{index}.png" for index in range(12)))
+    (tmp_path / "images" / "y").mkdir()
+    for index in range(12):
+        (tmp_path / "images" / "y" / f"{index}.png").symlink_to(tmp_path / "images" / "x" / f"{index}.png")
+    parts = [image_folder(str(tmp_path / "images"), split, 0.5).names for split in ("training", "evaluation")]
+    training, evaluation = ({os.path.basename(name) for name in part} for part in parts)
+    assert training and evaluation and not training & evaluation
+    _write(tmp_path / "held", "h.png")
+    (tmp_path / "images" / "l.png").symlink_to(tmp_path / "held" / "h.png")
+    held = str(tmp_path / "held")
+    assert "l.png" not in image_folder(str(tmp_path / "images"), holdout_dir=held).names
+
+
+def test_held_out_folders_that_hold_nothing_or_all(tmp_path):
+    _write(tmp_path / "images", "a.png")
+    (tmp_path / "empty").mkdir()
+    for split in ("training", "evaluation"):
+        with pytest.raises(UserError, match=r"no images in .*empty.* .--holdout_dir."):
+            image_folder(str(tmp_path / "images"), split, holdout_dir=str(tmp_path / "empty"))
+        for held in (tmp_path, tmp_path / "images"):
+            with pytest.raises(UserError, match="holds all training images: name another folder"):
+                image_folder(str(tmp_path / "images"), split, holdout_dir=str(held))
+    config = DataConfig("folder", 16, 3)
+    prepared = prepare(dataset_spec(config), config, str(tmp_path / "images"), str(tmp_path / "sets"), "x")
+    with pytest.raises(UserError, match="--holdout_dir where it is prepared"):
+        load_images(config, DataLocation(prepared.directory, holdout_dir=str(tmp_path / "empty")))
+    with pytest.raises(UserError, match=r"the prepared set is one level down: set --data_dir=.*vitgan_x_16x16x3"):
+        load_images(config, DataLocation(str(tmp_path / "sets")))
+
+
+def test_names_in_archives_as_other_programs_write_them(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for index, name in enumerate((".\\train\\b.png", "./train/a.png", "../test/c.png")):
+            archive.writestr(zipfile.ZipInfo(name), encoded(PHOTOS[index], "png"))
+    assert image_folder(str(tmp_path / "a.zip")).names == ["train/a.png", "train/b.png"]
+    assert image_folder(str(tmp_path / "a.zip"), "evaluation").names == ["test/c.png"]
+    (tmp_path / "half.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:200])
+    with pytest.raises(MissingFilesError, match="is a file and no whole zip archive"):
+        image_folder(str(tmp_path / "half.zip"))
+
+
+def test_words_are_no_images(tmp_path):
+    _write(tmp_path, "a.png")
+    for name, text in (("BMW.txt", "BMW 320"), ("P.txt", "P1 of two"), ("weights.npz", "PK\x03\x04")):
+        (tmp_path / name).write_text(text)
+    source = image_folder(str(tmp_path))
+    assert source.names == ["a.png"]
+    assert source.remarks() == ["left out, as they are no images that can be read: 2 .txt, 1 .npz"]
+
+
+def test_a_lifted_limit_counts_for_cached_images_too(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "large.png").write_bytes(encoded(np.zeros((1000, 2000), np.uint8), "png"))
+    _write(tmp_path / "images", "a.png")
+    for limit, count in ((0.5, 1), (0, 2)):
+        location = DataLocation(
+            str(tmp_path / "images"), memory_gb=0, cache_dir=str(tmp_path / "cache"), max_megapixels=limit
+        )
+        assert len(load_images(DataConfig("folder", 16, 3), location)) == count
+
+
+def test_a_range_that_does_not_fit_is_said(tmp_path, messages):
+    (tmp_path / "a.png").write_bytes(encoded(np.arange(256, dtype=np.uint8).reshape(16, 16), "png"))
+    load_images(DataConfig("folder", 16, 1, value_range=(0, 65535)), DataLocation(str(tmp_path)))
+    assert messages == ["with this --value_range, pixel values become 0 to 1 of 0 to 255"]
+    messages.clear()
+    (tmp_path / "b.png").write_bytes(encoded(np.arange(256, dtype=np.uint16).reshape(16, 16) * 16, "png"))
+    load_images(DataConfig("folder", 16, 1, value_range=(0, 4080)), DataLocation(str(tmp_path)))
+    assert messages[0] == "images of 8 and 16 bits share one --value_range: it fits one kind of them at most"
 
 
 def test_a_class_may_have_the_name_of_a_split(tmp_path):
@@ -187,7 +277,7 @@ def test_a_narrow_range_is_said_with_the_flag_that_helps(tmp_path, messages, on_
         messages.clear()
         load_images(DataConfig("folder", 16, 1), location)
         assert messages == [
-            "all pixel values are close together (0 to 2000 of 0 to 65535), and the images look like one colour: "
+            "pixel values are close together (0 to 2000 of 0 to 65535), and the images look like one colour: "
             "training or preparation with --value_range=0,2000 makes these black and white"
         ]
     messages.clear()
@@ -197,7 +287,7 @@ def test_a_narrow_range_is_said_with_the_flag_that_helps(tmp_path, messages, on_
         dataset_spec(DataConfig("folder", 16, 1)), DataConfig("folder", 16, 1), str(images), cache, "x"
     )
     assert "--value_range=0,2000" in prepared.lines[0]
-    with pytest.raises(UserError, match="give --value_range and --holdout where it is prepared"):
+    with pytest.raises(UserError, match="give --value_range, --holdout or --holdout_dir where it is prepared"):
         load_images(DataConfig("folder", 16, 1, value_range=(0, 2000)), DataLocation(prepared.directory))
 
 
@@ -205,7 +295,7 @@ def test_reasons_name_no_buffer(tmp_path, messages):
     _write(tmp_path, "a.png")
     (tmp_path / "b.png").write_bytes(b"GIF89a")
     load_images(DataConfig("folder", 16, 3), DataLocation(str(tmp_path)))
-    assert messages == ["skipped files: 1", "  b.png: damaged"]
+    assert messages == ["skipped files: 1", "  b.png: damaged, or of a kind that Pillow cannot read"]
 
 
 def test_a_usual_range_is_not_mentioned(tmp_path, messages):

@@ -81,6 +81,10 @@ FAULTY_METADATA = {
     "a multi-picture index that is none": _jpeg_with((0xE2, b"MPF\0words")),
     "a profile in parts that are missing": _jpeg_with((0xE2, b"ICC_PROFILE\0\x01\x05words")),
     "a short JFIF header": _jpeg_with((0xE0, b"JFIF\0")),
+    "transparency of a wrong length": _png_with(_chunk(b"tRNS", b"\0")),
+    "EXIF of WebP that is cut": _file(Image.fromarray(PHOTO), "webp", lossless=True, exif=b"Exif\0\0" + bytes(400))[
+        :-200
+    ],
     "TIFF resolution in words": _tiff_with_tag(282, 2, 4, b"abc\0"),
     "TIFF resolution beyond the file": _tiff_with_tag(282, 5, 1, b"\xff\xff\xff\x7f"),
     "TIFF tag of an unknown type": _tiff_with_tag(305, 99, 1, b"abcd"),
@@ -97,7 +101,7 @@ FAULTY_METADATA = {
 @pytest.mark.parametrize("name", FAULTY_METADATA)
 def test_sound_pixels_are_used_whatever_the_metadata(name):
     result = Preprocessing(24, 3).decode(FAULTY_METADATA[name])
-    tolerance = 0 if FAULTY_METADATA[name].startswith((b"\x89PNG", b"II")) else 2
+    tolerance = 0 if FAULTY_METADATA[name].startswith((b"\x89PNG", b"II", b"RIFF")) else 2
     assert np.abs(result.pixels.astype(int) - PIXELS).max() <= tolerance
     assert len(result.notes) <= 1
 
@@ -156,6 +160,74 @@ def test_a_cut_jpeg_is_damaged_wherever_pixels_are_missing(progressive):
         # What is used has every pixel: the missing bits were padding, or change none.
         np.testing.assert_array_equal(pixels, reference[:, 4:44])
         assert length > len(whole) - 8
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("end", ["nothing", "zeros", "end marker"])
+def test_a_jpeg_that_ends_early_is_no_grey_image(mode, options, end):
+    whole = _file(Image.fromarray(PHOTO).convert(mode), "jpeg", quality=90, **options)
+    expected = Preprocessing(40, 3)(whole)
+    cuts = [*range(len(whole) // 2, len(whole) - 2, 61)]
+    if "restart_marker_rows" in options:  # the ends of restart intervals
+        cuts += [index for index in range(len(whole) - 1) if whole[index] == 0xFF and 0xD0 <= whole[index + 1] < 0xD8]
+    for cut in cuts:
+        rest = {"nothing": b"", "zeros": bytes(len(whole) - cut), "end marker": b"\xff\xd9"}[end]
+        try:
+            pixels = Preprocessing(40, 3)(whole[:cut] + rest)
+        except BadImageError:
+            continue
+        # With an end marker, a few blocks, or bits that refine the last coefficients, may be missing.
+        tolerance = 5 if end == "end marker" else 0
+        assert np.abs(pixels.astype(int) - expected).mean() <= tolerance, cut
+
+
+def test_a_grey_corner_is_no_fault():
+    photo = PHOTO.copy()
+    photo[-16:, -16:] = 128
+    for progressive in (False, True):
+        file = encoded(photo, "jpeg", quality=90, progressive=progressive)
+        assert Preprocessing(40, 3).decode(file).notes == ()
+
+
+@pytest.mark.parametrize("cut", [2, 3, 5])
+def test_a_jpeg_cut_in_the_header_of_a_scan_is_damaged(cut):
+    whole = encoded(PHOTO, "jpeg", progressive=True)
+    with pytest.raises(BadImageError, match="damaged"):
+        Preprocessing(24, 3)(whole[: whole.rfind(b"\xff\xda") + cut])
+
+
+def test_a_flipped_bit_of_a_png_is_found():
+    whole = encoded(PHOTO, "png")
+    for position in range(60, len(whole) - 20, 53):
+        flawed = bytearray(whole)
+        flawed[position] ^= 4
+        with pytest.raises(BadImageError, match="damaged"):
+            Preprocessing(24, 3)(bytes(flawed))
+
+
+def test_the_upper_bits_of_16_bit_colours_are_read_and_scaled():
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16) * 16
+    rows = b"".join(b"\0" + np.repeat(row[:, None], 3, axis=1).astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)
+    file = (
+        b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    )
+    result = Preprocessing(16, 3).decode(file)
+    assert result.notes == ("of the 16 bits of its colours, the upper 8 are read",)
+    assert result.limit == 65_535 and result.extremes == (0, 15 * 257)
+    stretched = Preprocessing(16, 3, value_range=(0, 4080))(file)[..., 0].astype(int)
+    assert np.abs(stretched - np.arange(256).reshape(16, 16)).max() <= 17
+
+
+def test_16_bits_of_which_zero_is_white():
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    file = bytearray(_wide(values))
+    start = struct.unpack_from("<I", file, 4)[0]
+    for index in range(struct.unpack_from("<H", file, start)[0]):
+        if struct.unpack_from("<H", file, start + 2 + 12 * index)[0] == 262:
+            file[start + 10 + 12 * index] = 0
+    np.testing.assert_array_equal(Preprocessing(16, 1)(bytes(file))[..., 0], 255 - np.arange(256).reshape(16, 16))
 
 
 @pytest.mark.parametrize("position", [20, 200, -20])
@@ -222,7 +294,7 @@ def test_pixels_without_a_range_are_refused_until_it_is_given():
         high = float(wide.max())
         result = Preprocessing(16, 1, value_range=(0, high)).decode(_wide(wide))
         np.testing.assert_array_equal(result.pixels[..., 0], values)
-        assert result.limit == 0 and result.extremes == (0, high)
+        assert result.limit == np.inf and result.extremes == (0, 255)
     signed = Preprocessing(16, 1, value_range=(-1, 1))(
         _wide(np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16))
     )

@@ -49,6 +49,7 @@ def test_cifar10_that_is_not_whole(tmp_path):
     archive.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cannot read CIFAR-10"):
         cifar10(str(tmp_path), "training")
+    archive.unlink()
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         tar.extractall(tmp_path)
     batch = tmp_path / "cifar-10-batches-bin" / "data_batch_3.bin"
@@ -100,7 +101,7 @@ def test_mnist_that_is_not_whole(tmp_path):
     content = path.read_bytes()
     labels = (tmp_path / "train-labels-idx1-ubyte.gz").read_bytes()
     plain = gzip.decompress(content)
-    for wrong in (content[:-20], b"", labels, gzip.compress(plain[:-1]), gzip.compress(plain[:9]), plain):
+    for wrong in (content[:-20], b"", labels, gzip.compress(plain[:-1]), gzip.compress(plain[:9]), plain[:-1]):
         path.write_bytes(wrong)
         with pytest.raises(UserError, match=r"train-images-idx3-ubyte.gz'"):
             mnist(str(tmp_path), "training")
@@ -271,7 +272,7 @@ def test_what_cannot_be_read_as_a_file_is_no_image(tmp_path):
         source.read(0)
     with pytest.raises(BadImageError, match="not a regular file"):
         source.read(1)
-    with pytest.raises(BadImageError, match="a file of 1024 MiB, more than 256"):
+    with pytest.raises(BadImageError, match=r"a file of 1.07 GB, more than 268 MB"):
         source.read(2)
 
 

@@ -121,7 +121,7 @@ def _data_and_eval(given: flags.FlagValues) -> tuple[DataConfig | None, EvalConf
     fields = _fields(given, "data")
     if not given.dataset:
         if fields:
-            raise UserError(f"--data.{next(iter(fields))} changes the images of --dataset, which is not given")
+            raise UserError(f"--{next(iter(fields))} applies only to a SavedModel, with --dataset")
         return None, None
     config = preset(given.dataset)
     return dataclasses.replace(config.data, **fields), config.eval

@@ -71,8 +71,19 @@ class EdgeParser(flags.IntegerParser):
     def parse(self, argument: str | int) -> int:
         size = re.fullmatch(r"(\d+)\s*[xX*,]\s*(\d+)", str(argument))
         if size is None:
-            return super().parse(argument)
+            return self._whole(argument)
         edge = min(int(size[1]), int(size[2]))
         if size[1] != size[2]:
-            raise ValueError(f"images are square: {edge} takes the largest centred square of each picture")
+            raise ValueError(
+                f"images are square: --resolution={edge} takes the largest centred square of each picture"
+            )
         return edge
+
+    def _whole(self, argument: str | int) -> int:
+        try:
+            value = float(argument)
+        except ValueError:
+            value = math.nan
+        if not value.is_integer() or value < 1:
+            raise ValueError("write the edge of the images in pixels, for example --resolution=64")
+        return int(value)

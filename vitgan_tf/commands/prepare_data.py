@@ -66,7 +66,7 @@ def main(line: CommandLine) -> str:
     changes = {path.split(".")[1]: value for path, value in fields_from_flags(given).items()}
     config = dataclasses.replace(PRESETS[given.dataset]().data, **changes)
     import_tensorflow()
-    from vitgan_tf.data.loading import command_options
+    from vitgan_tf.data.instructions import command_options
     from vitgan_tf.data.opening import limited_pixels
     from vitgan_tf.data.preparation import SKIPPED_FILE, prepare
     from vitgan_tf.data.registry import DatasetSpec, dataset_spec

@@ -28,7 +28,7 @@ def cached_images(reading: Reading, location: DataLocation) -> np.ndarray:
     """
     shape, cache_dir = reading.preprocessing.shape, location.cache_dir
     try:
-        identity = repr((reading.description, reading.preprocessing, reading.identity()))
+        identity = repr((reading.description, reading.preprocessing, reading.identity(), location.max_megapixels))
         path = os.path.join(cache_dir, f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.uint8")
         record = _cache_record(path, shape, location.verify)
         if record is None:

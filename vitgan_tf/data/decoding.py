@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import io
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from typing import Callable, TypeVar, Union
@@ -14,10 +15,11 @@ from typing import Callable, TypeVar, Union
 import numpy as np
 from PIL import Image
 
-from vitgan_tf.data.opening import BadImageError, opened_file, quiet_pillow
+from vitgan_tf.data.opening import COLOR_BITS, BadImageError, opened_file, quiet_pillow
 
 MIN_EDGE = 8
 _HANDFUL = 16
+_LIMIT_8, _LIMIT_16 = 255.0, 65_535.0
 # Values of 8 bits that are so close together may be those of a set whose range is too narrow.
 _CLOSE = 64
 _CHANNEL_MODES = {1: "L", 3: "RGB"}
@@ -35,15 +37,15 @@ class DecodedImage:
     Attributes:
       pixels: (image_size, image_size, num_channels) uint8.
       notes: what the user should know about the file, in a few words each.
-      extremes: lowest and highest value of its pixels before any scaling; of an image with a wide range, those after
-        the resizing.
-      limit: largest value of their type: 255 or 65,535; 0 if the user gave the range.
+      extremes: lowest and highest value of its pixels, of the type in the file or, if the user gave the range, of 8
+        bits; of an image with a wide range, those after the resizing.
+      limit: largest value of the type in the file: 255, 65,535 or, for 32 bits, infinity.
     """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
     extremes: tuple[float, float]
-    limit: int
+    limit: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +95,11 @@ class Preprocessing:
         except Exception as error:  # Pillow raises errors of many types
             raise BadImageError(f"damaged: {error}") from error
         pixels = self._resized(image)
-        return DecodedImage(pixels, tuple(notes), extremes or _extremes(image, pixels), limit)
+        if self.value_range is not None or extremes is None:
+            extremes = _extremes(image, pixels)
+        if self.value_range is None and image.info.get(COLOR_BITS) == 16:
+            extremes, limit = (extremes[0] * 257.0, extremes[1] * 257.0), _LIMIT_16
+        return DecodedImage(pixels, tuple(notes), extremes, limit)
 
     def _resized(self, image: Image.Image) -> np.ndarray:
         if min(image.size) < MIN_EDGE:
@@ -115,21 +121,23 @@ class Preprocessing:
 
 def _to_8_bits(
     image: Image.Image, mode: str, value_range: tuple[float, float] | None
-) -> tuple[Image.Image, tuple[float, float] | None, int]:
+) -> tuple[Image.Image, tuple[float, float] | None, float]:
     """Converts an image to mode "L" or "RGB" with 8 bits per channel.
 
     Returns:
       The image; the extremes of 16 or 32 bits; and the limit of `DecodedImage`.
     """
-    extremes, limit = None, 255
+    extremes, limit = None, _LIMIT_8
     if image.mode == "F" or image.mode.startswith("I"):
         image, extremes, limit = _from_wide_pixels(image, value_range)
     is_transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
     image = image.convert("RGBA" if is_transparent else mode)
     if value_range is not None and extremes is None:
+        scale = 257.0 if image.info.get(COLOR_BITS) == 16 else 1.0
+        value_range = value_range[0] / scale, value_range[1] / scale
         steps = _scaled(np.arange(256), value_range).tolist()
         bands = [band.point(steps) for band in image.split()[:3]] + list(image.split()[3:])
-        image, limit = Image.merge(image.mode, bands), 0
+        image = Image.merge(image.mode, bands)
     if is_transparent:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(mode)
     return image, extremes, limit
@@ -137,10 +145,10 @@ def _to_8_bits(
 
 def _from_wide_pixels(
     image: Image.Image, value_range: tuple[float, float] | None
-) -> tuple[Image.Image, tuple[float, float], int]:
+) -> tuple[Image.Image, tuple[float, float], float]:
     """Scales pixels of 16 or 32 bits: Pillow would clip them."""
-    limit = 65_535 if image.mode.startswith("I;16") and value_range is None else 0
-    if value_range is None and not limit:
+    limit = _LIMIT_16 if image.mode.startswith("I;16") else math.inf
+    if value_range is None and limit == math.inf:
         raise BadImageError(
             "32-bit pixels, whose range is unknown: training or preparation with --value_range=LOW,HIGH gives it"
         )

@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import re
 from collections.abc import Iterable
 
 from PIL import Image, features
@@ -18,11 +19,9 @@ _SIGNATURES = {
     "PNG": [(0, b"\x89PNG\r\n\x1a\n")],
     "JPEG": [(0, b"\xff\xd8\xff")],
     "WEBP": [(8, b"WEBP")],
-    "BMP": [(0, b"BM")],
     "GIF": [(0, b"GIF87a"), (0, b"GIF89a")],
     "TIFF": [(0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")],
     "JPEG2000": [(0, b"\0\0\0\x0cjP  \r\n\x87\n"), (0, b"\xff\x4f\xff\x51")],
-    "PPM": [(0, b"P%d" % number + space) for number in range(1, 7) for space in (b"\n", b" ", b"\r", b"\t")],
     "JPEG XL": [(0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL ")],
     "Photoshop": [(0, b"8BPS")],
     "OpenEXR": [(0, b"v/1\x01")],
@@ -40,6 +39,9 @@ _BRANDS = {
 }
 # Camera files begin as TIFF, and hold a small preview where TIFF has the image.
 _RAW_SUFFIXES = (".dng", ".cr2", ".nef", ".arw", ".pef", ".orf", ".rw2", ".srw", ".raf", ".cr3")
+# Sizes of the headers of BMP, from the first version to the fifth.
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+_ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".gz", ".tgz", ".bz2", ".xz")
 _ADVICE = {
     "AVIF": "this Pillow cannot read AVIF: convert them to PNG",
     "HEIF": "pip install pillow-heif, or convert them to PNG",
@@ -71,6 +73,10 @@ def kind(head: bytes, name: str = "") -> str | None:
     """
     if name.lower().endswith(_RAW_SUFFIXES):
         return "camera raw"
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return "BMP"
+    if re.match(rb"P[1-6]\s+[\d#]", head):
+        return "PPM"
     if head[4:8] == b"ftyp":
         return next(found for found, brands in _BRANDS.items() if any(brand in head[8:] for brand in brands))
     for found, signatures in _SIGNATURES.items():
@@ -92,7 +98,9 @@ def left_out_line(files: Iterable[tuple[str, str | None]]) -> str | None:
     """
     counts: collections.Counter[tuple[str, str | None]] = collections.Counter()
     for name, found in files:
-        counts[os.path.splitext(name)[1].lower() or "without suffix", advice(found)] += 1
+        suffix = os.path.splitext(name)[1].lower()
+        words = advice(found) if found != "archive" or suffix in _ARCHIVE_SUFFIXES else None
+        counts[suffix or "without suffix", words] += 1
     if not counts:
         return None
     parts = [f"{n} {suffix}" + (f" ({words})" if words else "") for (suffix, words), n in counts.most_common()]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import mmap
 import os
-import shlex
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,13 @@ from vitgan_tf.config import SPLITS, DataConfig, DataLocation
 from vitgan_tf.data import tfds_sets
 from vitgan_tf.data.cache import cached_images
 from vitgan_tf.data.decoding import Preprocessing
+from vitgan_tf.data.instructions import instructions
 from vitgan_tf.data.opening import limited_pixels
 from vitgan_tf.data.reading import Findings, Reading, decoded_images, warn
 from vitgan_tf.data.registry import ArrayDataset, DatasetSpec, dataset_spec
-from vitgan_tf.data.sources.base import contents, find_below
+from vitgan_tf.data.sources.base import MissingFilesError
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import format_bytes
-from vitgan_tf.invocation import invocation
-from vitgan_tf.presets import PRESETS
 
 _DEFAULT_LOCATION = DataLocation()
 
@@ -64,8 +62,13 @@ def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split
         raise UserError("the data set 'folder' needs the folder of its images: set --data_dir=DIR")
     builder = tfds_sets.find_in(location.data_dir)
     if builder is not None:
-        return _prepared(builder, config, split)
-    source = spec.source(location.data_dir, split)
+        return _prepared(builder, config, location, split)
+    try:
+        source = spec.source(location.data_dir, split)
+    except MissingFilesError:
+        if prepared := tfds_sets.prepared_below(location.data_dir):
+            raise UserError(f"the prepared set is one level down: set --data_dir={prepared}") from None
+        raise
     return Reading(
         location.data_dir,
         len(source),
@@ -80,7 +83,7 @@ def _set(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: s
     data_dir = location.data_dir or tfds_sets.default_data_dir()
     builder = tfds_sets.find(spec.prepared_name(config), data_dir)
     if builder is not None:
-        return _prepared(builder, config, split)
+        return _prepared(builder, config, location, split)
     builder = tfds_sets.find(spec.tfds_name, data_dir)
     if builder is None:
         reason = "with --download, tensorflow-datasets tries to fetch it"
@@ -91,48 +94,18 @@ def _set(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: s
             except tfds_sets.DownloadError as error:
                 reason = str(error)
         if builder is None:
-            raise UserError(_instructions(spec, config, data_dir, reason))
+            raise UserError(instructions(spec, config, data_dir, reason))
     return _reading(builder, dict(spec.tfds_splits)[split], spec.preprocessing(config))
 
 
-def _instructions(spec: DatasetSpec, config: DataConfig, data_dir: str, reason: str) -> str:
-    options = command_options(config, data_dir)
-    for place in (spec.raw_dir(data_dir), data_dir):
-        if find_below(place, *spec.files, *spec.other_names, exists=os.path.exists):
-            options += [] if place == spec.raw_dir(data_dir) else [f"--source={place}"]
-            return (
-                f"{config.dataset} is in {place!r} as it was downloaded: prepare it with "
-                f"{invocation('prepare-data')} {shlex.join(options)}"
-            )
-    return (
-        f"no images of {config.dataset} in {data_dir!r}, neither {spec.prepared_name(config)} nor {spec.tfds_name} "
-        f"({reason}; {contents(data_dir)}): fetch {' and '.join(spec.files)} from {spec.url}, put "
-        f"{'it' if len(spec.files) == 1 else 'them'} into {spec.raw_dir(data_dir)!r} and run: "
-        f"{invocation('prepare-data')} {shlex.join(options)}"
-    )
-
-
-def command_options(config: DataConfig, data_dir: str) -> list[str]:
-    """Returns the options that select these images in tools/prepare_data.py and experiments/run.py."""
-    options = [f"--dataset={config.dataset}", f"--data_dir={data_dir}"]
-    usual = PRESETS[config.dataset]().data
-    if config.category:
-        options.append(f"--category={config.category}")
-    if config.image_size != usual.image_size:
-        options.append(f"--resolution={config.image_size}")
-    if config.num_channels != usual.num_channels:
-        options.append(f"--num_channels={config.num_channels}")
-    return options
-
-
-def _prepared(builder: Any, config: DataConfig, split: str) -> Reading:
+def _prepared(builder: Any, config: DataConfig, location: DataLocation, split: str) -> Reading:
     name = tfds_sets.PREPARED_SPLITS[split]
     if name not in builder.info.splits:
         raise UserError(f"the prepared set in {os.fspath(builder.data_path)!r} has no {split} images")
-    if config.value_range or config.holdout:
+    if config.value_range or config.holdout or location.holdout_dir is not None:
         raise UserError(
-            f"the prepared set in {os.fspath(builder.data_path)!r} has its values and splits: give --value_range and "
-            "--holdout where it is prepared"
+            f"the prepared set in {os.fspath(builder.data_path)!r} has its values and splits: give --value_range, "
+            "--holdout or --holdout_dir where it is prepared"
         )
     if "image" not in builder.info.features:
         raise UserError(f"the data set in {os.fspath(builder.data_path)!r} has no images")

@@ -266,7 +266,7 @@ def _finish(
     _write_skipped(skipped, partial)
     os.rename(partial, directory)
     os.remove(os.path.join(directory, ".lock"))
-    return PreparedSet(directory, num_images, skipped, [*remarks, *findings.lines()])
+    return PreparedSet(directory, num_images, skipped, [*remarks, *findings.lines(preprocessing.value_range)])
 
 
 def _name_shards(shards: list[_Shard], splits: Iterable[str], partial: str) -> None:

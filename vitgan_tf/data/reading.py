@@ -20,6 +20,7 @@ from vitgan_tf.progress import progress
 _LISTED = 10
 # Sets whose values lie closer together look like one colour.
 _NARROW = 0.1
+_BITS = {255.0: 8, 65_535.0: 16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Findings:
     Attributes:
       skipped: name of each file that is left out, and the reason.
       noted: name of each file that is used, and a note about it.
-      extremes: lowest and highest pixel value by the largest value of the type: 255 or 65,535.
+      extremes: lowest and highest pixel value by the largest value of the type, see `DecodedImage`.
     """
 
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     noted: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    extremes: dict[int, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    extremes: dict[float, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     def add(self, name: str, result: DecodedImage | BadImageError) -> None:
         """Takes up the result of a file."""
@@ -70,10 +71,9 @@ class Findings:
             self.skipped.append((name, str(result)))
             return
         self.noted += [(name, note) for note in result.notes]
-        if result.limit:
-            self._widen(result.limit, result.extremes)
+        self._widen(result.limit, result.extremes)
 
-    def _widen(self, limit: int, extremes: Sequence[float]) -> None:
+    def _widen(self, limit: float, extremes: Sequence[float]) -> None:
         low, high = self.extremes.get(limit, extremes)
         self.extremes[limit] = min(low, extremes[0]), max(high, extremes[1])
 
@@ -94,34 +94,45 @@ class Findings:
         return cls(
             [(name, reason) for name, reason in record.get("skipped", ())],
             [(name, note) for name, note in record.get("noted", ())],
-            {int(limit): (low, high) for limit, (low, high) in record.get("extremes", {}).items()},
+            {float(limit): (low, high) for limit, (low, high) in record.get("extremes", {}).items()},
         )
 
-    def lines(self, is_prepared: bool = False) -> list[str]:
-        """Returns log lines: numbers of files, the first names, and a range of values that is too narrow.
+    def lines(self, value_range: Sequence[float] | None = None, is_prepared: bool = False) -> list[str]:
+        """Returns log lines: numbers of files, the first names, and ranges of values that are too narrow.
 
         Args:
+          value_range: range that the user gave, see `Preprocessing`.
           is_prepared: whether tools/prepare_data.py has made the images.
         """
-        narrow = self._narrow_range(is_prepared)
-        return [
-            *_listed("skipped files", self.skipped),
-            *_listed("files with a remark", self.noted),
-            *([narrow] if narrow else []),
-        ]
+        if value_range is not None:
+            ranges = self._lines_of_given_range()
+        else:
+            ranges = [line for limit in self.extremes if (line := self._narrow_range(limit, is_prepared))]
+        return [*_listed("skipped files", self.skipped), *_listed("files with a remark", self.noted), *ranges]
 
-    def _narrow_range(self, is_prepared: bool) -> str | None:
-        fractions = [(low / limit, high / limit) for limit, (low, high) in self.extremes.items()]
-        if not fractions or max(high for _, high in fractions) - min(low for low, _ in fractions) >= _NARROW:
+    def _narrow_range(self, limit: float, is_prepared: bool) -> str | None:
+        low, high = self.extremes[limit]
+        if (high - low) / limit >= _NARROW:
             return None
-        found = ", ".join(f"{low:g} to {high:g} of 0 to {limit}" for limit, (low, high) in self.extremes.items())
-        low, high = next(iter(self.extremes.values()))
         advice = f"training or preparation with --value_range={low:g},{high:g} makes these black and white"
         if low == high or len(self.extremes) > 1:
             advice = "training or preparation with --value_range=LOW,HIGH names those that become black and white"
         if is_prepared:
-            advice = advice.replace("training or ", "")
-        return f"all pixel values are close together ({found}), and the images look like one colour: {advice}"
+            advice = "preparation with --value_range=LOW,HIGH names those that become black and white"
+        return (
+            f"pixel values are close together ({low:g} to {high:g} of 0 to {limit:g}), and the images look like one "
+            f"colour: {advice}"
+        )
+
+    def _lines_of_given_range(self) -> list[str]:
+        lines = []
+        if len(self.extremes) > 1:
+            bits = " and ".join(str(_BITS.get(limit, 32)) for limit in sorted(self.extremes))
+            lines.append(f"images of {bits} bits share one --value_range: it fits one kind of them at most")
+        for low, high in self.extremes.values():
+            if (high - low) / 255.0 < _NARROW:
+                lines.append(f"with this --value_range, pixel values become {low:g} to {high:g} of 0 to 255")
+        return lines
 
 
 def fingerprint(images: np.ndarray) -> str:
@@ -151,7 +162,7 @@ def decoded_images(reading: Reading, findings: Findings) -> Iterator[np.ndarray]
 
 def warn(reading: Reading, findings: Findings) -> None:
     """Logs the remarks and findings as warnings."""
-    for line in (*reading.remarks, *findings.lines(reading.is_prepared)):
+    for line in (*reading.remarks, *findings.lines(reading.preprocessing.value_range, reading.is_prepared)):
         logging.warning("%s", line)
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+# Lengths of tRNS by the colour type of the header; a palette has up to 256 entries.
+_PNG_TRANSPARENCY: dict[int, Collection[int]] = {0: (2,), 2: (6,), 3: range(1, 257)}
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNK = struct.Struct(">I4s")
+_PNG_CHECKED = (b"IHDR", b"PLTE", b"IDAT")
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 _JPEG_END = b"\xff\xd9"
 # Markers without a length: TEM, RST0 to RST7, SOI.
@@ -19,6 +23,8 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 # Comment and application data, but for Adobe's colour transform in APP14.
 _JPEG_METADATA = {0xFE, *range(0xE0, 0xF0)} - {0xEE}
 _JPEG_EXIF = b"\xff\xe1", b"Exif\0\0"
+_WEBP_PIXELS = (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
+_WEBP_FLAGS = 0x1A  # alpha, EXIF data, animation
 # Tags of TIFF 6.0 and of JPEG in TIFF that locate and describe pixels.
 _TIFF_PIXELS = {
     *range(254, 260),
@@ -28,13 +34,30 @@ _TIFF_PIXELS = {
 }
 
 
+def has_wrong_checksum(file: bytes) -> bool:
+    """True for a PNG file of which a chunk with pixels has a wrong CRC: Pillow does not check it."""
+    position = len(_PNG_START) if file.startswith(_PNG_START) else len(file)
+    while position + 12 <= len(file):
+        length, name = _PNG_CHUNK.unpack_from(file, position)
+        end = position + 8 + length
+        checksum = file[end : end + 4]
+        if name in _PNG_CHECKED and len(checksum) == 4:
+            is_wrong = zlib.crc32(memoryview(file)[position + 4 : end]) != int.from_bytes(checksum, "big")
+            if is_wrong:
+                return True
+        position = end + 4
+    return False
+
+
 def without_metadata(file: bytes) -> bytes | None:
-    """Returns a JPEG, PNG or TIFF file with only its pixels and EXIF data; None for other files and damaged ones."""
+    """Returns a JPEG, PNG, TIFF or WebP file with only its pixels and EXIF data; None for others and damaged ones."""
     try:
         if file.startswith(_PNG_START):
             return _PNG_START + b"".join(_png_pixels(file))
         if file.startswith(b"\xff\xd8"):
             return b"".join(_jpeg_pixels(file))
+        if file[8:12] == b"WEBP":
+            return _webp_pixels(file)
         if file.startswith((b"II*\0", b"MM\0*")):
             return _tiff_pixels(file)
     except (ValueError, struct.error, IndexError):
@@ -44,7 +67,7 @@ def without_metadata(file: bytes) -> bytes | None:
 
 def _png_pixels(file: bytes) -> Iterator[bytes]:
     """Yields the chunks with pixels; as in libpng, an ancillary chunk with a wrong CRC does not count."""
-    position = len(_PNG_START)
+    position, color_type = len(_PNG_START), file[25]
     while position + 8 <= len(file):
         length, name = struct.unpack_from(">I4s", file, position)
         content, crc = (
@@ -57,6 +80,8 @@ def _png_pixels(file: bytes) -> Iterator[bytes]:
         is_critical = name[:1].isupper()
         if is_critical and not (is_sound and name in _PNG_PIXELS):
             raise ValueError(f"damaged chunk {name!r}")
+        if name == b"tRNS" and length not in _PNG_TRANSPARENCY.get(color_type, ()):
+            continue
         if name in _PNG_PIXELS and is_sound and (is_critical or not is_cut):
             yield struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
         if name == b"IEND":
@@ -89,30 +114,60 @@ def has_all_scans(file: bytes) -> bool:
         return False
     missing: set[tuple[int, int]] = set()
     position = 2
-    while (marker := _JPEG_MARKER.search(file, position)) is not None:
-        position = marker.end()
-        length = 0 if file[position - 1] in _JPEG_BARE else int.from_bytes(file[position : position + 2], "big")
+    while (found := _JPEG_MARKER.search(file, position)) is not None and found[0] != _JPEG_END:
+        marker, position = found[0][1], found.end()
+        if marker in _JPEG_BARE:
+            continue
+        length = int.from_bytes(file[position : position + 2], "big")
         segment = file[position + 2 : position + length]
-        if len(segment) < length - 2:
+        position += length
+        if length < 2 or len(segment) < length - 2 or (marker == _JPEG_SCAN and len(segment) < 4):
             return False
-        if file[position - 1] in _JPEG_FRAMES:
+        if marker in _JPEG_FRAMES:
             missing = {(component, index) for component in segment[6::3] for index in range(64)}
-        elif file[position - 1] == _JPEG_SCAN:
+        elif marker == _JPEG_SCAN:
             first, last, approximation = segment[-3:]
             if approximation & 15 == 0:
                 missing -= {(component, index) for component in segment[1:-3:2] for index in range(first, last + 1)}
-        position += length
     return not missing
 
 
 def jpeg_ends(file: bytes) -> list[bytes]:
-    """Returns a JPEG file without its end marker with several endings.
+    """Returns a JPEG file with several endings in place of its own, if it has one.
 
     They all decode to the same pixels if the file holds all of them: what lies between the last pixel and the end
-    marker does not count.
+    marker does not count. Where pixels are missing, the fillers are decoded as such. Behind the end of a restart
+    interval, that takes the marker of the next one.
     """
-    body = file.rstrip(b"\xff")
-    return [body + filler * 512 + _JPEG_END for filler in (b"", b"\0", b"\x55", b"\xaa")]
+    end = file.rfind(_JPEG_END, file.rfind(b"\xff\xda"))
+    # Zeros, as a download that was stopped leaves them, would be decoded as pixels.
+    body = file[:end] if end >= 0 else re.sub(rb"(\x00{2,}|\xff+)+\Z", b"", file)
+    fillers = [filler * 512 for filler in (b"", b"\0", b"\x55", b"\xaa")]
+    for filler in (b"\x55", b"\xaa"):
+        fillers.append(b"".join(filler * 64 + bytes((0xFF, 0xD0 + number)) for number in range(8)) * 2)
+    return [body + filler + _JPEG_END for filler in fillers]
+
+
+def has_end(file: bytes) -> bool:
+    """True if the last scan of a JPEG file is followed by an end marker."""
+    return file.find(_JPEG_END, file.rfind(b"\xff\xda")) >= 0
+
+
+def _webp_pixels(file: bytes) -> bytes:
+    """Drops other chunks than those of pixels and a whole one of EXIF data."""
+    parts, position = [], 12
+    while position + 8 <= len(file):
+        name, length = struct.unpack_from("<4sI", file, position)
+        content = file[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+        if len(content) < length and name in _WEBP_PIXELS:
+            raise ValueError(f"damaged chunk {name!r}")
+        if name == b"VP8X":
+            content = bytes([content[0] & _WEBP_FLAGS]) + content[1:]
+        if name in _WEBP_PIXELS or (name == b"EXIF" and len(content) == length):
+            parts.append(name + struct.pack("<I", length) + content + bytes(length % 2))
+    body = b"WEBP" + b"".join(parts)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def _tiff_pixels(file: bytes) -> bytes:

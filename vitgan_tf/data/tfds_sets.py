@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -61,6 +62,12 @@ def find_in(directory: str) -> Any | None:
             except Exception as error:  # errors of many types: permissions, damaged metadata
                 raise UserError(f"cannot read the data set in {path!r}: {first_line(error)}") from error
     return None
+
+
+def prepared_below(directory: str) -> str | None:
+    """Returns the path of a set that tools/prepare_data.py has made in a local folder, or None."""
+    pattern = os.path.join(glob.escape(directory), "*", PREPARED_VERSION, "dataset_info.json")
+    return next((os.path.dirname(path) for path in sorted(glob.glob(pattern))), None)
 
 
 def encoded_images(builder: Any, split: str) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -32,30 +32,40 @@ def image_zip(archive: zipfile.ZipFile) -> ImageSource:
     members: list[zipfile.ZipInfo] = []
     others: list[tuple[str, str | None]] = []
     for member in sorted(archive.infolist(), key=lambda member: member.filename):
-        if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/")):
+        name = _name(member)
+        if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
             continue
-        kind = None if member.filename.lower().endswith(IMAGE_SUFFIXES) else _kind(archive, member)
-        if member.filename.lower().endswith(IMAGE_SUFFIXES) or kind in kinds.formats():
+        kind = None if name.lower().endswith(IMAGE_SUFFIXES) else _kind(archive, member)
+        if name.lower().endswith(IMAGE_SUFFIXES) or kind in kinds.formats():
             members.append(member)
         else:
-            others.append((member.filename, kind))
+            others.append((name, kind))
 
     def read(index: int) -> bytes:
         check_size(members[index].file_size)
         try:
             return archive.read(members[index])
+        except (RuntimeError, NotImplementedError) as error:
+            reason = "with a password" if members[index].flag_bits & 1 else "by a method that Python cannot read"
+            raise BadImageError(f"packed {reason}: unpack the archive") from error
         except _READ_ERRORS as error:
             raise BadImageError(f"damaged in the archive: {error}") from error
 
     def stamp(index: int) -> list[int]:
         return [members[index].file_size, members[index].CRC]
 
-    return ImageSource([member.filename for member in members], read, stamp, others)
+    return ImageSource([_name(member) for member in members], read, stamp, others)
 
 
 def member_of(archive: zipfile.ZipFile, *names: str) -> zipfile.ZipInfo | None:
     """Returns the first file of one of these names in any folder of the archive, or None."""
-    return next((member for member in archive.infolist() if os.path.basename(member.filename) in names), None)
+    return next((member for member in archive.infolist() if os.path.basename(_name(member)) in names), None)
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """Returns the name of a file with the usual separators, and without those of the folders it was packed from."""
+    parts = member.filename.replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in (".", ".."))
 
 
 def _kind(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str | None:

@@ -14,11 +14,12 @@ from vitgan_tf.data import kinds
 from vitgan_tf.data.decoding import RawImage
 from vitgan_tf.errors import UserError
 
+# Ends of the names of archives.
+PACKED_SUFFIXES = (".zip", ".7z", ".7z.001", ".rar", ".tar", ".tgz", ".tar.gz")
 # Files of these names are taken for images without a look inside.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Larger parts of a data set are not read into memory: a small archive may expand to fill it.
 MAX_PART_BYTES = 2**28
-_PACKED_SUFFIXES = (".zip", ".7z", ".7z.001", ".rar", ".tar", ".tgz", ".tar.gz")
 _LISTED = 8
 
 
@@ -111,7 +112,7 @@ def contents(path: str) -> str:
     if not names:
         return f"{path!r} is empty"
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    packed = [name for name in names if name.lower().endswith(_PACKED_SUFFIXES)]
+    packed = [name for name in names if name.lower().endswith(PACKED_SUFFIXES)]
     advice = f"; unpack {packed[0]}, if it holds them" if packed else ""
     return f"{path!r} holds {', '.join(names[:_LISTED])}{more}{advice}"
 

@@ -66,17 +66,25 @@ def _images_and_partition(path: str) -> tuple[ImageSource, dict[str, str]]:
         if zipfile.is_zipfile(path) and member_of(open_zip(path), *_PARTITION_FILES):
             return _from_zip(path)
         path = os.path.dirname(path)
+    elif os.path.basename(os.path.abspath(path)) in _IMAGE_FOLDERS and not find_below(path, *_PARTITION_FILES):
+        path = os.path.dirname(os.path.abspath(path))
     partition_path = find_below(path, *_PARTITION_FILES)
-    zip_path = find_below(path, "img_align_celeba.zip")
-    folder = find_below(path, *_IMAGE_FOLDERS, exists=os.path.isdir)
+    zip_path = find_below(path, "img_align_celeba.zip", exists=zipfile.is_zipfile)
+    folder = find_below(path, *_IMAGE_FOLDERS, exists=_holds_anything)
     if partition_path is not None and zip_path is not None:
         return image_zip(open_zip(zip_path)), _partition_of(partition_path)
     if partition_path is not None and folder is not None:
         return images_below(folder), _partition_of(partition_path)
+    if partition_path is not None and (damaged := find_below(path, "img_align_celeba.zip")):
+        open_zip(damaged)  # says what is wrong
     for archive in _zips(path):
         if member_of(open_zip(archive), *_PARTITION_FILES):
             return _from_zip(archive)
     raise MissingFilesError(_missing(path, partition_path, zip_path or folder))
+
+
+def _holds_anything(folder: str) -> bool:
+    return os.path.isdir(folder) and bool(entries(folder))
 
 
 def _from_zip(path: str) -> tuple[ImageSource, dict[str, str]]:
@@ -110,13 +118,24 @@ def _partition_of(path: str) -> dict[str, str]:
 
 
 def _partition(content: bytes, path: str) -> dict[str, str]:
-    """Reads the partition of each image, by its `_stem`; separated by spaces or commas; skips headers."""
+    """Reads the partition of each image, by its `_stem`: in each row a file's name, and a number at the end.
+
+    Raises:
+      UserError: there is no such row.
+    """
     try:
         lines = content.decode("utf-8-sig").splitlines()  # a byte order mark is not part of the first name
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {path!r}: {error}") from error
-    rows = (line.replace(",", " ").split() for line in lines)
-    return {_stem(row[0]): row[1] for row in rows if len(row) == 2 and re.fullmatch(r"\w+\.\w+", row[0])}
+    partition = {}
+    for line in lines:
+        cells = line.replace(",", " ").replace('"', "").split()
+        name = next((cell for cell in cells if re.fullmatch(r"\w+\.[A-Za-z]+", cell)), None)
+        if name is not None:
+            partition[_stem(name)] = cells[-1].removesuffix(".0")
+    if not set(partition.values()) & set(_PARTITIONS.values()):
+        raise UserError(f"{path!r} is no list of partitions: its rows are not like '000001.jpg 0'")
+    return partition
 
 
 def _stem(name: str) -> str:

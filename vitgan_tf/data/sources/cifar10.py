@@ -17,6 +17,7 @@ from vitgan_tf.data.sources.base import (
     MissingFilesError,
     contents,
     find_below,
+    folders_below,
     read_file,
 )
 from vitgan_tf.errors import UserError
@@ -52,8 +53,12 @@ def cifar10(path: str, split: str) -> ImageSource:
     Raises:
       MissingFilesError, UserError: files are missing or damaged.
     """
-    first = None if os.path.isfile(path) else find_below(path, "data_batch_1.bin", "data_batch_1")
-    archive = path if os.path.isfile(path) else find_below(path, *_ARCHIVES, *_OTHER_ARCHIVES)
+    archive = path if os.path.isfile(path) and tarfile.is_tarfile(path) else None
+    if os.path.isfile(path) and archive is None:
+        path = os.path.dirname(path)
+    if archive is None:
+        archive = find_below(path, *_ARCHIVES, *_OTHER_ARCHIVES)
+    first = None if os.path.isfile(path) else _unpacked(path, split, is_only=archive is None)
     try:
         if first is not None:
             parts = _unpacked_parts(os.path.dirname(first), os.path.splitext(first)[1], split)
@@ -70,9 +75,31 @@ def cifar10(path: str, split: str) -> ImageSource:
     )
 
 
+def _unpacked(path: str, split: str, is_only: bool) -> str | None:
+    """Returns the path of the first unpacked part of a split, or None if there is none.
+
+    Raises:
+      MissingFilesError: other parts are missing, and these are the only files.
+    """
+    for suffix in (".bin", ""):
+        names = [name + suffix for name in _PARTS[split]]
+        first = next((found for name in names if (found := find_below(path, name))), None)
+        if first is None:
+            continue
+        missing = [name for name in names if not os.path.isfile(os.path.join(os.path.dirname(first), name))]
+        if not missing:
+            return os.path.join(os.path.dirname(first), names[0])
+        if is_only:
+            raise MissingFilesError(f"CIFAR-10 in {os.path.dirname(first)!r} lacks {', '.join(missing)}")
+    return None
+
+
 def _found(path: str) -> str:
-    other = find_below(path, "data_batch_1.mat")
-    return f"{os.path.dirname(other)!r} is {_OTHER_VERSIONS['data_batch_1.mat']}" if other else contents(path)
+    for folder in folders_below(path):
+        for name, version in _OTHER_VERSIONS.items():
+            if os.path.isfile(os.path.join(folder, name)):
+                return f"{folder!r} is {version}"
+    return contents(path)
 
 
 def _unpacked_parts(folder: str, suffix: str, split: str) -> dict[str, bytes]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -21,8 +23,13 @@ from vitgan_tf.data.sources.base import (
 )
 from vitgan_tf.errors import UserError
 
-_TRAINING_FOLDERS = ("train", "training")
-_EVALUATION_FOLDERS = ("test", "testing", "val", "valid", "validation", "eval", "evaluation")
+# Folders of a split, also as train2017, trainA or test_images. The first kind that is there is held out.
+_SPLIT_FOLDER = r"(%s)[-_ ]?(set|images|imgs|data|split)?[-_ ]?\d*[AB]?"
+_TRAINING = re.compile(_SPLIT_FOLDER % "train|training", re.IGNORECASE)
+_EVALUATIONS = [
+    re.compile(_SPLIT_FOLDER % names, re.IGNORECASE)
+    for names in ("test|testing", "val|valid|validation", "eval|evaluation|dev|holdout")
+]
 
 
 def image_folder(
@@ -44,26 +51,36 @@ def image_folder(
       MissingFilesError: there are no such images.
       UserError: the files cannot be read, or images are held out in two ways.
     """
-    if holdout_dir is not None and not os.path.exists(holdout_dir):
-        raise UserError(f"there is no folder {holdout_dir!r} (--holdout_dir)")
     if holdout and holdout_dir is not None:
         raise UserError("--holdout and --holdout_dir exclude each other: leave out one of them")
-    if holdout_dir is not None and split == "evaluation":
-        return images_below(holdout_dir)
+    if holdout_dir is not None:
+        held_out = _held_out(path, holdout_dir)
+        if split == "evaluation":
+            return held_out
     source = images_below(path, except_folder=holdout_dir)
-    own_splits = None if holdout_dir is not None else _own_splits(source)
-    if own_splits and holdout:
-        raise UserError(f"{path!r} has held-out images ({', '.join(own_splits)}): leave out --holdout")
-    if own_splits:
-        return _own_split(source, own_splits, split)
+    splits = _own_splits(source)
+    if splits is not None and holdout:
+        raise UserError(f"{path!r} has held-out images, in {splits.evaluation_folder}/: leave out --holdout")
+    if splits is not None:
+        return source.subset(splits.training if split == "training" else splits.evaluation, [splits.note()])
     if holdout:
-        return _fraction(source, split, holdout)
+        return _fraction(source, path, split, holdout)
     if split != "training":
         raise MissingFilesError(
             f"no images of {path!r} are held out: --holdout_dir=DIR names some, and training or preparation with "
             "--holdout=0.1 holds out a tenth"
         )
     return source
+
+
+def _held_out(path: str, holdout_dir: str) -> ImageSource:
+    real, real_held_out = os.path.realpath(path), os.path.realpath(holdout_dir)
+    if real == real_held_out or real.startswith(real_held_out + os.sep):
+        raise UserError(f"--holdout_dir={holdout_dir} holds all training images: name another folder")
+    try:
+        return images_below(holdout_dir)
+    except MissingFilesError as error:
+        raise UserError(f"{error} (--holdout_dir)") from error
 
 
 def images_below(path: str, except_folder: str | None = None) -> ImageSource:
@@ -82,7 +99,9 @@ def images_below(path: str, except_folder: str | None = None) -> ImageSource:
     elif os.path.isdir(path):
         source = _folder(path, except_folder)
     else:
-        raise MissingFilesError(f"there is no folder {path!r}" + (": unpack it" if os.path.exists(path) else ""))
+        raise MissingFilesError(
+            f"{path!r} is a file and no whole zip archive" if os.path.exists(path) else f"there is no folder {path!r}"
+        )
     if source.names:
         return source
     archives = [name for name, kind in source.others if kind == "archive" and name.lower().endswith(".zip")]
@@ -98,6 +117,8 @@ def _folder(path: str, except_folder: str | None) -> ImageSource:
     targets: set[str] = set()
     excluded = None if except_folder is None else os.path.realpath(except_folder)
     for folder, entry in _files(path, excluded, ()):
+        if excluded and entry.is_symlink() and os.path.realpath(entry.path).startswith(excluded + os.sep):
+            continue
         name = os.path.relpath(entry.path, path)
         has_image_suffix = name.lower().endswith(IMAGE_SUFFIXES)
         kind = None if has_image_suffix else _kind(entry)
@@ -146,42 +167,70 @@ def _kind(entry: os.DirEntry) -> str | None:
         return None
 
 
-def _own_splits(source: ImageSource) -> dict[str, list[int]] | None:
-    """Returns the indices of the images in each folder at the top, if one is for training and one for evaluation."""
-    common = len(os.path.commonpath(os.path.dirname(name) for name in source.names))
-    indices: dict[str, list[int]] = {}
-    for index, name in enumerate(source.names):
-        indices.setdefault(name[common:].lstrip("/").split("/")[0], []).append(index)
-    names = {name.lower() for name in indices}
-    return indices if names.intersection(_TRAINING_FOLDERS) and names.intersection(_EVALUATION_FOLDERS) else None
+@dataclasses.dataclass(frozen=True)
+class _Splits:
+    """Indices of the images of the splits, and the folders that hold them."""
+
+    training: list[int]
+    evaluation: list[int]
+    training_folder: str
+    evaluation_folder: str
+    num_others: int
+
+    def note(self) -> str:
+        others = f"; left out elsewhere: {self.num_others}" if self.num_others else ""
+        return (
+            f"images in {self.training_folder}/, for training: {len(self.training)}; in {self.evaluation_folder}/, "
+            f"held out: {len(self.evaluation)}{others}"
+        )
 
 
-def _own_split(source: ImageSource, indices: dict[str, list[int]], split: str) -> ImageSource:
-    chosen = [
-        next(name for wanted in names for name in indices if name.lower() == wanted)
-        for names in (_TRAINING_FOLDERS, _EVALUATION_FOLDERS)
-    ]
-    training, evaluation = chosen
-    rest = sum(len(found) for name, found in indices.items() if name not in chosen)
-    note = (
-        f"{training}/ has {len(indices[training])} training images, {evaluation}/ {len(indices[evaluation])} held out"
-    )
-    if rest:
-        note += f"; {rest} images elsewhere are left out"
-    return source.subset(indices[training if split == "training" else evaluation], [note])
+def _own_splits(source: ImageSource) -> _Splits | None:
+    """Returns the splits of images some of which are in a folder such as train, others in one such as test."""
+    folders = [os.path.dirname(name) for name in source.names]
+    split_folders = {folder: _split_folder(folder) for folder in set(folders)}
+    of_images = [split_folders[folder] for folder in folders]
+    training = _matching(of_images, _TRAINING)
+    for pattern in _EVALUATIONS:
+        evaluation = _matching(of_images, pattern)
+        if training and evaluation:
+            names = of_images[training[0]], of_images[evaluation[0]]
+            return _Splits(training, evaluation, *names, len(source) - len(training) - len(evaluation))
+    return None
 
 
-def _fraction(source: ImageSource, split: str, holdout: float) -> ImageSource:
+def _split_folder(folder: str) -> str:
+    """Returns the outermost folder on this path that is named after a split, or ""."""
+    patterns = (_TRAINING, *_EVALUATIONS)
+    return next((part for part in folder.split("/") if any(pattern.fullmatch(part) for pattern in patterns)), "")
+
+
+def _matching(names: list[str], pattern: re.Pattern) -> list[int]:
+    return [index for index, name in enumerate(names) if pattern.fullmatch(name)]
+
+
+def _fraction(source: ImageSource, path: str, split: str, holdout: float) -> ImageSource:
+    top = os.path.realpath(path)
+
     def rank(index: int) -> bytes:
-        return hashlib.sha256(source.names[index].encode("utf-8", "surrogateescape")).digest()
+        # All links to a file are in one split.
+        name = os.path.relpath(os.path.realpath(os.path.join(path, source.names[index])), top)
+        return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
     count = round(holdout * len(source))
     if not 0 < count < len(source):
         raise UserError(
             f"--holdout={holdout:g} of {len(source)} images is {count} images: nothing is left of a split"
         )
-    ranked = sorted(range(len(source)), key=rank)
-    return source.subset(sorted(ranked[count:] if split == "training" else ranked[:count]))
+    ranks = [rank(index) for index in range(len(source))]
+    limit = sorted(ranks)[count - 1]
+    is_training = split == "training"
+    indices = [index for index, digest in enumerate(ranks) if (digest > limit) == is_training]
+    if not indices:
+        raise UserError(
+            f"--holdout={holdout:g}: all images are links to the same files, and nothing is left to train on"
+        )
+    return source.subset(indices)
 
 
 def _read_image(path: str) -> bytes:

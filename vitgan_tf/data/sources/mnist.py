@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 import zlib
 
 import numpy as np
@@ -14,7 +15,7 @@ from vitgan_tf.errors import UserError
 
 _PREFIXES = {"training": "train", "evaluation": "t10k"}
 # Sets whose files have the same names.
-_OTHER_SETS = ("fashion", "kmnist", "emnist", "qmnist", "notmnist")
+_OTHER_SETS = re.compile(r"fashion[-_ ]?mnist|[keq]mnist|not[-_ ]?mnist|fashion", re.IGNORECASE)
 
 
 def mnist(path: str, split: str) -> ImageSource:
@@ -29,7 +30,9 @@ def mnist(path: str, split: str) -> ImageSource:
     """
     file_path = _find(path, _PREFIXES[split])
     try:
-        with (gzip.open if file_path.endswith(".gz") else open)(file_path, "rb") as file:
+        with open(file_path, "rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with (gzip.open if is_packed else open)(file_path, "rb") as file:
             content = file.read(MAX_PART_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {file_path!r}: {error}") from error
@@ -44,17 +47,18 @@ def mnist(path: str, split: str) -> ImageSource:
 
 
 def _find(path: str, prefix: str) -> str:
+    if os.path.isfile(path):
+        path = os.path.dirname(path) or "."
     names = [f"{prefix}-images{joint}idx3-ubyte{suffix}" for joint in "-." for suffix in ("", ".gz")]
     paths = [os.path.join(folder, name) for folder in folders_below(path) for name in names]
     found = [file_path for file_path in paths if os.path.isfile(file_path)]
     ours = [file_path for file_path in found if not _is_of_another_set(file_path)]
     if ours:
-        return ours[0]
+        return next((file_path for file_path in ours if os.path.getsize(file_path)), ours[0])
     if found:
         raise UserError(f"{os.path.dirname(found[0])!r} is not MNIST by its name: its files only have the same names")
     raise MissingFilesError(f"neither {names[0]} nor {names[1]} is there: {contents(path)}")
 
 
 def _is_of_another_set(file_path: str) -> bool:
-    folders = os.path.abspath(file_path).lower().split(os.sep)[-3:-1]
-    return any(name in folder for folder in folders for name in _OTHER_SETS)
+    return any(_OTHER_SETS.fullmatch(folder) for folder in os.path.abspath(file_path).split(os.sep)[-3:-1])

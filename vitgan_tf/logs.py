@@ -1,4 +1,4 @@
-"""What is logged while the package works: its own lines, and no noise from the packages that it uses."""
+"""Log lines while the package works: its own, and no noise from the packages that it uses."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ REPEATED = ("plugin", "table")
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """What a command is given.
+    """Words, flags and arguments of a command.
 
     Attributes:
       words: what follows the name of the command, as typed.

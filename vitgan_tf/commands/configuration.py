@@ -103,3 +103,9 @@ def fields_from_flags(given: flags.FlagValues) -> dict[str, Any]:
     """Returns the fields that the command line sets, by path, not yet checked."""
     paths = (path for path, _, _ in config_lib.field_paths() if path in given)
     return {path: given[path].value for path in paths if given[path].present}
+
+
+def section_from_flags(given: flags.FlagValues, section: str) -> dict[str, Any]:
+    """Returns the fields of a section that the command line sets, by name, not yet checked."""
+    paths = ((path.split("."), value) for path, value in fields_from_flags(given).items())
+    return {name: value for (found, name), value in paths if found == section}

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from vitgan_tf.commands.calls import CommandLine
-from vitgan_tf.commands.configuration import data_location_from_flags, fields_from_flags
+from vitgan_tf.commands.configuration import data_location_from_flags, section_from_flags
 from vitgan_tf.commands.flags import (
     define_data_location_flags,
     define_field_flags,
@@ -81,7 +81,7 @@ def main(line: CommandLine) -> dict[str, Any]:
     for name, allowed in (("dataset", is_model), ("checkpoint", is_run), ("weights", is_run)):
         if given[name].present and not allowed:
             raise UserError(f"--{name} applies only to a {'run directory' if is_model else 'SavedModel'}")
-    fields = _fields(given, "eval")
+    fields = section_from_flags(given, "eval")
     dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
     data, other_eval = _data_and_eval(given)
     strategy = strategy_from_flags(given)
@@ -110,15 +110,9 @@ def main(line: CommandLine) -> dict[str, Any]:
     return result
 
 
-def _fields(given: flags.FlagValues, section: str) -> dict[str, Any]:
-    """Returns the values that the command line sets in a section of the configuration."""
-    paths = ((path.split("."), value) for path, value in fields_from_flags(given).items())
-    return {name: value for (found, name), value in paths if found == section}
-
-
 def _data_and_eval(given: flags.FlagValues) -> tuple[DataConfig | None, EvalConfig | None]:
     """Returns the images of --dataset, as the command line changes them, and the preset's evaluation."""
-    fields = _fields(given, "data")
+    fields = section_from_flags(given, "data")
     if not given.dataset:
         if fields:
             raise UserError(f"--{next(iter(fields))} applies only to a SavedModel, with --dataset")

@@ -14,7 +14,7 @@ import shlex
 from absl import flags, logging
 
 from vitgan_tf.commands.calls import CommandLine
-from vitgan_tf.commands.configuration import fields_from_flags
+from vitgan_tf.commands.configuration import section_from_flags
 from vitgan_tf.commands.flags import define_field_flags, define_path, define_source_flags
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.config import DataLocation
@@ -63,8 +63,7 @@ def define_flags(given: flags.FlagValues) -> None:
 def main(line: CommandLine) -> str:
     """Prepares the data set, and returns its folder."""
     given = line.flags
-    changes = {path.split(".")[1]: value for path, value in fields_from_flags(given).items()}
-    config = dataclasses.replace(PRESETS[given.dataset]().data, **changes)
+    config = dataclasses.replace(PRESETS[given.dataset]().data, **section_from_flags(given, "data"))
     import_tensorflow()
     from vitgan_tf.data.instructions import command_options
     from vitgan_tf.data.opening import limited_pixels

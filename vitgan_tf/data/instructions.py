@@ -1,4 +1,4 @@
-"""What a user can do about the images of a data set that are not there."""
+"""Advice about the images of a data set that are not there."""
 
 from __future__ import annotations
 

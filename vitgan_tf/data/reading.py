@@ -53,7 +53,7 @@ class Reading:
 
 @dataclasses.dataclass
 class Findings:
-    """What the user should know about the files of a set after their decoding.
+    """Facts about the files of a set that the user should know after their decoding.
 
     Attributes:
       skipped: name of each file that is left out, and the reason.

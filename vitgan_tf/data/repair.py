@@ -18,7 +18,7 @@ _JPEG_END = b"\xff\xd9"
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}
 _JPEG_SCAN = 0xDA
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2)
-# What follows 0xFF in the data of a scan, a zero or a restart, is no other marker.
+# Within the data of a scan, 0xFF precedes a zero or the number of a restart.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 # Comment and application data, but for Adobe's colour transform in APP14.
 _JPEG_METADATA = {0xFE, *range(0xE0, 0xF0)} - {0xEE}
@@ -42,8 +42,8 @@ def has_wrong_checksum(file: bytes) -> bool:
         end = position + 8 + length
         checksum = file[end : end + 4]
         if name in _PNG_CHECKED and len(checksum) == 4:
-            is_wrong = zlib.crc32(memoryview(file)[position + 4 : end]) != int.from_bytes(checksum, "big")
-            if is_wrong:
+            computed = zlib.crc32(memoryview(file)[position + 4 : end])
+            if computed != int.from_bytes(checksum, "big"):
                 return True
         position = end + 4
     return False
@@ -69,12 +69,10 @@ def _png_pixels(file: bytes) -> Iterator[bytes]:
     """Yields the chunks with pixels; as in libpng, an ancillary chunk with a wrong CRC does not count."""
     position, color_type = len(_PNG_START), file[25]
     while position + 8 <= len(file):
-        length, name = struct.unpack_from(">I4s", file, position)
-        content, crc = (
-            file[position + 4 : position + 8 + length],
-            file[position + 8 + length : position + 12 + length],
-        )
-        position += 12 + length
+        length, name = _PNG_CHUNK.unpack_from(file, position)
+        end = position + 8 + length
+        content, crc = file[position + 4 : end], file[end : end + 4]
+        position = end + 4
         is_cut = len(crc) < 4
         is_sound = is_cut or zlib.crc32(content) == int.from_bytes(crc, "big")
         is_critical = name[:1].isupper()

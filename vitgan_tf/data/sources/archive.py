@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
 import zlib
 
 from vitgan_tf.data import kinds
 from vitgan_tf.data.opening import BadImageError, check_size
-from vitgan_tf.data.sources.base import IMAGE_SUFFIXES, ImageSource
+from vitgan_tf.data.sources.base import ImageSource, is_image
 from vitgan_tf.errors import UserError
 
 # RuntimeError: encrypted, or compressed by an unknown method.
@@ -35,8 +36,8 @@ def image_zip(archive: zipfile.ZipFile) -> ImageSource:
         name = _name(member)
         if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
             continue
-        kind = None if name.lower().endswith(IMAGE_SUFFIXES) else _kind(archive, member)
-        if name.lower().endswith(IMAGE_SUFFIXES) or kind in kinds.formats():
+        counts, kind = is_image(name, functools.partial(_kind, archive, member))
+        if counts:
             members.append(member)
         else:
             others.append((name, kind))
@@ -45,7 +46,7 @@ def image_zip(archive: zipfile.ZipFile) -> ImageSource:
         check_size(members[index].file_size)
         try:
             return archive.read(members[index])
-        except (RuntimeError, NotImplementedError) as error:
+        except RuntimeError as error:
             reason = "with a password" if members[index].flag_bits & 1 else "by a method that Python cannot read"
             raise BadImageError(f"packed {reason}: unpack the archive") from error
         except _READ_ERRORS as error:

@@ -17,7 +17,7 @@ from vitgan_tf.errors import UserError
 # Ends of the names of archives.
 PACKED_SUFFIXES = (".zip", ".7z", ".7z.001", ".rar", ".tar", ".tgz", ".tar.gz")
 # Files of these names are taken for images without a look inside.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Larger parts of a data set are not read into memory: a small archive may expand to fill it.
 MAX_PART_BYTES = 2**28
 _LISTED = 8
@@ -74,6 +74,19 @@ class ImageSource:
         """Returns the notes and a line that counts the files beside the images."""
         left_out = kinds.left_out_line(self.others)
         return [*self.notes, *([left_out] if left_out else [])]
+
+
+def is_image(name: str, look: Callable[[], str | None]) -> tuple[bool, str | None]:
+    """Returns whether a file counts as an image, and its kind where its name does not tell.
+
+    Args:
+      name: name of the file.
+      look: () -> its kind by its first bytes, see `kinds.kind`.
+    """
+    if name.lower().endswith(_IMAGE_SUFFIXES):
+        return True, None
+    kind = look()
+    return kind in kinds.formats(), kind
 
 
 def file_stamp(path: str) -> list[int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import zipfile
@@ -53,12 +54,8 @@ def celeba(path: str, split: str) -> ImageSource:
             f"{missing[0]}: the others are used"
         )
     indices = [available[name] for name in found]
-    return ImageSource(
-        [os.path.basename(source.names[index]) for index in indices],
-        lambda position: source.read(indices[position]),
-        lambda position: source.stamp(indices[position]),
-        notes=notes,
-    )
+    names = [os.path.basename(source.names[index]) for index in indices]
+    return dataclasses.replace(source.subset(indices), names=names, others=(), notes=notes)
 
 
 def _images_and_partition(path: str) -> tuple[ImageSource, dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 import re
@@ -14,11 +15,11 @@ from vitgan_tf.data import kinds
 from vitgan_tf.data.opening import BadImageError, check_size
 from vitgan_tf.data.sources.archive import image_zip, open_zip
 from vitgan_tf.data.sources.base import (
-    IMAGE_SUFFIXES,
     ImageSource,
     MissingFilesError,
     contents,
     file_stamp,
+    is_image,
     read_file,
 )
 from vitgan_tf.errors import UserError
@@ -120,9 +121,8 @@ def _folder(path: str, except_folder: str | None) -> ImageSource:
         if excluded and entry.is_symlink() and os.path.realpath(entry.path).startswith(excluded + os.sep):
             continue
         name = os.path.relpath(entry.path, path)
-        has_image_suffix = name.lower().endswith(IMAGE_SUFFIXES)
-        kind = None if has_image_suffix else _kind(entry)
-        if has_image_suffix or kind in kinds.formats():
+        counts, kind = is_image(name, functools.partial(_kind, entry))
+        if counts:
             images.append(name)
             targets.add(os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(folder, entry.name))
         else:

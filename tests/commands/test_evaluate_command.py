@@ -66,6 +66,7 @@ def _expected(real_images, generated):
     inception_score = reference.inception_score(logits, order)
     kernel = reference.kernel_distance(real[real_order], features[order], blocks)
     precision, recall = reference.precision_and_recall(real, features)
+    density, coverage = reference.density_and_coverage(real, features)
     count = len(features)
     return {
         f"fid{count}_full": reference.frechet_distance_low_rank(real, features),
@@ -75,6 +76,8 @@ def _expected(real_images, generated):
         f"kid{count}_full_std": kernel[1],
         f"precision{count}_full": precision,
         f"recall{count}_full": recall,
+        f"density{count}_full": density,
+        f"coverage{count}_full": coverage,
     }
 
 

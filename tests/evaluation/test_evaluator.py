@@ -174,7 +174,17 @@ def test_evaluator_of_the_published_network_names_its_scores(digits, tmp_path):
     options = {"extractor_name": "tfgan_inception", "split": "training", "num_real": 40, "seed": 3}
     evaluator = build_evaluator(DIGITS, location, num_generated=32, **options)
     scores = evaluator.evaluate([digits[0][:32]])
-    assert set(scores) == {"fid32", "is32", "is32_std", "kid32", "kid32_std", "precision32", "recall32"}
+    assert set(scores) == {
+        "fid32",
+        "is32",
+        "is32_std",
+        "kid32",
+        "kid32_std",
+        "precision32",
+        "recall32",
+        "density32",
+        "coverage32",
+    }
     assert evaluator.distance_name == "fid32"
     protocol = json.loads(json.dumps(evaluator.protocol.as_dict()))
     assert (protocol["num_real"], protocol["num_split"], protocol["seed"]) == (40, 1797, 3)

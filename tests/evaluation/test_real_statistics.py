@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from vitgan_tf.evaluation import real_statistics as module
 from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.neighbors import manifold_radii
 from vitgan_tf.evaluation.real_statistics import real_statistics
-from vitgan_tf.evaluation.scores import REAL_ORDER, manifold_radii, scrambled_order
+from vitgan_tf.evaluation.scores import REAL_ORDER, scrambled_order
 
 KEY = {"dataset": "noise", "split": "training"}
 

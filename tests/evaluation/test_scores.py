@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import reference.scores as reference
-import scipy.spatial
 import tensorflow as tf
 
 from vitgan_tf.evaluation import scores
@@ -19,8 +18,6 @@ from vitgan_tf.evaluation.scores import (
     inception_score,
     kernel_blocks,
     kernel_distance,
-    manifold_radii,
-    precision_and_recall,
     scrambled_order,
 )
 
@@ -210,29 +207,3 @@ def test_kernel_distance_is_unbiased_and_its_deviation_is_that_of_repetitions():
     assert abs(distances.mean()) < 3 * distances.std() / np.sqrt(40)
     assert 10 <= np.sum(distances > 0) <= 30
     assert 0.6 < distances.std() / np.mean(deviations) < 1.6
-
-
-@pytest.mark.parametrize("counts", [(120, 90), (30, 200), (4, 5)])
-def test_precision_and_recall_are_the_references(counts, monkeypatch):
-    monkeypatch.setattr(scores, "_ROWS", 13)
-    a, b = _features(counts[0], 6, 0), _features(counts[1], 6, 1, 0.25)
-    b[:2] = a[:2]  # a copied image lies on its original
-    expected = reference.precision_and_recall(a.astype(np.float64), b.astype(np.float64))
-    assert precision_and_recall(a, manifold_radii(a), b) == pytest.approx(expected, abs=1e-12)
-    assert min(expected) > 0.0 and (counts[0] != 120 or max(expected) < 1.0)
-
-
-def test_precision_and_recall_in_chunks_of_a_few_rows(monkeypatch):
-    a, b = _features(900, 6, 0), _features(1100, 6, 1, 0.25)
-    whole = precision_and_recall(a, manifold_radii(a), b)
-    monkeypatch.setattr(scores, "_WORKING_MEMORY_MIB", 0.05)
-    assert precision_and_recall(a, manifold_radii(a), b) == whole
-
-
-def test_radii_are_distances_to_the_third_neighbour():
-    a = _features(60, 5, 0).astype(np.float64)
-    distances = scipy.spatial.distance.cdist(a, a)
-    np.testing.assert_allclose(manifold_radii(a.astype(np.float32)), np.sort(distances, axis=1)[:, 3], rtol=1e-5)
-    line = np.array([[0.0], [1.0], [3.0]], np.float32)
-    np.testing.assert_allclose(manifold_radii(line), [3.0, 2.0, 3.0])
-    np.testing.assert_allclose(manifold_radii(line[:1]), [0.0])

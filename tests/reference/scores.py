@@ -219,3 +219,14 @@ def precision_and_recall(real: np.ndarray, generated: np.ndarray, k: int = 3) ->
     """The fraction of generated points that the real ones cover, and of real points that the generated ones cover."""
     real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
     return covered_fraction(generated, real, k), covered_fraction(real, generated, k)
+
+
+# Density and coverage (Naeem et al. 2020, equations 5 and 6).
+
+
+def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = 3) -> tuple[float, float]:
+    """Real neighbourhoods per generated point over k, and the fraction of them that hold a generated point."""
+    real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
+    radii = neighbour_radii(real, k)
+    held = np.stack([distances_to(point, real) <= radii for point in generated])
+    return float(held.sum() / (k * len(generated))), float(np.mean(held.any(axis=0)))

@@ -89,6 +89,8 @@ SCORES: Registry[Any] = Registry(
         "kd": "vitgan_tf.evaluation.evaluator:kernel",
         "precision": "vitgan_tf.evaluation.evaluator:precision",
         "recall": "vitgan_tf.evaluation.evaluator:recall",
+        "density": "vitgan_tf.evaluation.evaluator:density",
+        "coverage": "vitgan_tf.evaluation.evaluator:coverage",
     },
 )
 # Items: `evaluation.build.ExtractorRequest` -> `FeatureExtractor`.

@@ -13,6 +13,7 @@ import numpy as np
 from vitgan_tf.config.choices import SCORES
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.neighbors import NeighborScores, neighbor_scores
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
 from vitgan_tf.evaluation.scores import (
@@ -21,7 +22,6 @@ from vitgan_tf.evaluation.scores import (
     gaussian,
     inception_score,
     kernel_distance,
-    precision_and_recall,
     scrambled_order,
 )
 
@@ -41,8 +41,9 @@ class Samples:
     real: RealStatistics
 
     @functools.cached_property
-    def precision_and_recall(self) -> tuple[float, float]:
-        return precision_and_recall(self.real.features, self.real.radii, self.features)
+    def neighbors(self) -> NeighborScores:
+        """Scores from the nearest neighbours, computed together."""
+        return neighbor_scores(self.real.features, self.real.radii, self.features)
 
 
 def frechet(samples: Samples) -> float:
@@ -62,12 +63,22 @@ def kernel(samples: Samples) -> tuple[float, float | None]:
 
 def precision(samples: Samples) -> float:
     """Improved precision, 0 to 1."""
-    return samples.precision_and_recall[0]
+    return samples.neighbors.precision
 
 
 def recall(samples: Samples) -> float:
     """Improved recall, 0 to 1."""
-    return samples.precision_and_recall[1]
+    return samples.neighbors.recall
+
+
+def density(samples: Samples) -> float:
+    """Density, at least 0."""
+    return samples.neighbors.density
+
+
+def coverage(samples: Samples) -> float:
+    """Coverage, 0 to 1."""
+    return samples.neighbors.coverage
 
 
 class Evaluator:

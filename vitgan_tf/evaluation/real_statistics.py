@@ -15,11 +15,11 @@ from absl import logging
 
 from vitgan_tf.errors import first_line
 from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.neighbors import manifold_radii
 from vitgan_tf.evaluation.scores import (
     REAL_ORDER,
     Gaussian,
     GaussianAccumulator,
-    manifold_radii,
     scrambled_order,
 )
 from vitgan_tf.files import atomic_file, only_one

@@ -15,10 +15,7 @@ import tensorflow as tf
 INCEPTION_SCORE_SPLITS = 10
 KERNEL_BLOCK_SIZE = 1024
 KERNEL_MIN_BLOCKS = 10
-NEIGHBORS = 3
 _COVARIANCE_ROWS = 4096
-_ROWS = 1024
-_WORKING_MEMORY_MIB = 256
 
 
 def tfgan_eval() -> Any:
@@ -224,49 +221,3 @@ def _cut(features: np.ndarray, blocks: int) -> list[np.ndarray]:
     length, rest = divmod(len(features), blocks)
     lengths = [length] * (blocks - rest) + [length + 1] * rest
     return np.split(features, np.cumsum(lengths)[:-1])
-
-
-def manifold_radii(features: np.ndarray) -> np.ndarray:
-    """Distance of each sample to its third nearest neighbour in the set: (num_images,) float32.
-
-    With fewer than four samples, the distance to the farthest one; 0 for a single sample.
-
-    Args:
-      features: (num_images, feature_dim) float32.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    # One more: the nearest neighbour is the sample itself.
-    neighbors = NearestNeighbors(n_neighbors=min(NEIGHBORS + 1, len(features)), algorithm="brute").fit(features)
-    radii = [neighbors.kneighbors(features[i : i + _ROWS])[0][:, -1] for i in range(0, len(features), _ROWS)]
-    return np.concatenate(radii).astype(np.float32)
-
-
-def precision_and_recall(
-    real_features: np.ndarray, real_radii: np.ndarray, features: np.ndarray
-) -> tuple[float, float]:
-    """Improved precision and recall      (Kynkaanniemi et al. 2019)
-
-    Precision is the fraction of generated samples within the third-neighbour distance of any real sample; recall is
-    the fraction of real samples within that of any generated one. The paper uses VGG-16 features; here they come from
-    the chosen extractor.
-
-    Args:
-      real_features: (num_real, feature_dim) float32.
-      real_radii: their `manifold_radii`.
-      features: features of the generated images, (num_generated, feature_dim) float32.
-    """
-    import sklearn
-    from sklearn.metrics import pairwise_distances_chunked
-
-    radii = manifold_radii(features)
-    recalled = np.zeros(len(real_features), bool)
-
-    def precise(distances: np.ndarray, start: int) -> np.ndarray:
-        rows = slice(start, start + len(distances))
-        np.logical_or(recalled, np.any(distances <= radii[rows, None], axis=0), out=recalled)
-        return np.any(distances <= real_radii, axis=1)
-
-    with sklearn.config_context(working_memory=_WORKING_MEMORY_MIB):
-        parts = list(pairwise_distances_chunked(features, real_features, reduce_func=precise))
-    return float(np.mean(np.concatenate(parts))), float(np.mean(recalled))

@@ -203,7 +203,7 @@ def table(result: dict[str, Any]) -> str:
     weights = {"ema": "moving average", "raw": "raw weights", None: "weights unknown"}[result["weights"]]
     size = f"{result['image_size']} x {result['image_size']} x {result['num_channels']}"
     kept = result["num_real_kept"]
-    kept = "" if kept == result["num_real"] else f"; {kept} for kd, precision and recall"
+    kept = "" if kept == result["num_real"] else f"; {kept} for all but fd and is"
     real = f"{result['num_real']} of {result['num_split']} images, {result['dataset']}, {result['split']}{kept}"
     rows = [
         ("model", result["model"]),

@@ -1,0 +1,137 @@
+"""Scores from the nearest neighbours of features: precision and recall, density and coverage.
+
+Distances of all pairs are computed in float32, as matrix products, and again in float64 where rounding would decide.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+NEIGHBORS = 3
+_ROWS = 512
+# Candidates for the nearest neighbours beyond those that are needed.
+_FURTHER = 4
+# Bound of the rounding errors of a squared distance in float32, relative to the sum of the squared norms.
+_ROUNDING = 4e-6
+_PAIRS = 4096  # computed at a time in float64
+_MAX_CLOSE_PAIRS = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class NeighborScores:
+    """Scores that compare the neighbourhoods of two sets; a neighbourhood reaches to the third nearest neighbour.
+
+    Attributes:
+      precision: fraction of the generated samples in the neighbourhood of any real one
+        (Kynkaanniemi et al. 2019, Eq. 2)
+      recall: fraction of the real samples in the neighbourhood of any generated one      (likewise, Eq. 2)
+      density: number of real neighbourhoods that hold a generated sample, mean over the samples, divided by 3; above
+        1 where generated samples gather near real ones      (Naeem et al. 2020, Eq. 5)
+      coverage: fraction of the real samples whose neighbourhood holds any generated one      (likewise, Eq. 6)
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def manifold_radii(features: np.ndarray) -> np.ndarray:
+    """Distance of each sample to its third nearest neighbour in the set: (num_images,) float32.
+
+    With fewer than four samples, the distance to the farthest one; 0 for a single sample.
+
+    Args:
+      features: (num_images, feature_dim) float32.
+    """
+    # One more: the nearest neighbour is the sample itself.
+    wanted = min(NEIGHBORS + 1, len(features))
+    candidates = tf.constant(min(wanted + _FURTHER, len(features)))
+    others = tf.constant(features)
+    radii = []
+    for start in range(0, len(features), _ROWS):
+        rows = features[start : start + _ROWS]
+        columns = _nearest(rows, others, candidates).numpy()
+        pairs = np.repeat(np.arange(start, start + len(rows)), columns.shape[1])
+        distances = _exact_distances(features, features, pairs, columns.ravel()).reshape(columns.shape)
+        radii.append(np.sort(distances, axis=1)[:, wanted - 1])
+    return np.concatenate(radii)
+
+
+def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features: np.ndarray) -> NeighborScores:
+    """Compares generated samples with real ones. The papers use other networks; here the chosen one's features count.
+
+    Args:
+      real_features: (num_real, feature_dim) float32.
+      real_radii: their `manifold_radii`.
+      features: features of the generated images, (num_generated, feature_dim) float32.
+    """
+    radii, others = manifold_radii(features), tf.constant(real_features)
+    counts, recalled, covered = [], np.zeros(len(real_features), bool), np.zeros(len(real_features), bool)
+    for start in range(0, len(features), _ROWS):
+        rows = features[start : start + _ROWS]
+        own_radii = radii[start : start + _ROWS]
+        near_real, real_is_close, near_own, own_is_close = (
+            values.numpy() for values in _compared(rows, others, real_radii, own_radii)
+        )
+        _settle(near_real, real_is_close, rows, real_features, real_radii[None])
+        _settle(near_own, own_is_close, rows, real_features, own_radii[:, None])
+        counts.append(np.count_nonzero(near_real, axis=1))
+        covered |= near_real.any(axis=0)
+        recalled |= near_own.any(axis=0)
+    num_near = np.concatenate(counts)
+    return NeighborScores(
+        precision=float(np.mean(num_near > 0)),
+        recall=float(np.mean(recalled)),
+        density=float(np.mean(num_near) / NEIGHBORS),
+        coverage=float(np.mean(covered)),
+    )
+
+
+def _squared_distances(rows: tf.Tensor, others: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns squared distances (num_rows, num_others), and bounds of their rounding errors."""
+    norms = tf.reduce_sum(tf.square(rows), axis=1)[:, None] + tf.reduce_sum(tf.square(others), axis=1)
+    return norms - 2.0 * tf.matmul(rows, others, transpose_b=True), _ROUNDING * norms
+
+
+_FEATURES = tf.TensorSpec([None, None], tf.float32)
+
+
+@tf.function(input_signature=[_FEATURES, _FEATURES, tf.TensorSpec([], tf.int32)], autograph=False)
+def _nearest(rows: tf.Tensor, others: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns the indices of the nearest others of each row, (num_rows, count), nearly in order."""
+    return tf.math.top_k(-_squared_distances(rows, others)[0], count).indices
+
+
+@tf.function(input_signature=[_FEATURES, _FEATURES, *[tf.TensorSpec([None], tf.float32)] * 2], autograph=False)
+def _compared(
+    rows: tf.Tensor, others: tf.Tensor, radii_of_others: tf.Tensor, radii: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """Returns which pairs are within the radius of the other, and whether that is uncertain; then of the row."""
+    distances, bounds = _squared_distances(rows, others)
+    beyond = [distances - tf.square(radii_of_others), distances - tf.square(radii)[:, None]]
+    return tuple(result for values in beyond for result in (values <= 0.0, tf.abs(values) <= bounds))
+
+
+def _settle(
+    is_near: np.ndarray, is_close: np.ndarray, rows: np.ndarray, others: np.ndarray, radii: np.ndarray
+) -> None:
+    """Decides the uncertain pairs in float64, but for sets of which nearly all samples are equal."""
+    pairs = np.unravel_index(np.flatnonzero(is_close), is_close.shape)
+    if len(pairs[0]) <= _MAX_CLOSE_PAIRS:
+        is_near[pairs] = _exact_distances(rows, others, *pairs) <= np.broadcast_to(radii, is_near.shape)[pairs]
+
+
+def _exact_distances(
+    rows: np.ndarray, others: np.ndarray, row_indices: np.ndarray, other_indices: np.ndarray
+) -> np.ndarray:
+    """Returns the distances of some pairs, computed in float64 and rounded to float32."""
+    distances = np.empty(len(row_indices), np.float32)
+    for start in range(0, len(distances), _PAIRS):
+        part = slice(start, start + _PAIRS)
+        differences = rows[row_indices[part]].astype(np.float64) - others[other_indices[part]]
+        distances[part] = np.sqrt(np.einsum("nd,nd->n", differences, differences))
+    return distances

@@ -1,5 +1,6 @@
 """Scores of sets of images that are known to be better or worse, and what evaluations cost."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_noise_raises_the_distances_and_lowers_precision(digits, score):
         values = [result[name] for result in results]
         assert values == sorted(values) and values[3] > 10 * values[1]
     assert results[0]["digits_precision"] > results[2]["digits_precision"] > results[3]["digits_precision"]
+
+
+def test_the_distance_is_checked_by_other_code(digits, classifier_path):
+    images = digits[0][::2]
+    scores = _evaluator(len(images), classifier_path).evaluate(np.array_split(images, 3), cross_check=True)
+    for name, tolerance in (("tfgan", 1e-3), ("scipy", 1e-6)):
+        assert scores[f"digits_fd_{name}"] == pytest.approx(scores["digits_fd"], rel=tolerance)
+    evaluator = _evaluator(10, classifier_path)
+    evaluator.protocol = dataclasses.replace(evaluator.protocol, num_real_kept=100)
+    with pytest.raises(UserError, match="--cross_check needs the features of all 1797 real images, and 100 are kept"):
+        evaluator.evaluate([images[:10]], cross_check=True)
 
 
 def test_a_missing_digit_raises_the_distance_and_lowers_recall_alone(digits, score):

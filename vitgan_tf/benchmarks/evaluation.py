@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import psutil
-import scipy.linalg
 import tensorflow as tf
 
 from vitgan_tf.benchmarks.timing import rounded
+from vitgan_tf.evaluation.cross_check import CROSS_CHECKS
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.inception import resize_as_tfgan
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import real_statistics
-from vitgan_tf.evaluation.scores import frechet_distance, gaussian, tfgan_eval
+from vitgan_tf.evaluation.scores import frechet_distance, gaussian
 
 FEATURE_DIM = 2048
 NUM_CLASSES = 1008
@@ -133,26 +133,17 @@ def _frechet(features: np.ndarray, extractor: FeatureExtractor, num_images: int)
     gaussian(features), gaussian(others)
     covariance_seconds = rounded(time.perf_counter() - start)
 
-    def ours() -> float:
+    def ours(features: np.ndarray, others: np.ndarray) -> float:
         return frechet_distance(gaussian(features), gaussian(others))
 
-    def tfgans() -> float:
-        return float(tfgan_eval().frechet_classifier_distance_from_activations(features, others))
-
-    def scipys() -> float:
-        means = np.mean(features, axis=0, dtype=np.float64), np.mean(others, axis=0, dtype=np.float64)
-        first, second = (np.cov(values, rowvar=False, dtype=np.float64) for values in (features, others))
-        root = scipy.linalg.sqrtm(first @ second).real
-        return float(np.sum((means[0] - means[1]) ** 2) + np.trace(first + second - 2.0 * root))
-
     distances, seconds = {}, {}
-    for name, function in (("", ours), ("tfgan_", tfgans), ("scipy_", scipys)):
+    checks = {f"{name}_": check for name, check in CROSS_CHECKS.items()}
+    for name, function in {"": ours, **checks}.items():
         start = time.perf_counter()
-        distances[name] = function()
+        distances[name] = function(features, others)
         seconds[f"{name}frechet_seconds"] = rounded(time.perf_counter() - start)
     differences = {
-        f"{name}relative_difference": float(f"{abs(distances[name] / distances[''] - 1.0):.2e}")
-        for name in ("tfgan_", "scipy_")
+        f"{name}relative_difference": float(f"{abs(distances[name] / distances[''] - 1.0):.2e}") for name in checks
     }
     return {"covariance_seconds": covariance_seconds, **seconds, **differences}
 

@@ -59,6 +59,12 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "batch_size", 128, "Images drawn at a time, over all devices.", lower_bound=1, flag_values=given
     )
+    flags.DEFINE_bool(
+        "cross_check",
+        False,
+        "Compute the Frechet distance by tensorflow-gan and by SciPy too.",
+        flag_values=given,
+    )
     define_path(given, "dump_images", None, "Folder for the generated images as PNG files; new or empty.")
     define_path(
         given, "output", None, "File to which the result is appended as a line; default: metrics.jsonl of the run."
@@ -101,6 +107,7 @@ def main(line: CommandLine) -> dict[str, Any]:
             given.seed,
             given.batch_size,
             given.dump_images,
+            given.cross_check,
         )
     failure = _append(path, result)
     print(evaluation.table(result))

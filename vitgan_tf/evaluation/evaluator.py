@@ -12,6 +12,7 @@ import numpy as np
 
 from vitgan_tf.config.choices import SCORES
 from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.cross_check import CROSS_CHECKS
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.neighbors import NeighborScores, neighbor_scores
 from vitgan_tf.evaluation.protocol import Protocol
@@ -100,18 +101,25 @@ class Evaluator:
         """Name of the Frechet distance among the scores."""
         return self.protocol.score_name("fd")
 
-    def evaluate(self, batches: Iterable[np.ndarray]) -> dict[str, Any]:
+    def evaluate(self, batches: Iterable[np.ndarray], cross_check: bool = False) -> dict[str, Any]:
         """Computes all scores in `choices.SCORES`, named by `Protocol.score_name`.
 
         A score with a standard deviation has two entries: NAME and NAME_std.
 
         Args:
           batches: arrays (any number, size, size, channels) uint8, protocol.num_generated images in total.
+          cross_check: whether to compute the Frechet distance by `cross_check.CROSS_CHECKS` too, as NAME_tfgan and
+            NAME_scipy.
 
         Raises:
           ValueError: the number of images is not protocol.num_generated.
-          UserError: an activation or a score is not finite.
+          UserError: an activation or a score is not finite; or a cross-check lacks the features of some real images.
         """
+        if cross_check and self.protocol.num_real_kept < self.protocol.num_real:
+            raise UserError(
+                f"--cross_check needs the features of all {self.protocol.num_real} real images, and "
+                f"{self.protocol.num_real_kept} are kept: set --num_real={self.protocol.num_real_kept}"
+            )
         features, logits = self._activations(batches)
         order = scrambled_order(features, GENERATED_ORDER)
         samples = Samples(features[order], logits[order], self.real)
@@ -122,7 +130,12 @@ class Evaluator:
         if not all(math.isfinite(value) for value in values.values() if value is not None):
             raise UserError(f"scores are not finite: {values}")
         named = {self.protocol.score_name(name): value for name, value in values.items()}
-        return {**named, **self.further_scores(samples.logits)}
+        checks = CROSS_CHECKS if cross_check else {}
+        checked = {
+            f"{self.distance_name}_{name}": check(self.real.features, samples.features)
+            for name, check in checks.items()
+        }
+        return {**named, **checked, **self.further_scores(samples.logits)}
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """Returns additional scores from the logits (num_generated, num_classes); subclasses override it."""

@@ -132,6 +132,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 128,
     dump_dir: str | None = None,
+    cross_check: bool = False,
 ) -> dict[str, Any]:
     """Draws images and scores them under the current `tf.distribute` strategy.
 
@@ -141,6 +142,7 @@ def evaluate(
       location: location of the real images, of Inception's weights and of the cache.
       seed: seed of the latents.
       batch_size: images drawn at a time, over all replicas.
+      cross_check: see `Evaluator.evaluate`.
       dump_dir: folder for the images as PNG files; default: none. They are written even if they cannot be scored.
 
     Returns:
@@ -168,7 +170,7 @@ def evaluate(
             for _ in batches:
                 pass
         else:
-            return {**_head(candidate, eval_config, evaluator.protocol), **evaluator.evaluate(batches)}
+            return {**_head(candidate, eval_config, evaluator.protocol), **evaluator.evaluate(batches, cross_check)}
     raise UserError(f"the images are in {dump_dir!r}, but there are no scores: {reason}") from reason
 
 

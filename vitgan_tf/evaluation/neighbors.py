@@ -69,7 +69,8 @@ def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features:
       real_radii: their `manifold_radii`.
       features: features of the generated images, (num_generated, feature_dim) float32.
     """
-    radii, others = manifold_radii(features), tf.constant(real_features)
+    radii = manifold_radii(features)
+    others = tf.constant(real_features)  # after that: the tensor of the other set is freed
     counts, recalled, covered = [], np.zeros(len(real_features), bool), np.zeros(len(real_features), bool)
     for start in range(0, len(features), _ROWS):
         rows = features[start : start + _ROWS]
@@ -91,27 +92,38 @@ def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features:
     )
 
 
-def _squared_distances(rows: tf.Tensor, others: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns squared distances (num_rows, num_others), and bounds of their rounding errors."""
-    norms = tf.reduce_sum(tf.square(rows), axis=1)[:, None] + tf.reduce_sum(tf.square(others), axis=1)
-    return norms - 2.0 * tf.matmul(rows, others, transpose_b=True), _ROUNDING * norms
-
-
 _FEATURES = tf.TensorSpec([None, None], tf.float32)
+_NUMBERS = tf.TensorSpec([None], tf.float32)
+
+
+def _squared_norms(features: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.square(features), axis=1)
 
 
 @tf.function(input_signature=[_FEATURES, _FEATURES, tf.TensorSpec([], tf.int32)], autograph=False)
 def _nearest(rows: tf.Tensor, others: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Returns the indices of the nearest others of each row, (num_rows, count), nearly in order."""
-    return tf.math.top_k(-_squared_distances(rows, others)[0], count).indices
+    # The norm of a row does not change the order of its distances.
+    closeness = 2.0 * tf.matmul(rows, others, transpose_b=True) - _squared_norms(others)
+    return tf.math.top_k(closeness, count).indices
 
 
-@tf.function(input_signature=[_FEATURES, _FEATURES, *[tf.TensorSpec([None], tf.float32)] * 2], autograph=False)
+@tf.function(input_signature=[_FEATURES, _FEATURES, _NUMBERS, _NUMBERS], autograph=False)
 def _compared(
     rows: tf.Tensor, others: tf.Tensor, radii_of_others: tf.Tensor, radii: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
     """Returns which pairs are within the radius of the other, and whether that is uncertain; then of the row."""
-    distances, bounds = _squared_distances(rows, others)
+    products = tf.matmul(rows, others, transpose_b=True)
+    return _within(products, _squared_norms(rows), _squared_norms(others), radii_of_others, radii)
+
+
+# Compiled into one pass: on its own, each operation would write as much as the products.
+@tf.function(jit_compile=True, autograph=False)
+def _within(
+    products: tf.Tensor, norms: tf.Tensor, norms_of_others: tf.Tensor, radii_of_others: tf.Tensor, radii: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    sums = norms[:, None] + norms_of_others
+    distances, bounds = sums - 2.0 * products, _ROUNDING * sums
     beyond = [distances - tf.square(radii_of_others), distances - tf.square(radii)[:, None]]
     return tuple(result for values in beyond for result in (values <= 0.0, tf.abs(values) <= bounds))
 

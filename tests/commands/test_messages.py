@@ -34,6 +34,7 @@ SAID_BY = {
     "data.reading": LOADING,
     "data.sources.lsun": ("prepare-data",),
     "evaluation": SCORING,
+    "evaluation.evaluator": ("evaluate",),
     "presets": ("run", "tables", "benchmark", "prepare-data"),
     "reporting.evaluation": ("evaluate",),
     "reporting.sweep": ("tables",),

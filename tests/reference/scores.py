@@ -230,3 +230,73 @@ def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = 3) ->
     radii = neighbour_radii(real, k)
     held = np.stack([distances_to(point, real) <= radii for point in generated])
     return float(held.sum() / (k * len(generated))), float(np.mean(held.any(axis=0)))
+
+
+# Sliced Wasserstein distance (Karras et al. 2018, section 5; random draws as in the code under test).
+
+
+def _mirrored(index: int, length: int) -> int:
+    """Index of a pixel beyond the border, mirrored at the centre of the outermost one."""
+    while not 0 <= index < length:
+        index = -index if index < 0 else 2 * (length - 1) - index
+        if length == 1:
+            return 0
+    return index
+
+
+def _blurred(image: np.ndarray) -> np.ndarray:
+    """Image (height, width) under the binomial filter 1, 4, 6, 4, 1 in both directions."""
+    height, width = image.shape
+    weights = np.array([1, 4, 6, 4, 1]) / 16
+    result = np.zeros_like(image)
+    for y in range(height):
+        for x in range(width):
+            for i in range(5):
+                for j in range(5):
+                    pixel = image[_mirrored(y + i - 2, height), _mirrored(x + j - 2, width)]
+                    result[y, x] += weights[i] * weights[j] * pixel
+    return result
+
+
+def laplacian_pyramid(image: np.ndarray) -> list[np.ndarray]:
+    """Levels of an image (height, width), down to at least 16 pixels."""
+    levels = [image.astype(np.float64)]
+    while (len(levels[-1]) + 1) // 2 >= 16:
+        smaller = _blurred(levels[-1])[::2, ::2]
+        spread = np.zeros_like(levels[-1])
+        spread[::2, ::2] = smaller
+        levels[-1] = levels[-1] - 4 * _blurred(spread)
+        levels.append(smaller)
+    return levels
+
+
+def sliced_wasserstein(
+    images: np.ndarray, others: np.ndarray, patches_per_image: int, num_directions: int
+) -> dict[int, float]:
+    """Thousandfold distance by edge of the level, of images (n, size, size, channels)."""
+    import zlib
+
+    sets = []
+    for values in (images, others):
+        ordered = sorted(values, key=lambda image: zlib.crc32(image.tobytes()))
+        sets.append([[laplacian_pyramid(image[..., channel]) for channel in range(image.shape[2])] for image in ordered])
+    distances = {}
+    for level, whole in enumerate(sets[0][0][0]):
+        edge = min(7, len(whole))
+        projections = []
+        for values in sets:
+            corners = np.random.RandomState(level).randint(0, len(whole) - edge + 1, (2, len(values), patches_per_image))
+            patches = np.array(
+                [
+                    [levels[level][y : y + edge, x : x + edge] for levels in channels]
+                    for channels, rows, columns in zip(values, *corners)
+                    for y, x in zip(rows, columns)
+                ]
+            )
+            patches -= patches.mean(axis=(0, 2, 3), keepdims=True)
+            patches /= patches.std(axis=(0, 2, 3), keepdims=True)
+            directions = np.random.RandomState(level).standard_normal([num_directions, patches[0].size])
+            directions /= np.sqrt(np.sum(directions**2, axis=1, keepdims=True))
+            projections.append(np.sort(patches.reshape(len(patches), -1) @ directions.T, axis=0))
+        distances[len(whole)] = 1000 * np.mean(np.abs(projections[0] - projections[1]))
+    return distances

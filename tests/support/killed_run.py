@@ -30,7 +30,7 @@ from vitgan_tf.training.callbacks.guards import StopOnDivergence
 # Where each is looked up, and its name there.
 FUNCTIONS = {
     "step": (StopOnDivergence, "at_step"),
-    "images of an evaluation": (Evaluator, "_activations"),
+    "images of an evaluation": (Evaluator, "_samples"),
     "checkpoint": (RunCheckpoints, "save"),
     "best checkpoint": (BestCheckpoint, "offer"),
     "metrics": (run_directory.RunDirectory, "append_metrics"),

@@ -55,6 +55,16 @@ def define_flags(given: flags.FlagValues) -> None:
         "Weights of a run: ema, the moving average (default), or raw.",
         flag_values=given,
     )
+    _define_drawing_flags(given)
+    define_field_flags(given, "eval", default="that of the run or of --dataset's preset")
+    define_field_flags(
+        given, "data", default="that of --dataset's preset", except_fields=("image_size", "num_channels", "flip")
+    )
+    define_data_location_flags(given)
+    define_strategy_flags(given)
+
+
+def _define_drawing_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1, flag_values=given)
     flags.DEFINE_integer(
         "batch_size", 128, "Images drawn at a time, over all devices.", lower_bound=1, flag_values=given
@@ -69,12 +79,6 @@ def define_flags(given: flags.FlagValues) -> None:
     define_path(
         given, "output", None, "File to which the result is appended as a line; default: metrics.jsonl of the run."
     )
-    define_field_flags(given, "eval", default="that of the run or of --dataset's preset")
-    define_field_flags(
-        given, "data", default="that of --dataset's preset", except_fields=("image_size", "num_channels", "flip")
-    )
-    define_data_location_flags(given)
-    define_strategy_flags(given)
 
 
 def main(line: CommandLine) -> dict[str, Any]:

@@ -176,7 +176,8 @@ def _prepare_extractor(
 
     classifier = os.path.join(folder, DIGITS_CLASSIFIER)
     location = configuration.data_location_from_flags(given)
-    if load_extractor(config.eval.extractor, config.data, location, classifier).name == "digits":
+    extractor = load_extractor(config.eval.extractor, config.data, location, classifier)
+    if extractor is not None and extractor.name == "digits":
         # Scores are comparable under the same classifier only.
         sweep.share_file(classifier, cells)
 

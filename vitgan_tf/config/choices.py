@@ -80,20 +80,21 @@ AUGMENTATIONS: Registry[Any] = Registry(
         "cutout": "vitgan_tf.augment:random_cutout",
     },
 )
-# Items: `evaluation.evaluator.Samples` -> a score, or a score and its standard deviation.
+# Items: `evaluation.samples.Score`.
 SCORES: Registry[Any] = Registry(
     "score",
     {
-        "fd": "vitgan_tf.evaluation.evaluator:frechet",
-        "is": "vitgan_tf.evaluation.evaluator:inception",
-        "kd": "vitgan_tf.evaluation.evaluator:kernel",
-        "precision": "vitgan_tf.evaluation.evaluator:precision",
-        "recall": "vitgan_tf.evaluation.evaluator:recall",
-        "density": "vitgan_tf.evaluation.evaluator:density",
-        "coverage": "vitgan_tf.evaluation.evaluator:coverage",
+        "fd": "vitgan_tf.evaluation.samples:FRECHET",
+        "is": "vitgan_tf.evaluation.samples:INCEPTION",
+        "kd": "vitgan_tf.evaluation.samples:KERNEL",
+        "precision": "vitgan_tf.evaluation.samples:PRECISION",
+        "recall": "vitgan_tf.evaluation.samples:RECALL",
+        "density": "vitgan_tf.evaluation.samples:DENSITY",
+        "coverage": "vitgan_tf.evaluation.samples:COVERAGE",
+        "swd": "vitgan_tf.evaluation.samples:SLICED_WASSERSTEIN",
     },
 )
-# Items: `evaluation.build.ExtractorRequest` -> `FeatureExtractor`.
+# Items: `evaluation.build.ExtractorRequest` -> `FeatureExtractor`, or None for no network.
 EXTRACTORS: Registry[Any] = Registry(
     "extractor",
     {
@@ -101,6 +102,7 @@ EXTRACTORS: Registry[Any] = Registry(
         "tfgan_inception": "vitgan_tf.evaluation.build:tfgan_extractor",
         "keras_inception": "vitgan_tf.evaluation.build:keras_extractor",
         "digits": "vitgan_tf.evaluation.build:digits_classifier",
+        "none": "vitgan_tf.evaluation.build:no_extractor",
     },
 )
 # Items: `data.registry.DatasetSpec` or `data.registry.ArrayDataset`.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.config.choices import EXTRACTORS
@@ -15,11 +17,12 @@ from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
-from vitgan_tf.evaluation.evaluator import Evaluator
-from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
+from vitgan_tf.evaluation.evaluator import Evaluator, random_rows
+from vitgan_tf.evaluation.extractors import NO_NETWORK, FeatureExtractor
+from vitgan_tf.evaluation.inception import ExtractorNotFoundError, keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
-from vitgan_tf.evaluation.real_statistics import real_statistics
+from vitgan_tf.evaluation.real_statistics import RealStatistics, real_statistics
+from vitgan_tf.evaluation.sliced_wasserstein import num_compared
 
 # Two in each random half (`half_split_distance`): the fewest that have a covariance.
 MIN_REAL = 4
@@ -56,13 +59,12 @@ def build_evaluator(
       UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
     # Loaded first, so that missing weights are reported before minutes of decoding.
-    extractor = load_extractor(extractor_name, data, location, classifier_path)
+    extractor = _extractor_or_none(extractor_name, data, location, classifier_path)
     images = load_images(data, location, split) if images is None else images
     rows = _compared_rows(len(images), num_real)
-    # Not cached for the digits: each run has its own classifier, and it is fast.
-    cache_dir = None if extractor.name == "digits" else location.cache_dir
+    shown = rows[random_rows(len(rows), num_compared(len(rows), num_generated, images[0].nbytes))]
     names = {"dataset": data.dataset, "split": split, "num_split": len(images)}
-    real = real_statistics(images, extractor, names, cache_dir, rows)
+    real = None if extractor is None else _statistics(images, extractor, names, location, rows)
     protocol = Protocol(
         dataset=data.dataset,
         split=split,
@@ -71,22 +73,32 @@ def build_evaluator(
         real_fingerprint=fingerprint(images),
         num_real=len(rows),
         num_split=len(images),
-        num_real_kept=len(real.features),
+        num_real_kept=0 if real is None else len(real.features),
         num_generated=num_generated,
         seed=seed,
-        **extractor.protocol_entries(),
-        feature_dim=real.features.shape[1],
+        **(NO_NETWORK if extractor is None else extractor.protocol_entries()),
+        feature_dim=0 if real is None else real.features.shape[1],
         noise=noise,
         tf32=tf.config.experimental.tensor_float_32_execution_enabled(),
+        num_swd=len(shown),
     )
-    return (DigitsEvaluator if extractor.name == "digits" else Evaluator)(protocol, extractor, real)
+    evaluator = DigitsEvaluator if extractor is not None and extractor.name == "digits" else Evaluator
+    return evaluator(protocol, extractor, real, images[shown])
+
+
+def _statistics(
+    images: np.ndarray, extractor: FeatureExtractor, names: dict[str, Any], location: DataLocation, rows: np.ndarray
+) -> RealStatistics:
+    # Not cached for the digits: each run has its own classifier, and it is fast.
+    cache_dir = None if extractor.name == "digits" else location.cache_dir
+    return real_statistics(images, extractor, names, cache_dir, rows)
 
 
 def _compared_rows(num_split: int, num_real: int) -> np.ndarray:
     """Returns the indices of the real images to compare with: a random but fixed subset; for 0, the whole split."""
     rows = np.arange(num_split)
     if 0 < num_real < num_split:
-        rows = np.sort(np.random.RandomState(0).permutation(num_split)[:num_real])
+        rows = random_rows(num_split, num_real)
     if len(rows) < MIN_REAL:
         raise UserError(f"{len(rows)} real images are too few: at least {MIN_REAL} are needed")
     return rows
@@ -109,14 +121,29 @@ class ExtractorRequest:
 
 def load_extractor(
     name: str, data: DataConfig, location: DataLocation, classifier_path: str | None = None
-) -> FeatureExtractor:
-    """Loads the network whose features are compared; arguments as in `build_evaluator`.
+) -> FeatureExtractor | None:
+    """Loads the network whose features are compared, or returns None for "none"; arguments as in `build_evaluator`.
 
     Raises:
       ExtractorNotFoundError: Inception's weights are missing and were not downloaded.
       UserError: the extractor does not fit the data set, or its weights cannot be read or written.
     """
     return EXTRACTORS[name](ExtractorRequest(data, location, classifier_path))
+
+
+def _extractor_or_none(name: str, *arguments: Any) -> FeatureExtractor | None:
+    """Loads the network; logs a warning and returns None if it is missing and was not asked for by name."""
+    try:
+        return load_extractor(name, *arguments)
+    except ExtractorNotFoundError as error:
+        if name != "auto":
+            raise
+        logging.warning("without a network, the only score is the sliced Wasserstein distance: %s", error)
+        return None
+
+
+def no_extractor(request: ExtractorRequest) -> None:
+    """No network: only the scores that need none are computed."""
 
 
 def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:

@@ -130,8 +130,14 @@ def _sha256(classifier: tf.keras.Model) -> str:
 class DigitsEvaluator(Evaluator):
     """Scores digits; adds class fractions and a reference value for the Frechet distance."""
 
-    def __init__(self, protocol: Protocol, extractor: FeatureExtractor, real: RealStatistics):
-        super().__init__(protocol, extractor, real)
+    def __init__(
+        self,
+        protocol: Protocol,
+        extractor: FeatureExtractor,
+        real: RealStatistics,
+        real_images: np.ndarray | None = None,
+    ):
+        super().__init__(protocol, extractor, real, real_images)
         self.half_split_distance = half_split_distance(real.features)
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:

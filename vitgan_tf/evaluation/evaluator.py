@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,72 +12,15 @@ from vitgan_tf.config.choices import SCORES
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.cross_check import CROSS_CHECKS
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.neighbors import NeighborScores, neighbor_scores
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
-from vitgan_tf.evaluation.scores import (
-    GENERATED_ORDER,
-    frechet_distance,
-    gaussian,
-    inception_score,
-    kernel_distance,
-    scrambled_order,
-)
+from vitgan_tf.evaluation.samples import Samples
+from vitgan_tf.evaluation.scores import GENERATED_ORDER, scrambled_order
 
 
-@dataclasses.dataclass
-class Samples:
-    """Inputs of the scores: activations of the generated images and statistics of the real ones.
-
-    Attributes:
-      features: features of the generated images, (num_generated, feature_dim) float32.
-      logits: logits of the generated images, (num_generated, num_classes) float32.
-      real: statistics of the real images under the same extractor.
-    """
-
-    features: np.ndarray
-    logits: np.ndarray
-    real: RealStatistics
-
-    @functools.cached_property
-    def neighbors(self) -> NeighborScores:
-        """Scores from the nearest neighbours, computed together."""
-        return neighbor_scores(self.real.features, self.real.radii, self.features)
-
-
-def frechet(samples: Samples) -> float:
-    """Frechet distance between generated and real features."""
-    return frechet_distance(gaussian(samples.features), samples.real.gaussian)
-
-
-def inception(samples: Samples) -> tuple[float, float]:
-    """Inception score: mean and standard deviation over ten parts of the generated images."""
-    return inception_score(samples.logits)
-
-
-def kernel(samples: Samples) -> tuple[float, float | None]:
-    """Kernel distance and its standard error, None if there is only one block."""
-    return kernel_distance(samples.real.features, samples.features)
-
-
-def precision(samples: Samples) -> float:
-    """Improved precision, 0 to 1."""
-    return samples.neighbors.precision
-
-
-def recall(samples: Samples) -> float:
-    """Improved recall, 0 to 1."""
-    return samples.neighbors.recall
-
-
-def density(samples: Samples) -> float:
-    """Density, at least 0."""
-    return samples.neighbors.density
-
-
-def coverage(samples: Samples) -> float:
-    """Coverage, 0 to 1."""
-    return samples.neighbors.coverage
+def random_rows(count: int, wanted: int) -> np.ndarray:
+    """Returns the indices of a random but fixed subset, ascending: (wanted,)."""
+    return np.sort(np.random.RandomState(0).permutation(count)[:wanted])
 
 
 class Evaluator:
@@ -87,24 +28,33 @@ class Evaluator:
 
     Args:
       protocol: protocol of the scores.
-      extractor: see `FeatureExtractor`.
-      real: statistics of the real images under that extractor.
+      extractor: network whose features are compared; None for the scores that need no network.
+      real: statistics of the real images under that network; None without a network.
+      real_images: images for the scores that compare images, (protocol.num_swd, size, size, channels) uint8; None
+        to leave those scores out.
     """
 
-    def __init__(self, protocol: Protocol, extractor: FeatureExtractor, real: RealStatistics):
+    def __init__(
+        self,
+        protocol: Protocol,
+        extractor: FeatureExtractor | None,
+        real: RealStatistics | None,
+        real_images: np.ndarray | None = None,
+    ):
         self.protocol = protocol
         self.extractor = extractor
         self.real = real
+        self._real_images = real_images
 
     @property
     def distance_name(self) -> str:
-        """Name of the Frechet distance among the scores."""
-        return self.protocol.score_name("fd")
+        """Name of the score that tells the best checkpoint: the Frechet distance, or without a network "swd"."""
+        return "swd" if self.extractor is None else self.protocol.score_name("fd")
 
     def evaluate(self, batches: Iterable[np.ndarray], cross_check: bool = False) -> dict[str, Any]:
-        """Computes all scores in `choices.SCORES`, named by `Protocol.score_name`.
+        """Computes all scores in `choices.SCORES` for which the inputs are known, named by `Protocol.score_name`.
 
-        A score with a standard deviation has two entries: NAME and NAME_std.
+        Scores that no network enters have their own names: swd. Standard deviations are named NAME_std.
 
         Args:
           batches: arrays (any number, size, size, channels) uint8, protocol.num_generated images in total.
@@ -113,49 +63,99 @@ class Evaluator:
 
         Raises:
           ValueError: the number of images is not protocol.num_generated.
-          UserError: an activation or a score is not finite; or a cross-check lacks the features of some real images.
+          UserError: an activation or a score is not finite; or a cross-check lacks the features of real images.
         """
-        if cross_check and self.protocol.num_real_kept < self.protocol.num_real:
-            raise UserError(
-                f"--cross_check needs the features of all {self.protocol.num_real} real images, and "
-                f"{self.protocol.num_real_kept} are kept: set --num_real={self.protocol.num_real_kept}"
-            )
-        features, logits = self._activations(batches)
-        order = scrambled_order(features, GENERATED_ORDER)
-        samples = Samples(features[order], logits[order], self.real)
-        values: dict[str, float | None] = {}
+        if cross_check:
+            self._check_features_of_all()
+        samples = self._samples(batches)
+        values: dict[str, Any] = {}
         for name, score in SCORES.items():
-            value = score(samples)
-            values.update({name: value[0], f"{name}_std": value[1]} if isinstance(value, tuple) else {name: value})
+            for suffix, value in score.values(samples).items():
+                full_name = name + suffix
+                values[self.protocol.score_name(full_name) if score.has_network else full_name] = value
         if not all(math.isfinite(value) for value in values.values() if value is not None):
             raise UserError(f"scores are not finite: {values}")
-        named = {self.protocol.score_name(name): value for name, value in values.items()}
-        checks = CROSS_CHECKS if cross_check else {}
-        checked = {
-            f"{self.distance_name}_{name}": check(self.real.features, samples.features)
-            for name, check in checks.items()
-        }
-        return {**named, **checked, **self.further_scores(samples.logits)}
+        if cross_check:
+            for name, check in CROSS_CHECKS.items():
+                values[f"{self.distance_name}_{name}"] = check(samples.real_features, samples.features)
+        return {**values, **(self.further_scores(samples.logits) if samples.logits is not None else {})}
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """Returns additional scores from the logits (num_generated, num_classes); subclasses override it."""
         return {}
 
-    def _activations(self, batches: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Features (num_generated, feature_dim) and logits (num_generated, num_classes) of all images, float32."""
+    def _check_features_of_all(self) -> None:
+        if self.extractor is None:
+            raise UserError("--cross_check needs a network whose features are compared: choose an --extractor")
+        if self.protocol.num_real_kept < self.protocol.num_real:
+            raise UserError(
+                f"--cross_check needs the features of all {self.protocol.num_real} real images, and "
+                f"{self.protocol.num_real_kept} are kept: set --num_real={self.protocol.num_real_kept}"
+            )
+
+    def _samples(self, batches: Iterable[np.ndarray]) -> Samples:
         wanted = self.protocol.num_generated
-        arrays: list[np.ndarray] = []
-        row = 0
-        for results in self.extractor.activations(batches):
-            if not arrays:
-                arrays = [np.empty([wanted, values.shape[1]], np.float32) for values in results]
-            end = row + len(results[0])
-            if end > wanted:
-                raise ValueError(f"got more than the {wanted} images of the protocol")
-            for array, values in zip(arrays, results):
-                array[row:end] = values
-            row = end
-        if row < wanted:
-            raise ValueError(f"got {row} images, not the {wanted} of the protocol")
-        features, logits = arrays
-        return features, logits
+        images, counted = _Chosen(wanted, self._real_images), _counted(batches, wanted)
+        if self.extractor is None or self.real is None:
+            for batch in images.passing(counted):
+                pass
+            return Samples(images.array, self._real_images)
+        features, logits = _gathered(self.extractor.activations(images.passing(counted)), wanted)
+        order = scrambled_order(features, GENERATED_ORDER)
+        return Samples(
+            images.array,
+            self._real_images,
+            features[order],
+            logits[order],
+            self.real.gaussian,
+            self.real.features,
+            self.real.radii,
+        )
+
+
+class _Chosen:
+    """As many generated images as there are real ones to compare with, chosen at random.
+
+    Attributes:
+      array: the images, (num_chosen, size, size, channels) uint8; complete when all batches have passed.
+    """
+
+    def __init__(self, num_generated: int, real_images: np.ndarray | None):
+        self.array = None if real_images is None else np.empty_like(real_images)
+        self._rows = random_rows(num_generated, 0 if real_images is None else len(real_images))
+
+    def passing(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields the batches, and keeps the chosen images."""
+        first = 0
+        for batch in batches:
+            start, end = np.searchsorted(self._rows, [first, first + len(batch)])
+            if self.array is not None:
+                self.array[start:end] = batch[self._rows[start:end] - first]
+            first += len(batch)
+            yield batch
+
+
+def _counted(batches: Iterable[np.ndarray], wanted: int) -> Iterator[np.ndarray]:
+    """Yields the batches; raises ValueError unless they hold the wanted number of images."""
+    count = 0
+    for batch in batches:
+        count += len(batch)
+        if count > wanted:
+            raise ValueError(f"got more than the {wanted} images of the protocol")
+        yield batch
+    if count < wanted:
+        raise ValueError(f"got {count} images, not the {wanted} of the protocol")
+
+
+def _gathered(activations: Iterable[tuple[np.ndarray, np.ndarray]], count: int) -> list[np.ndarray]:
+    """Returns features (count, feature_dim) and logits (count, num_classes) of all batches, float32."""
+    arrays: list[np.ndarray] = []
+    row = 0
+    for results in activations:
+        if not arrays:
+            arrays = [np.empty([count, values.shape[1]], np.float32) for values in results]
+        end = row + len(results[0])
+        for array, values in zip(arrays, results):
+            array[row:end] = values
+        row = end
+    return arrays

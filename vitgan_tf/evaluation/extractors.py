@@ -12,6 +12,8 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.images import to_float
 
 BATCH_SIZE = 32
+# Attributes of `Protocol` for scores that need no network.
+NO_NETWORK = {"extractor": "none", "extractor_sha256": "", "is_published_extractor": False, "resize": "none"}
 
 
 class FeatureExtractor:

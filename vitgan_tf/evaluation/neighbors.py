@@ -117,8 +117,6 @@ def _compared(
     return _within(products, _squared_norms(rows), _squared_norms(others), radii_of_others, radii)
 
 
-# Compiled into one pass: on its own, each operation would write as much as the products.
-@tf.function(jit_compile=True, autograph=False)
 def _within(
     products: tf.Tensor, norms: tf.Tensor, norms_of_others: tf.Tensor, radii_of_others: tf.Tensor, radii: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:

@@ -25,13 +25,14 @@ class Protocol:
       num_real_kept: number of real images behind kernel distance, precision and recall.
       num_generated: number of generated images.
       seed: seed of their latents.
-      extractor: name of the network whose features are compared.
+      extractor: name of the network whose features are compared; "none" for no network.
       extractor_sha256: hash of its weights.
       is_published_extractor: whether it is the network of published FIDs.
       feature_dim: number of its features.
       resize: how images are resized to its input size, in words.
       noise: "per_image" or "fixed", see `EvalConfig`; None for generators without noise.
       tf32: whether matrix products were computed in TensorFloat-32.
+      num_swd: number of images of each set behind the sliced Wasserstein distance.
     """
 
     dataset: str
@@ -51,9 +52,12 @@ class Protocol:
     resize: str
     noise: str | None = None
     tf32: bool = False
+    num_swd: int = 0
 
     def not_comparable(self) -> list[str]:
         """Returns why the Frechet distance is not comparable with published FIDs; empty if it is."""
+        if self.extractor == "none":
+            return ["no network's features are compared"]
         reasons = []
         if not self.is_published_extractor:
             reasons.append(f"{self.extractor} is not the network of published FIDs")

@@ -205,15 +205,15 @@ def table(result: dict[str, Any]) -> str:
     weights = {"ema": "moving average", "raw": "raw weights", None: "weights unknown"}[result["weights"]]
     size = f"{result['image_size']} x {result['image_size']} x {result['num_channels']}"
     kept = result["num_real_kept"]
-    kept = "" if kept == result["num_real"] else f"; {kept} for all but fd and is"
+    kept = "" if kept in (0, result["num_real"]) else f"; {kept} for all but fd and is"
     real = f"{result['num_real']} of {result['num_split']} images, {result['dataset']}, {result['split']}{kept}"
     rows = [
         ("model", result["model"]),
         ("step", f"{step}{kimg}, {weights}"),
         ("generated", f"{result['num_generated']} images, {size}, seed {result['seed']}"),
         ("real", real),
-        ("extractor", f"{result['extractor']}, sha256 {result['extractor_sha256'][:16]}"),
-        ("resize", result["resize"]),
+        *_network_rows(result),
+        ("images for swd", f"{result['num_swd']} of each set"),
         *([("noise", result["noise"].replace("_", " "))] if result["noise"] else []),
     ]
     protocol_end = list(result).index("not_comparable_with_published")
@@ -228,6 +228,13 @@ def table(result: dict[str, Any]) -> str:
     if reasons:
         lines.append(f"Not comparable with published FIDs: {'; '.join(reasons)}.")
     return "\n".join(lines)
+
+
+def _network_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    if result["extractor"] == "none":
+        return [("extractor", "none")]
+    name = f"{result['extractor']}, sha256 {result['extractor_sha256'][:16]}"
+    return [("extractor", name), ("resize", result["resize"])]
 
 
 def metrics_path(candidate: Candidate) -> str | None:

@@ -1,4 +1,4 @@
-"""Interprets lines of metrics.jsonl: their source, step and Frechet distance."""
+"""Interprets lines of metrics.jsonl: their source, step and distance."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ def training_step(line: bytes) -> float:
 
 
 def distance_name(lines: Iterable[Mapping[str, Any]]) -> str | None:
-    """Returns the name of the Frechet distance in the training's lines: digits_fd, fid5k...; None without any."""
-    names = (name for line in training_lines(lines) for name in line)
-    return next((name for name in names if re.fullmatch(r"\w+_fd|fid\w*", name)), None)
+    """Returns the name of the distance that tells the best line of the training; None if there are no scores.
+
+    The Frechet distance: digits_fd, fid5k...; in lines without one, the sliced Wasserstein distance, swd.
+    """
+    names = dict.fromkeys(name for line in training_lines(lines) for name in line)
+    distances = (name for pattern in (r"\w+_fd|(clean_)?fid\w*", "swd") for name in names if re.fullmatch(pattern, name))
+    return next(distances, None)

@@ -19,7 +19,6 @@ from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import Interrupted, UserError, first_line
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.evaluator import Evaluator
-from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 from vitgan_tf.export import export_generator
 from vitgan_tf.logs import shown_logs
 from vitgan_tf.runs.checkpoints import RunCheckpoints
@@ -267,24 +266,16 @@ def _disable_tf32() -> None:
 
 def _evaluator(
     config: ExperimentConfig, images: np.ndarray, directory: RunDirectory, location: DataLocation, has_noise: bool
-) -> Evaluator | None:
-    """Builds the evaluator of the training; if its feature extractor is missing, logs a warning and returns None."""
-    try:
-        return build_evaluator(
-            config.data,
-            location,
-            extractor_name=config.eval.extractor,
-            split=config.eval.split,
-            num_generated=config.log.eval_samples,
-            num_real=config.log.eval_real_images,
-            seed=config.train.seed,
-            images=images if config.eval.split == "training" else None,
-            classifier_path=directory.classifier,
-            noise=config.eval.noise if has_noise else None,
-        )
-    except ExtractorNotFoundError as error:
-        # An extractor that was requested by name or by path must exist.
-        if config.eval.extractor != "auto" or location.inception is not None:
-            raise
-        logging.warning("no scores during training: %s", error)
-        return None
+) -> Evaluator:
+    return build_evaluator(
+        config.data,
+        location,
+        extractor_name=config.eval.extractor,
+        split=config.eval.split,
+        num_generated=config.log.eval_samples,
+        num_real=config.log.eval_real_images,
+        seed=config.train.seed,
+        images=images if config.eval.split == "training" else None,
+        classifier_path=directory.classifier,
+        noise=config.eval.noise if has_noise else None,
+    )

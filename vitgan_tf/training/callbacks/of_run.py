@@ -25,7 +25,7 @@ def writing_callbacks(
     images: np.ndarray,
     directory: RunDirectory,
     checkpoints: RunCheckpoints,
-    evaluator: Evaluator | None,
+    evaluator: Evaluator,
     first_step: int,
     total_steps: int,
 ) -> list[tf.keras.callbacks.Callback]:
@@ -35,24 +35,16 @@ def writing_callbacks(
     summaries = Summaries(directory.path)
     sampler = ImageSampler(gan, gan.generator.latent_dim, has_fixed_noise=config.eval.noise == "fixed")
     samples_period = config.kimg_to_steps(log.samples_every_kimg)
+    best = BestCheckpoint(gan.checkpoint(), directory.best_checkpoint)
+    eval_period = config.kimg_to_steps(log.eval_every_kimg)
     callbacks: list[tf.keras.callbacks.Callback] = [
         CollapseWatch(summaries, sampler, train.seed, period=samples_period, **schedule),
         ScalarWriter(summaries, train.batch_size, period=log.scalars_every_steps, **schedule),
         SampleWriter(directory, summaries, sampler, train.seed, period=samples_period, **schedule),
+        MetricsWriter(
+            directory, summaries, sampler, evaluator, best, train.batch_size, period=eval_period, **schedule
+        ),
     ]
-    if evaluator is not None:
-        best, period = BestCheckpoint(gan.checkpoint(), directory.best_checkpoint), log.eval_every_kimg
-        writer = MetricsWriter(
-            directory,
-            summaries,
-            sampler,
-            evaluator,
-            best,
-            train.batch_size,
-            period=config.kimg_to_steps(period),
-            **schedule,
-        )
-        callbacks.append(writer)
     if log.diagnostics_every_kimg > 0:
         period = config.kimg_to_steps(log.diagnostics_every_kimg)
         shown = to_float(images[: DiagnosticsWriter.NUM_IMAGES])

@@ -16,6 +16,12 @@ MEAN_STYLE_SAMPLES = 10_000
 FIXED_NOISE = -1
 
 
+def mean_style(generator: tf.keras.Model, seed: int = 0) -> tf.Tensor:
+    """Returns the mean of w = mapping(z) over 10,000 latents of a seed: (1, style_dim)."""
+    latents = tf.random.stateless_normal([MEAN_STYLE_SAMPLES, generator.latent_dim], [seed, 0])
+    return tf.reduce_mean(generator.mapping(latents), axis=0, keepdims=True)
+
+
 class GeneratorModule(tf.Module):
     """Module to export: the generator, its mean style, and functions from latents or styles to images.
 
@@ -31,14 +37,14 @@ class GeneratorModule(tf.Module):
         # Only the weights are tracked: each layer would be traced and saved as a separate function.
         self._network = self._no_dependency(generator)
         self.generator_weights = generator.variables
-        latents = tf.random.stateless_normal([MEAN_STYLE_SAMPLES, generator.latent_dim], [mean_style_seed, 0])
-        mean_style = tf.reduce_mean(generator.mapping(latents), axis=0, keepdims=True)
-        self.mean_style = tf.Variable(mean_style, trainable=False, name="mean_style")
+        self.mean_style = tf.Variable(mean_style(generator, mean_style_seed), trainable=False, name="mean_style")
         self.renders_at_any_scale = tf.Variable(
             generator.renders_at_any_scale, trainable=False, name="renders_at_any_scale"
         )
         latents_spec = tf.TensorSpec([None, generator.latent_dim], tf.float32, name="latents")
-        styles_spec = tf.TensorSpec([None, generator.num_styles, mean_style.shape[-1]], tf.float32, name="styles")
+        styles_spec = tf.TensorSpec(
+            [None, generator.num_styles, self.mean_style.shape[-1]], tf.float32, name="styles"
+        )
         scale_spec = tf.TensorSpec([], tf.float32, name="render_scale")
         count_spec, seed_spec = (tf.TensorSpec([], tf.int32, name=name) for name in ("num_images", "seed"))
         noise_specs = [tf.TensorSpec([], tf.int32, name=name) for name in ("noise_seed", "first_image")]

@@ -200,19 +200,31 @@ def _without_inception(setting, *arguments):
 
 def test_without_inception_the_line_says_what_to_fetch_and_training_goes_on(setting, tmp_path):
     path = setting[0]
-    line = commands.error_line(EVALUATE, f"--model={path / 'run'}", *_without_inception(setting))
+    wanted = [f"--model={path / 'run'}", "--extractor=tfgan_inception"]
+    line = commands.error_line(EVALUATE, *wanted, *_without_inception(setting))
     for words in ("fetch https://tfhub.dev/tensorflow/tfgan/eval/inception/1?tf-hub-format=compressed", "unpack it"):
         assert words in line
     assert str(path / "empty" / "tfhub_modules") in line and "--inception=FOLDER" in line
-    line = commands.error_line(EVALUATE, f"--model={path / 'run'}", *_without_inception(setting, "--download"))
+    line = commands.error_line(EVALUATE, *wanted, *_without_inception(setting, "--download"))
     assert "not on this machine (" in line and "with --download" not in line
-    # A run that did not ask for them trains without scores, and says so once.
+    # A run that did not ask for it has the score that needs no network, and says so once.
     short = [*SMALL, "--total_kimg=0.008", f"--model_dir={tmp_path / 'run'}"]
     result = commands.run(TRAIN, "--dataset=cifar10", *short, *_without_inception(setting))
     assert result.returncode == 0, result.stderr
     (warning,) = (line for line in result.stderr.splitlines() if line.startswith("W"))
-    assert "no scores during training: the Inception module" in warning
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert "without a network, the only score is the sliced Wasserstein distance: the Inception module" in warning
+    lines = _metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [0, 1]
+    assert lines[0]["extractor"] == "none" and lines[0]["num_swd"] == 24 and "fid24" not in lines[0]
+    best = json.loads((tmp_path / "run" / "best_checkpoint" / "best.json").read_text())
+    assert best["distance"] == min(line["swd"] for line in lines)
+    assert {tag for _, tag, _ in events(tmp_path / "run")} >= {"swd", "swd_32px", "swd_16px"}
+    report = commands.run("tools/report.py", f"--model_dir={tmp_path / 'run'}")
+    assert report.returncode == 0 and "best swd" in (tmp_path / "run" / "report.html").read_text()
+    table, result, _ = _succeeds(
+        f"--model={tmp_path / 'run'}", "--num_generated=24", "--num_real=30", *_without_inception(setting)
+    )
+    assert result["swd"] == pytest.approx(lines[-1]["swd"], rel=1e-6) and "extractor none" in " ".join(table.split())
     # One that did is told before it trains.
     for more in (["--extractor=tfgan_inception"], ["--extractor=keras_inception", "--inception=nowhere.h5"]):
         other = [*SMALL, f"--model_dir={tmp_path / 'other'}", *more]
@@ -226,7 +238,7 @@ def test_images_are_written_where_they_cannot_be_scored(setting, tmp_path):
         [f"--model={path / 'run'}", "--num_generated=12", f"--dump_images={tmp_path / n}"] for n in "ab"
     )
     _succeeds(*scored, *place, f"--output={tmp_path / 'out.jsonl'}")
-    line = commands.error_line(EVALUATE, *unscored, *_without_inception(setting))
+    line = commands.error_line(EVALUATE, *unscored, "--extractor=tfgan_inception", *_without_inception(setting))
     assert f"the images are in '{tmp_path / 'b'}', but there are no scores: the Inception module" in line
     np.testing.assert_array_equal(reference.read_pngs(tmp_path / "b"), reference.read_pngs(tmp_path / "a"))
 

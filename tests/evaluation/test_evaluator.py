@@ -14,7 +14,9 @@ from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation import evaluator as evaluator_module
-from vitgan_tf.evaluation.build import build_evaluator
+from vitgan_tf.evaluation import samples as samples_module
+from vitgan_tf.evaluation import sliced_wasserstein
+from vitgan_tf.evaluation.build import build_evaluator, load_extractor
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError
 
 pytestmark = pytest.mark.slow
@@ -32,6 +34,12 @@ def _evaluator(num_generated, classifier_path, **options):
 @pytest.fixture(scope="module")
 def classifier_path(tmp_path_factory):
     return str(tmp_path_factory.mktemp("classifier") / "classifier.h5")
+
+
+@pytest.fixture(autouse=True)
+def few_patches(monkeypatch):
+    """Other scores than the sliced Wasserstein distance are the subject of most tests here, and quicker."""
+    monkeypatch.setattr(sliced_wasserstein, "PATCHES_PER_IMAGE", 2)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +150,7 @@ def test_a_classifier_that_cannot_be_kept_is_refused(tmp_path):
 
 
 def test_scores_that_are_not_finite_are_refused(digits, classifier_path, monkeypatch):
-    monkeypatch.setattr(evaluator_module, "kernel_distance", lambda *_: (float("nan"), None))
+    monkeypatch.setattr(samples_module, "kernel_distance", lambda *_: (float("nan"), None))
     with pytest.raises(UserError, match=r"scores are not finite: .*'kd': nan"):
         _evaluator(20, classifier_path).evaluate([digits[0][:20]])
 
@@ -196,6 +204,7 @@ def test_evaluator_of_the_published_network_names_its_scores(digits, tmp_path):
         "recall32",
         "density32",
         "coverage32",
+        "swd",
     }
     assert evaluator.distance_name == "fid32"
     protocol = json.loads(json.dumps(evaluator.protocol.as_dict()))
@@ -215,5 +224,30 @@ def test_the_digits_classifier_judges_digits_alone(tmp_path):
     options = {"split": "training", "num_generated": 10, "num_real": 0, "seed": 0}
     with pytest.raises(UserError, match="digits classifier cannot score images of cifar10"):
         build_evaluator(other, DataLocation(), extractor_name="digits", **options)
-    with pytest.raises(ExtractorNotFoundError):  # and auto does not choose it
-        build_evaluator(other, DataLocation(cache_dir=str(tmp_path)), extractor_name="auto", **options)
+    with pytest.raises(ExtractorNotFoundError):
+        load_extractor("auto", other, DataLocation(cache_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["none", "auto"])
+def test_without_a_network_the_sliced_wasserstein_distance_is_the_score(tmp_path, name):
+    data, images = DataConfig("cifar10", 32, 3), np.random.RandomState(0).randint(0, 256, (2, 20, 32, 32, 3))
+    real, generated = images.astype(np.uint8)
+    options = {"split": "training", "num_generated": 16, "num_real": 0, "seed": 0, "images": real}
+    evaluator = build_evaluator(data, DataLocation(cache_dir=str(tmp_path)), extractor_name=name, **options)
+    order = evaluator_module.random_rows(20, 16)
+    expected = sliced_wasserstein.sliced_wasserstein(generated[:16], real[order])
+    assert evaluator.evaluate(np.array_split(generated[:16], 3)) == {
+        "swd": (expected[32] + expected[16]) / 2,
+        "swd_32px": expected[32],
+        "swd_16px": expected[16],
+    }
+    assert evaluator.distance_name == "swd" and evaluator.protocol.num_swd == 16
+    with pytest.raises(UserError, match="--cross_check needs a network"):
+        evaluator.evaluate([generated[:16]], cross_check=True)
+
+
+def test_the_sliced_wasserstein_distance_is_that_of_a_random_part_of_many_images(digits, score, monkeypatch):
+    monkeypatch.setattr(sliced_wasserstein, "MAX_IMAGES", 50)
+    images = digits[0][:300]
+    chosen = [images[evaluator_module.random_rows(300, 50)], digits[0][evaluator_module.random_rows(1797, 50)]]
+    assert score(images)["swd"] == sliced_wasserstein.sliced_wasserstein(*chosen)[16]

@@ -41,7 +41,9 @@ def test_agrees_with_tensorflow_gan_on_noise():
     noise = np.random.RandomState(0).normal(size=(2, 60, 16, 16, 3))
     smooth = scipy.ndimage.gaussian_filter(noise[1], (0, 0.6, 0.6, 0))
     sets = [np.clip(128 + 40 * values / values.std(), 0, 255).astype(np.uint8) for values in (noise[0], smooth)]
-    ((_, expected),) = tfgan.sliced_wasserstein_distance(*map(tf.constant, sets), patches_per_image=128, random_projection_dim=512)
+    ((_, expected),) = tfgan.sliced_wasserstein_distance(
+        *map(tf.constant, sets), patches_per_image=128, random_projection_dim=512
+    )
     assert sliced_wasserstein(*sets)[16] == pytest.approx(1000 * float(expected), rel=0.1)
 
 

@@ -279,13 +279,17 @@ def sliced_wasserstein(
     sets = []
     for values in (images, others):
         ordered = sorted(values, key=lambda image: zlib.crc32(image.tobytes()))
-        sets.append([[laplacian_pyramid(image[..., channel]) for channel in range(image.shape[2])] for image in ordered])
+        sets.append(
+            [[laplacian_pyramid(image[..., channel]) for channel in range(image.shape[2])] for image in ordered]
+        )
     distances = {}
     for level, whole in enumerate(sets[0][0][0]):
         edge = min(7, len(whole))
         projections = []
         for values in sets:
-            corners = np.random.RandomState(level).randint(0, len(whole) - edge + 1, (2, len(values), patches_per_image))
+            corners = np.random.RandomState(level).randint(
+                0, len(whole) - edge + 1, (2, len(values), patches_per_image)
+            )
             patches = np.array(
                 [
                     [levels[level][y : y + edge, x : x + edge] for levels in channels]

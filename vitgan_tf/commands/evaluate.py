@@ -1,40 +1,80 @@
-"""Scores a run or a SavedModel: vitgan evaluate --model=runs/cifar10
+"""Scores a run, a SavedModel or a folder of images: vitgan evaluate --model=runs/cifar10
 
-Computes FID, IS, KID, precision and recall for a checkpoint of a run directory or for a SavedModel folder. Prints a
-table and, as the last line of standard output, the result as one JSON object, which is also appended to the
-metrics.jsonl of the run or to --output.
+Computes FID, IS, KID, precision, recall, density, coverage and the sliced Wasserstein distance for a checkpoint of a
+run directory, a SavedModel folder, or --images=DIR beside --reference=DIR. Prints a table and, as the last line of
+standard output, the result as one JSON object, which is also appended to the metrics.jsonl of the run or to --output.
+With several seeds or truncations, each has its line, and the last one sums them up.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from typing import Any
 
 from absl import flags
 
+from vitgan_tf.commands import compared
 from vitgan_tf.commands.calls import CommandLine
-from vitgan_tf.commands.configuration import data_location_from_flags, section_from_flags
+from vitgan_tf.commands.configuration import section_from_flags
 from vitgan_tf.commands.flags import (
     define_data_location_flags,
     define_field_flags,
+    define_numbers,
     define_path,
     define_strategy_flags,
 )
 from vitgan_tf.commands.plugins import define_plugin_flag
 from vitgan_tf.commands.quiet import strategy_from_flags
-from vitgan_tf.config import DataConfig, EvalConfig
+from vitgan_tf.config import EvalConfig
 from vitgan_tf.errors import UserError
-from vitgan_tf.files import append_json_line
-from vitgan_tf.presets import PRESETS, preset
-from vitgan_tf.runs.directory import CONFIG, is_saved_model
+from vitgan_tf.files import append_json_line, write_atomically
+from vitgan_tf.presets import PRESETS
+
+TRUNCATION_PICTURE = "truncation.png"
 
 
 def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
     define_plugin_flag(given)
-    define_path(given, "model", None, "Run directory, or folder of a SavedModel.", required=True)
+    _define_compared_flags(given)
+    _define_drawing_flags(given)
+    flags.DEFINE_bool(
+        "cross_check",
+        False,
+        "Compute the Frechet distance by tensorflow-gan and by SciPy too.",
+        flag_values=given,
+    )
+    define_path(given, "dump_images", None, "Folder for the generated images as PNG files; new or empty.")
+    define_path(
+        given,
+        "save_statistics",
+        None,
+        "File for the statistics of the real images, which pytorch-fid and torch-fidelity can read.",
+        suffixes=(compared.STATISTICS_SUFFIX,),
+    )
+    define_path(
+        given, "output", None, "File to which the result is appended as a line; default: metrics.jsonl of the run."
+    )
+    define_field_flags(given, "eval", default="that of the run or of --dataset's preset")
+    define_field_flags(given, "data", default="that of --dataset's preset", except_fields=("flip",))
+    flags.DEFINE_alias("resolution", "data.image_size", given)
+    define_data_location_flags(given)
+    define_strategy_flags(given)
+
+
+def _define_compared_flags(given: flags.FlagValues) -> None:
+    define_path(given, "model", None, "Run directory, or folder of a SavedModel.")
+    define_path(given, "images", None, "Folder or zip archive of images to score in place of a model's.")
+    flags.DEFINE_string(
+        "reference",
+        None,
+        "Real images to compare with: a folder or zip archive, a file of statistics (.npz, also of pytorch-fid and "
+        "torch-fidelity), or the preset of a data set; default: those of the run or of --dataset.",
+        flag_values=given,
+    )
     flags.DEFINE_enum(
         "dataset",
         None,
@@ -55,81 +95,74 @@ def define_flags(given: flags.FlagValues) -> None:
         "Weights of a run: ema, the moving average (default), or raw.",
         flag_values=given,
     )
-    _define_drawing_flags(given)
-    define_field_flags(given, "eval", default="that of the run or of --dataset's preset")
-    define_field_flags(
-        given, "data", default="that of --dataset's preset", except_fields=("image_size", "num_channels", "flip")
-    )
-    define_data_location_flags(given)
-    define_strategy_flags(given)
 
 
 def _define_drawing_flags(given: flags.FlagValues) -> None:
-    flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1, flag_values=given)
+    define_numbers(given, "seed", [0], "Seed of the latents, or several: 0,1,2", int, (0, 2**31 - 1))
+    define_numbers(
+        given,
+        "truncation",
+        [1.0],
+        "Truncation psi, which pulls styles towards their mean, or several: 0.5,0.7,1. 1 for none, 0 for the mean.",
+        float,
+        (0, 100),
+    )
     flags.DEFINE_integer(
         "batch_size", 128, "Images drawn at a time, over all devices.", lower_bound=1, flag_values=given
-    )
-    flags.DEFINE_bool(
-        "cross_check",
-        False,
-        "Compute the Frechet distance by tensorflow-gan and by SciPy too.",
-        flag_values=given,
-    )
-    define_path(given, "dump_images", None, "Folder for the generated images as PNG files; new or empty.")
-    define_path(
-        given, "output", None, "File to which the result is appended as a line; default: metrics.jsonl of the run."
     )
 
 
 def main(line: CommandLine) -> dict[str, Any]:
-    """Scores the model, and returns the result."""
+    """Scores the images, and returns the result."""
     given = line.flags
-    model = given.model
-    is_run, is_model = os.path.isfile(os.path.join(model, CONFIG)), is_saved_model(model)
-    if not (is_run or is_model):
-        raise UserError(f"{model!r} is neither a run directory, with a {CONFIG}, nor a SavedModel")
-    for name, allowed in (("dataset", is_model), ("checkpoint", is_run), ("weights", is_run)):
-        if given[name].present and not allowed:
-            raise UserError(f"--{name} applies only to a {'run directory' if is_model else 'SavedModel'}")
+    compared.check_flags(given)
     fields = section_from_flags(given, "eval")
     dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
-    data, other_eval = _data_and_eval(given)
+    drawings = list(itertools.product(given.truncation, given.seed))
+    if given.dump_images and len(drawings) > 1:
+        raise UserError("--dump_images takes one seed and one truncation: leave out the others")
     strategy = strategy_from_flags(given)
     from vitgan_tf.reporting import evaluation
 
     with strategy.scope():
-        if is_run:
-            candidate = evaluation.from_run(model, given.checkpoint or "latest", given.weights or "ema")
-        else:
-            candidate = evaluation.from_saved_model(model, data, other_eval)
+        comparison = compared.comparison(given)
+        candidate = comparison.candidate
         path = given.output or evaluation.metrics_path(candidate)
         _check_writable(path)
-        result = evaluation.evaluate(
-            candidate,
-            dataclasses.replace(candidate.eval, **fields),
-            data_location_from_flags(given),
-            given.seed,
-            given.batch_size,
-            given.dump_images,
-            given.cross_check,
-        )
-    failure = _append(path, result)
-    print(evaluation.table(result))
-    print(json.dumps(result, allow_nan=False))
+        options = evaluation.Options(given.batch_size, given.dump_images, given.cross_check, comparison.statistics)
+        config = dataclasses.replace(candidate.eval, **fields)
+        scoring = evaluation.Scoring(candidate, config, comparison.location, options)
+        if given.save_statistics:
+            scoring.save_statistics(given.save_statistics)
+        if given.model is None and given.images is None:
+            return {"statistics": given.save_statistics}
+        results, failure = [], None
+        for truncation, seed in drawings:
+            results.append(scoring.result(seed, truncation))
+            failure = _append(path, results[-1]) or failure
+    result = _printed(results, path)
     if failure is not None:
         raise failure
     return result
 
 
-def _data_and_eval(given: flags.FlagValues) -> tuple[DataConfig | None, EvalConfig | None]:
-    """Returns the images of --dataset, as the command line changes them, and the preset's evaluation."""
-    fields = section_from_flags(given, "data")
-    if not given.dataset:
-        if fields:
-            raise UserError(f"--{next(iter(fields))} applies only to a SavedModel, with --dataset")
-        return None, None
-    config = preset(given.dataset)
-    return dataclasses.replace(config.data, **fields), config.eval
+def _printed(results: list[dict[str, Any]], path: str | None) -> dict[str, Any]:
+    """Prints the result of one evaluation or the summary of several, and returns it."""
+    from vitgan_tf.reporting import evaluation, summary
+
+    result = results[0]
+    print(evaluation.table(result))
+    if len(results) > 1:
+        entries = summary.summarize(results)
+        print(summary.summary_table(entries))
+        result = {"model": result["model"], "source": "summary", "results": results, "summary": entries}
+        picture = summary.trade_off(entries) if len(entries) > 1 else None
+        if picture is not None and path is not None:
+            picture_path = os.path.join(os.path.dirname(path), TRUNCATION_PICTURE)
+            write_atomically(picture_path, picture)
+            print(f"precision against recall: {picture_path}")
+    print(json.dumps(result, allow_nan=False))
+    return result
 
 
 def _append(path: str | None, result: dict[str, Any]) -> UserError | None:

@@ -56,6 +56,19 @@ def define_amount(
     flags.DEFINE(parser, name, default, help_text, flag_values=given, serializer=flags.ArgumentSerializer())
 
 
+def define_numbers(
+    given: flags.FlagValues,
+    name: str,
+    default: list[Any],
+    help_text: str,
+    number: Callable[[Any], Any],
+    bounds: tuple[float, float],
+) -> None:
+    """Defines a flag for one or several numbers, separated by commas, within these bounds."""
+    serializer: flags.CsvListSerializer = flags.CsvListSerializer(",")
+    flags.DEFINE(NumbersParser(number, bounds), name, default, help_text, given, serializer)
+
+
 def define_config_flags(given: flags.FlagValues) -> None:
     """Defines --plugin, --config, --dataset, --variant, --generator, --discriminator, and a flag for each field.
 

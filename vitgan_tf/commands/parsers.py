@@ -53,16 +53,22 @@ class NumbersParser(flags.ArgumentParser):
 
     Args:
       number: parses one of them.
+      bounds: lowest and highest number that is allowed.
     """
 
     syntactic_help = "numbers, separated by commas"
 
-    def __init__(self, number: Callable[[str], Any]):
+    def __init__(self, number: Callable[[Any], Any], bounds: tuple[float, float] = (-math.inf, math.inf)):
         super().__init__()
         self._number = number
+        self._bounds = bounds
 
     def parse(self, argument: str | list[Any]) -> list[Any]:
-        return [self._number(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+        numbers = [self._number(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+        low, high = self._bounds
+        if not all(low <= number <= high for number in numbers):
+            raise ValueError(f"must be between {low:g} and {high:g}")
+        return numbers
 
 
 class EdgeParser(flags.IntegerParser):

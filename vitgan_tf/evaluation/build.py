@@ -13,19 +13,13 @@ from absl import logging
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.config.choices import EXTRACTORS
 from vitgan_tf.data.digits import load_digits
-from vitgan_tf.data.loading import load_images
-from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
-from vitgan_tf.evaluation.evaluator import Evaluator, random_rows
+from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import NO_NETWORK, FeatureExtractor
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError, keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
-from vitgan_tf.evaluation.real_statistics import RealStatistics, real_statistics
-from vitgan_tf.evaluation.sliced_wasserstein import num_compared
-
-# Two in each random half (`half_split_distance`): the fewest that have a covariance.
-MIN_REAL = 4
+from vitgan_tf.evaluation.reference import of_file, of_images
 
 
 def build_evaluator(
@@ -40,6 +34,7 @@ def build_evaluator(
     images: np.ndarray | None = None,
     classifier_path: str | None = None,
     noise: str | None = None,
+    statistics: str | None = None,
 ) -> Evaluator:
     """Loads the extractor and the real images, and computes their statistics or reads them from the cache.
 
@@ -54,54 +49,33 @@ def build_evaluator(
       images: the split, (num_images, size, size, channels) uint8, if it is already loaded.
       classifier_path: file of the digits classifier; by default in the cache.
       noise: see `Protocol`.
+      statistics: file of the real images' statistics, in place of the images; see `read_statistics`.
 
     Raises:
       UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
     # Loaded first, so that missing weights are reported before minutes of decoding.
     extractor = _extractor_or_none(extractor_name, data, location, classifier_path)
-    images = load_images(data, location, split) if images is None else images
-    rows = _compared_rows(len(images), num_real)
-    shown = rows[random_rows(len(rows), num_compared(len(rows), num_generated, images[0].nbytes))]
-    names = {"dataset": data.dataset, "split": split, "num_split": len(images)}
-    real = None if extractor is None else _statistics(images, extractor, names, location, rows)
+    if statistics is None:
+        reference = of_images(images, data, location, split, num_real, extractor)
+    else:
+        reference = of_file(statistics, data, extractor)
+    shown, real = reference.shown(num_generated), reference.statistics
     protocol = Protocol(
-        dataset=data.dataset,
-        split=split,
+        **reference.protocol,
         image_size=data.image_size,
         num_channels=data.num_channels,
-        real_fingerprint=fingerprint(images),
-        num_real=len(rows),
-        num_split=len(images),
-        num_real_kept=0 if real is None else len(real.features),
         num_generated=num_generated,
         seed=seed,
         **(NO_NETWORK if extractor is None else extractor.protocol_entries()),
-        feature_dim=0 if real is None else real.features.shape[1],
+        feature_dim=0 if real is None else len(real.gaussian.mean),
         noise=noise,
         tf32=tf.config.experimental.tensor_float_32_execution_enabled(),
         num_swd=len(shown),
     )
-    evaluator = DigitsEvaluator if extractor is not None and extractor.name == "digits" else Evaluator
-    return evaluator(protocol, extractor, real, images[shown])
-
-
-def _statistics(
-    images: np.ndarray, extractor: FeatureExtractor, names: dict[str, Any], location: DataLocation, rows: np.ndarray
-) -> RealStatistics:
-    # Not cached for the digits: each run has its own classifier, and it is fast.
-    cache_dir = None if extractor.name == "digits" else location.cache_dir
-    return real_statistics(images, extractor, names, cache_dir, rows)
-
-
-def _compared_rows(num_split: int, num_real: int) -> np.ndarray:
-    """Returns the indices of the real images to compare with: a random but fixed subset; for 0, the whole split."""
-    rows = np.arange(num_split)
-    if 0 < num_real < num_split:
-        rows = random_rows(num_split, num_real)
-    if len(rows) < MIN_REAL:
-        raise UserError(f"{len(rows)} real images are too few: at least {MIN_REAL} are needed")
-    return rows
+    if extractor is not None and real is not None and extractor.name == "digits":
+        return DigitsEvaluator(protocol, extractor, real, shown, reference.images)
+    return Evaluator(protocol, extractor, real, shown, reference.images)
 
 
 @dataclasses.dataclass(frozen=True)

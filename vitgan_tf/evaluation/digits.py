@@ -130,15 +130,9 @@ def _sha256(classifier: tf.keras.Model) -> str:
 class DigitsEvaluator(Evaluator):
     """Scores digits; adds class fractions and a reference value for the Frechet distance."""
 
-    def __init__(
-        self,
-        protocol: Protocol,
-        extractor: FeatureExtractor,
-        real: RealStatistics,
-        real_images: np.ndarray | None = None,
-    ):
-        super().__init__(protocol, extractor, real, real_images)
-        self.half_split_distance = half_split_distance(real.features)
+    def __init__(self, protocol: Protocol, extractor: FeatureExtractor, real: RealStatistics, *images: np.ndarray):
+        super().__init__(protocol, extractor, real, *images)
+        self.half_split_distance = half_split_distance(real.features) if len(real.features) else None
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """See `Evaluator.further_scores`.

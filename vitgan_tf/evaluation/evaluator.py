@@ -14,7 +14,7 @@ from vitgan_tf.evaluation.cross_check import CROSS_CHECKS
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
-from vitgan_tf.evaluation.samples import Samples
+from vitgan_tf.evaluation.samples import UNKNOWN, Samples
 from vitgan_tf.evaluation.scores import GENERATED_ORDER, scrambled_order
 
 
@@ -30,8 +30,9 @@ class Evaluator:
       protocol: protocol of the scores.
       extractor: network whose features are compared; None for the scores that need no network.
       real: statistics of the real images under that network; None without a network.
-      real_images: images for the scores that compare images, (protocol.num_swd, size, size, channels) uint8; None
-        to leave those scores out.
+      real_images: images for the scores that compare images, (protocol.num_swd, size, size, channels) uint8; empty to
+        leave those scores out.
+      split_images: all images of the real split, likewise; empty if only their statistics are known.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Evaluator:
         protocol: Protocol,
         extractor: FeatureExtractor | None,
         real: RealStatistics | None,
-        real_images: np.ndarray | None = None,
+        real_images: np.ndarray = UNKNOWN,
+        split_images: np.ndarray = UNKNOWN,
     ):
         self.protocol = protocol
         self.extractor = extractor
         self.real = real
+        self.split_images = split_images
         self._real_images = real_images
 
     @property
@@ -78,7 +81,7 @@ class Evaluator:
         if cross_check:
             for name, check in CROSS_CHECKS.items():
                 values[f"{self.distance_name}_{name}"] = check(samples.real_features, samples.features)
-        return {**values, **(self.further_scores(samples.logits) if samples.logits is not None else {})}
+        return {**values, **self.further_scores(samples.logits)}
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """Returns additional scores from the logits (num_generated, num_classes); subclasses override it."""
@@ -97,7 +100,7 @@ class Evaluator:
         wanted = self.protocol.num_generated
         images, counted = _Chosen(wanted, self._real_images), _counted(batches, wanted)
         if self.extractor is None or self.real is None:
-            for batch in images.passing(counted):
+            for _ in images.passing(counted):
                 pass
             return Samples(images.array, self._real_images)
         features, logits = _gathered(self.extractor.activations(images.passing(counted)), wanted)
@@ -120,16 +123,16 @@ class _Chosen:
       array: the images, (num_chosen, size, size, channels) uint8; complete when all batches have passed.
     """
 
-    def __init__(self, num_generated: int, real_images: np.ndarray | None):
-        self.array = None if real_images is None else np.empty_like(real_images)
-        self._rows = random_rows(num_generated, 0 if real_images is None else len(real_images))
+    def __init__(self, num_generated: int, real_images: np.ndarray):
+        self.array = np.empty_like(real_images)
+        self._rows = random_rows(num_generated, len(real_images))
 
     def passing(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yields the batches, and keeps the chosen images."""
         first = 0
         for batch in batches:
             start, end = np.searchsorted(self._rows, [first, first + len(batch)])
-            if self.array is not None:
+            if start < end:
                 self.array[start:end] = batch[self._rows[start:end] - first]
             first += len(batch)
             yield batch

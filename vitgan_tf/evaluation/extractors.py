@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -63,6 +63,11 @@ class FeatureExtractor:
             "is_published_extractor": self.is_published,
             "resize": self.resize,
         }
+
+    def feature_dim(self, image_shape: Sequence[int]) -> int:
+        """Returns the number of features of images (height, width, channels)."""
+        features, _ = next(self.activations([np.zeros([1, *image_shape], np.uint8)]))
+        return features.shape[1]
 
     @property
     def batch_size(self) -> int:

@@ -16,11 +16,11 @@ class Protocol:
 
     Attributes:
       dataset: name of the real data set.
-      split: "training" or "evaluation".
+      split: "training" or "evaluation"; "unknown" for statistics in a file of another program.
       image_size: edge of real and generated images in pixels.
       num_channels: colour channels.
       real_fingerprint: fingerprint of the split's real images, as in a run's config.json.
-      num_real: number of real images behind the mean and covariance.
+      num_real: number of real images behind the mean and covariance; 0 if unknown.
       num_split: number of real images in the split.
       num_real_kept: number of real images behind kernel distance, precision and recall.
       num_generated: number of generated images.
@@ -32,6 +32,7 @@ class Protocol:
       resize: how images are resized to its input size, in words.
       noise: "per_image" or "fixed", see `EvalConfig`; None for generators without noise.
       tf32: whether matrix products were computed in TensorFloat-32.
+      truncation: truncation psi of the styles; 1 for none.
       num_swd: number of images of each set behind the sliced Wasserstein distance.
     """
 
@@ -52,6 +53,7 @@ class Protocol:
     resize: str
     noise: str | None = None
     tf32: bool = False
+    truncation: float = 1.0
     num_swd: int = 0
 
     def not_comparable(self) -> list[str]:
@@ -63,15 +65,19 @@ class Protocol:
             reasons.append(f"{self.extractor} is not the network of published FIDs")
         elif self.feature_dim != PUBLISHED_FEATURE_DIM:
             reasons.append(f"{self.feature_dim} features, not {PUBLISHED_FEATURE_DIM}: this is another network")
-        if min(self.num_generated, self.num_real) < self.feature_dim:
-            fewest = min(self.num_generated, self.num_real)
+        fewest = min(self.num_generated, self.num_real or self.num_generated)
+        if fewest < self.feature_dim:
             reasons.append(f"{fewest} images are fewer than the {self.feature_dim} dimensions of the features")
         if self.num_generated != PUBLISHED_NUM_GENERATED:
             reasons.append(f"{self.num_generated} generated images, not {PUBLISHED_NUM_GENERATED}")
         if self.num_real < self.num_split:
             reasons.append(f"{self.num_real} real images, not all {self.num_split}")
-        if self.split != "training":
+        if self.split == "unknown":
+            reasons.append(f"{self.dataset} does not say which images it describes")
+        elif self.split != "training":
             reasons.append(f"the {self.split} images, not the training images")
+        if self.truncation != 1.0:
+            reasons.append(f"styles truncated by {self.truncation:g}")
         if self.tf32:
             reasons.append("features rounded to TensorFloat-32")
         return reasons
@@ -89,7 +95,7 @@ class Protocol:
         count = str(self.num_generated) if rest else f"{thousands}k"
         base = name.removesuffix("_std")
         num_real = {"fd": self.num_real, "is": 0}.get(base, self.num_real_kept)
-        full = "_full" if num_real == self.num_split else ""
+        full = "_full" if num_real == self.num_split and num_real else ""
         return _PUBLISHED_NAMES.get(base, base) + count + full + name[len(base) :]
 
     def as_dict(self) -> dict[str, Any]:

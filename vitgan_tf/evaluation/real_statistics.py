@@ -38,8 +38,8 @@ class RealStatistics:
     Attributes:
       gaussian: mean and covariance of the features of all images.
       features: features of all images or of MAX_KEPT random ones, in `scrambled_order`:
-        (num_kept, feature_dim) float32.
-      radii: `manifold_radii` of these features.
+        (num_kept, feature_dim) float32; empty in statistics of other programs.
+      radii: `manifold_radii` of these features; likewise empty.
     """
 
     gaussian: Gaussian

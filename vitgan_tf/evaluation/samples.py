@@ -13,10 +13,18 @@ from vitgan_tf.evaluation.neighbors import NeighborScores, neighbor_scores
 from vitgan_tf.evaluation.scores import Gaussian, frechet_distance, gaussian, inception_score, kernel_distance
 from vitgan_tf.evaluation.sliced_wasserstein import sliced_wasserstein
 
+UNKNOWN = np.empty([0, 0], np.float32)
+"""Stands for features or images that are not known."""
+
+
+def unknown() -> np.ndarray:
+    """Returns UNKNOWN, as the default of a dataclass's field."""
+    return UNKNOWN
+
 
 @dataclasses.dataclass
 class Samples:
-    """Generated and real images, and their activations; None for what is not known.
+    """Generated and real images, and their activations; arrays are empty if they are not known.
 
     Attributes:
       images: equally many generated and...
@@ -28,13 +36,13 @@ class Samples:
       real_radii: their `manifold_radii`.
     """
 
-    images: np.ndarray | None = None
-    real_images: np.ndarray | None = None
-    features: np.ndarray | None = None
-    logits: np.ndarray | None = None
-    real_gaussian: Gaussian | None = None
-    real_features: np.ndarray | None = None
-    real_radii: np.ndarray | None = None
+    images: np.ndarray = dataclasses.field(default_factory=unknown)
+    real_images: np.ndarray = dataclasses.field(default_factory=unknown)
+    features: np.ndarray = dataclasses.field(default_factory=unknown)
+    logits: np.ndarray = dataclasses.field(default_factory=unknown)
+    real_gaussian: Gaussian = dataclasses.field(default_factory=lambda: Gaussian(0, UNKNOWN, UNKNOWN))
+    real_features: np.ndarray = dataclasses.field(default_factory=unknown)
+    real_radii: np.ndarray = dataclasses.field(default_factory=unknown)
 
     @functools.cached_property
     def neighbors(self) -> NeighborScores:
@@ -65,7 +73,7 @@ class Score:
 
     def values(self, samples: Samples) -> dict[str, float | None]:
         """Returns the values by suffix; none if the samples lack what the score needs."""
-        if any(getattr(samples, name) is None for name in self.needs):
+        if not all(getattr(samples, name).size for name in self.needs):
             return {}
         value = self.compute(samples)
         return dict(value) if isinstance(value, Mapping) else {"": value}
@@ -86,9 +94,7 @@ def _sliced(samples: Samples) -> Value:
 
 
 _NEIGHBORS = ("features", "real_features", "real_radii")
-FRECHET = Score(
-    lambda samples: frechet_distance(gaussian(samples.features), samples.real_gaussian), ("features", "real_gaussian")
-)
+FRECHET = Score(lambda samples: frechet_distance(gaussian(samples.features), samples.real_gaussian), ("features",))
 INCEPTION = Score(_inception, ("logits",))
 KERNEL = Score(_kernel, ("features", "real_features"))
 PRECISION = Score(lambda samples: samples.neighbors.precision, _NEIGHBORS)

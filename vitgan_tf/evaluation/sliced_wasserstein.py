@@ -51,15 +51,15 @@ def sliced_wasserstein(images: np.ndarray, other_images: np.ndarray) -> dict[int
     edges = [images.shape[1]]
     while -(-edges[-1] // 2) >= MIN_EDGE:
         edges.append(-(-edges[-1] // 2))
-    sets = images, other_images
-    return {
-        edge: SCALE * _distance(*(_patches(values, level, edges) for values in sets), level)
-        for level, edge in enumerate(edges)
-    }
+    distances = {}
+    for level, edge in enumerate(edges):
+        patches, other_patches = (_patches(values, level, edges) for values in (images, other_images))
+        distances[edge] = SCALE * _distance(patches, other_patches, level)
+    return distances
 
 
 def laplacian_level(images: np.ndarray, level: int, num_levels: int) -> np.ndarray:
-    """Returns a level of the Laplacian pyramid of images (batch, height, width, channels) float32; 0 is the finest."""
+    """Returns a level of the Laplacian pyramid of images (batch, height, width, channels); 0 is the finest."""
     for _ in range(level):
         images = _halved(images)
     return images if level == num_levels - 1 else images - _doubled(_halved(images), images.shape)
@@ -84,16 +84,14 @@ def _doubled(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _patches(images: np.ndarray, level: int, edges: Sequence[int]) -> np.ndarray:
     """Returns random patches of a level as rows, with mean 0 and variance 1 in each channel of the whole set."""
     edge = min(PATCH_EDGE, edges[level])
-    corners = np.random.RandomState(level).randint(
-        0, edges[level] - edge + 1, (2, len(images), PATCHES_PER_IMAGE)
-    )
+    corners = np.random.RandomState(level).randint(0, edges[level] - edge + 1, (2, len(images), PATCHES_PER_IMAGE))
     patches = np.empty([*corners.shape[1:], images.shape[3], edge, edge], np.float32)
     # By content: the patches of a set do not depend on the order of its images.
-    order = np.argsort([zlib.crc32(np.ascontiguousarray(image)) for image in images], kind="stable")
+    order = np.argsort([zlib.crc32(image.tobytes()) for image in images], kind="stable")
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
         pixels = laplacian_level(images[order[part]].astype(np.float32), level, len(edges))
-        windows = np.lib.stride_tricks.sliding_window_view(pixels, (edge, edge), axis=(1, 2))
+        windows = np.lib.stride_tricks.sliding_window_view(pixels, (edge, edge), (1, 2))  # type: ignore[call-overload]
         patches[part] = windows[np.arange(len(pixels))[:, None], corners[0, part], corners[1, part]]
     patches = patches.reshape(-1, *patches.shape[2:])
     for channel in range(patches.shape[1]):

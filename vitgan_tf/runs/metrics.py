@@ -33,6 +33,6 @@ def distance_name(lines: Iterable[Mapping[str, Any]]) -> str | None:
 
     The Frechet distance: digits_fd, fid5k...; in lines without one, the sliced Wasserstein distance, swd.
     """
-    names = dict.fromkeys(name for line in training_lines(lines) for name in line)
-    distances = (name for pattern in (r"\w+_fd|(clean_)?fid\w*", "swd") for name in names if re.fullmatch(pattern, name))
-    return next(distances, None)
+    names = list(dict.fromkeys(name for line in training_lines(lines) for name in line))
+    distances = [name for name in names if re.fullmatch(r"\w+_fd|(clean_)?fid\w*", name)]
+    return next(iter([*distances, *(name for name in names if name == "swd")]), None)

@@ -1,0 +1,164 @@
+"""Which images `vitgan evaluate` scores, and which real ones it compares them with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from vitgan_tf.commands.configuration import data_location_from_flags, section_from_flags
+from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
+from vitgan_tf.errors import UserError
+from vitgan_tf.presets import PRESETS, preset
+from vitgan_tf.runs.directory import CONFIG, is_saved_model
+
+if TYPE_CHECKING:
+    from vitgan_tf.reporting.candidates import Candidate
+
+STATISTICS_SUFFIX = ".npz"
+# Flags of the images that only some kinds of candidates leave open.
+_SHAPE_FIELDS = ("image_size", "num_channels")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What an evaluation compares.
+
+    Attributes:
+      candidate: the images that are scored; with no images of its own, the real ones stand for themselves.
+      location: location of the real images.
+      statistics: file of the real images' statistics, in place of the images.
+    """
+
+    candidate: Candidate
+    location: DataLocation
+    statistics: str | None
+
+
+def check_flags(given: flags.FlagValues) -> None:
+    """Raises UserError if the flags that say what is compared do not go together."""
+    reference_only = given.reference is not None and given.save_statistics is not None
+    if (given.model is None) == (given.images is None) and not (given.model is None and reference_only):
+        raise UserError(
+            "say what is scored, with --model=RUN or --images=DIR, but not both; or, with --reference=DIR and "
+            "--save_statistics=FILE.npz, whose statistics are written"
+        )
+    is_run, is_model = is_run_directory(given), given.model is not None and is_saved_model(given.model)
+    if given.model is not None and not (is_run or is_model):
+        raise UserError(f"{given.model!r} is neither a run directory, with a {CONFIG}, nor a SavedModel")
+    kind = "a run directory" if is_model or given.model is None else "a SavedModel"
+    for name, allowed in (("dataset", is_model), ("checkpoint", is_run), ("weights", is_run)):
+        if given[name].present and not allowed:
+            raise UserError(f"--{name} applies only to {kind}")
+    if given.dataset is not None and given.reference is not None:
+        raise UserError("--reference takes the place of --dataset: leave out one of them")
+    fields = section_from_flags(given, "data")
+    reference = given.reference or given.dataset
+    for name in fields:
+        if name in _SHAPE_FIELDS and given.model is not None:
+            raise UserError(f"--{name} does not apply to a generator, whose images have their size")
+        if name not in _SHAPE_FIELDS and not reference and given.images is None:
+            raise UserError(f"--{name} applies only to a SavedModel, with --dataset, and with --reference")
+    if given.images is not None and not reference:
+        raise UserError("--images are compared with real ones: set --reference=DIR, a data set or FILE.npz")
+    if reference and reference not in PRESETS and not os.path.exists(os.path.expanduser(reference)):
+        raise UserError(f"--reference={reference}: there is no such data set, folder or file")
+
+
+def is_run_directory(given: flags.FlagValues) -> bool:
+    """Returns whether --model is a run directory."""
+    return given.model is not None and os.path.isfile(os.path.join(given.model, CONFIG))
+
+
+def comparison(given: flags.FlagValues) -> Comparison:
+    """Loads what the flags name; see `check_flags`.
+
+    Raises:
+      UserError: something is missing, cannot be read, or does not fit the rest.
+    """
+    from vitgan_tf.reporting import candidates
+
+    location = data_location_from_flags(given)
+    data, settings, reference_location, statistics = _reference(given, location)
+    if given.images is not None and data is not None:
+        data, images_data = _shapes(given, data, statistics, location, reference_location)
+        candidate = dataclasses.replace(candidates.from_images(given.images, images_data, location), data=data)
+    elif given.model is None and data is not None:
+        candidate = _only_reference(given, data, reference_location)
+    elif is_run_directory(given):
+        candidate = candidates.from_run(given.model, given.checkpoint or "latest", given.weights or "ema")
+        if data is not None:
+            candidate = dataclasses.replace(
+                candidate, data=candidates.of_size(data, candidate.data, given.model), fingerprint=None
+            )
+    else:
+        candidate = candidates.from_saved_model(given.model, data, settings)
+    origin = {**candidate.origin, **({"reference": given.reference} if given.reference else {})}
+    return Comparison(dataclasses.replace(candidate, origin=origin), reference_location, statistics)
+
+
+def _reference(
+    given: flags.FlagValues, location: DataLocation
+) -> tuple[DataConfig | None, EvalConfig | None, DataLocation, str | None]:
+    """Returns the real images, the evaluation of their preset, where they lie, and a file of statistics."""
+    name, fields = given.reference or given.dataset, section_from_flags(given, "data")
+    if name is None:
+        return None, None, location, None
+    if name in PRESETS:
+        config = preset(name, image_size=fields.get("image_size") if name == "folder" else None)
+        return dataclasses.replace(config.data, **fields), config.eval, location, None
+    # The candidate determines size and channels.
+    data = DataConfig(**{"dataset": "folder", "image_size": 1, "num_channels": 3, **fields})
+    path = os.path.expanduser(name)
+    if path.lower().endswith(STATISTICS_SUFFIX):
+        return data, None, location, path
+    return data, None, dataclasses.replace(location, data_dir=path), None
+
+
+def _shapes(
+    given: flags.FlagValues,
+    data: DataConfig,
+    statistics: str | None,
+    location: DataLocation,
+    reference_location: DataLocation,
+) -> tuple[DataConfig, DataConfig]:
+    """Returns the real images and the given ones in their common size and channels."""
+    from vitgan_tf.data.shapes import common_shape
+
+    fields = section_from_flags(given, "data")
+
+    def shape(location: DataLocation) -> dict[str, Any]:
+        known = {name: fields[name] for name in _SHAPE_FIELDS if name in fields}
+        if len(known) < len(_SHAPE_FIELDS):
+            has_size = "image_size" in fields
+            known = {**dict(zip(_SHAPE_FIELDS, common_shape(location, is_resized=has_size))), **known}
+        return known
+
+    images_shape = shape(dataclasses.replace(location, data_dir=given.images))
+    if data.dataset == "folder":
+        real_shape = images_shape if statistics is not None else shape(reference_location)
+        data = dataclasses.replace(data, **real_shape)
+    for name, advice in (("image_size", "--resolution=EDGE"), ("num_channels", "--num_channels=1 or 3")):
+        ours, others = images_shape[name], getattr(data, name)
+        if ours != others:
+            words = {"image_size": "pixels wide", "num_channels": "channels"}[name]
+            raise UserError(
+                f"{given.images!r} has images of {ours} {words}, {given.reference!r} of {others}: bring both to one "
+                f"kind with {advice}"
+            )
+    folder = DataConfig(**{**fields, "dataset": "folder", **images_shape})
+    return data, folder
+
+
+def _only_reference(given: flags.FlagValues, data: DataConfig, location: DataLocation) -> Candidate:
+    """Returns a candidate without images, for the statistics of the real ones."""
+    from vitgan_tf.data.shapes import common_shape
+    from vitgan_tf.reporting.candidates import Candidate
+
+    fields = section_from_flags(given, "data")
+    if data.dataset == "folder" and not set(_SHAPE_FIELDS) <= set(fields):
+        shape = dict(zip(_SHAPE_FIELDS, common_shape(location, is_resized="image_size" in fields)))
+        data = dataclasses.replace(data, **{**shape, **fields})
+    return Candidate(data, EvalConfig(), {})

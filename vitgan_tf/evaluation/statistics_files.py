@@ -1,0 +1,116 @@
+"""Files of real statistics: in the layout that pytorch-fid and torch-fidelity share, and in ours, which has more.
+
+The shared layout is an .npz archive of `mu`, (feature_dim,), and `sigma`, (feature_dim, feature_dim), the covariance
+with divisor n - 1. Ours adds `count`, `features`, `radii` and `protocol`, a JSON object; other programs ignore them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vitgan_tf.errors import UserError, first_line
+from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.protocol import Protocol
+from vitgan_tf.evaluation.real_statistics import RealStatistics
+from vitgan_tf.evaluation.scores import Gaussian
+from vitgan_tf.files import atomic_file, parsed_json
+
+SUFFIX = ".npz"
+# Entries of the protocol that describe the real images, and what a file of other programs leaves unknown.
+_UNKNOWN = {"split": "unknown", "real_fingerprint": "", "num_real": 0, "num_split": 0, "num_real_kept": 0}
+# Eigenvalues below 0 by more than this part of the largest one are no rounding errors.
+_NEGATIVE = 1e-3
+
+
+def write_statistics(path: str, real: RealStatistics, protocol: Protocol) -> None:
+    """Writes the statistics of real images and how they were computed.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with atomic_file(path) as file:
+            np.savez(
+                file,
+                mu=real.gaussian.mean,
+                sigma=real.gaussian.covariance,
+                count=real.gaussian.count,
+                features=real.features,
+                radii=real.radii,
+                protocol=json.dumps(protocol.as_dict()),
+            )
+    except OSError as error:
+        raise UserError(f"cannot write {path!r}: {error.strerror or error}") from error
+
+
+def read_statistics(
+    path: str, extractor: FeatureExtractor, image_shape: Sequence[int]
+) -> tuple[RealStatistics, dict[str, Any]]:
+    """Reads statistics that `write_statistics`, pytorch-fid or torch-fidelity has written.
+
+    Args:
+      path: the file.
+      extractor: network whose features will be compared with them.
+      image_shape: shape of the images that will be compared, (height, width, channels).
+
+    Returns:
+      The statistics, without features and radii in files of other programs; and the entries of `Protocol` about the
+      real images.
+
+    Raises:
+      UserError: the file cannot be read or holds no mean and covariance; or another network computed them.
+    """
+    arrays = _arrays(path)
+    mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise UserError(f"{path!r} does not fit together: mu is {mean.shape}, sigma {covariance.shape}")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise UserError(f"{path!r} holds values that are not finite numbers")
+    _check_covariance(path, covariance)
+    entries = {"dataset": os.path.basename(path), **_UNKNOWN}
+    features = radii = np.empty([0, len(mean)], np.float32)
+    if "protocol" in arrays:
+        written = parsed_json(str(arrays["protocol"]))
+        _check_network(path, written, extractor)
+        entries = {name: written[name] for name in entries}
+        features, radii = arrays.get("features", features), arrays.get("radii", radii)
+    feature_dim = extractor.feature_dim(image_shape)
+    if len(mean) != feature_dim:
+        raise UserError(
+            f"{path!r} has {len(mean)} features, and {extractor.name} has {feature_dim}: another network computed "
+            "them"
+        )
+    return RealStatistics(Gaussian(int(arrays.get("count", 0)), mean, covariance), features, radii), entries
+
+
+def _arrays(path: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # damaged archives raise errors of many types
+        raise UserError(f"cannot read the statistics in {path!r}: {first_line(error)}") from error
+    missing = [name for name in ("mu", "sigma") if name not in arrays]
+    if missing:
+        raise UserError(f"{path!r} holds no statistics: it has {', '.join(arrays) or 'no arrays'}, not mu and sigma")
+    return arrays
+
+
+def _check_covariance(path: str, covariance: np.ndarray) -> None:
+    scale = np.abs(covariance).max()
+    if np.abs(covariance - covariance.T).max() > 1e-6 * scale:
+        raise UserError(f"sigma of {path!r} is no covariance: it is not symmetric")
+    if np.diag(covariance).min() < -_NEGATIVE * scale:
+        raise UserError(f"sigma of {path!r} is no covariance: a variance is negative")
+
+
+def _check_network(path: str, written: dict[str, Any], extractor: FeatureExtractor) -> None:
+    for name, words in (("extractor_sha256", "another network"), ("resize", "another resizing")):
+        ours = extractor.protocol_entries()[name]
+        if written[name] != ours:
+            raise UserError(f"{path!r} was computed by {words}: {name} is {written[name]!r}, not {ours!r}")

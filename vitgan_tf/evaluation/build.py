@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from typing import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.config.choices import EXTRACTORS
-from vitgan_tf.data.digits import load_digits
-from vitgan_tf.data.loading import load_images
+from vitgan_tf.data.labels import LabelledImages
+from vitgan_tf.data.loading import load_images, load_labelled_images
 from vitgan_tf.data.reading import fingerprint
+from vitgan_tf.data.registry import DatasetSpec, dataset_spec
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
+from vitgan_tf.evaluation.classifier import (
+    ClassifierEvaluator,
+    classifier_extractor,
+    classifier_of,
+    load_or_train_classifier,
+)
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
@@ -23,6 +31,7 @@ from vitgan_tf.evaluation.real_statistics import real_statistics
 
 # Two in each random half (`half_split_distance`): the fewest that have a covariance.
 MIN_REAL = 4
+_CLASSIFIERS = ("digits", "classifier")
 
 
 def build_evaluator(
@@ -34,7 +43,7 @@ def build_evaluator(
     num_generated: int,
     num_real: int,
     seed: int,
-    images: np.ndarray | None = None,
+    training_images: LabelledImages | None = None,
     classifier_path: str | None = None,
     noise: str | None = None,
 ) -> Evaluator:
@@ -48,7 +57,7 @@ def build_evaluator(
       num_generated: number of generated images to score.
       num_real: size of the random but fixed subset of real images to compare with; 0 for the whole split.
       seed: seed of the generated images' latents.
-      images: the split, (num_images, size, size, channels) uint8, if it is already loaded.
+      training_images: the training split, if it is already loaded.
       classifier_path: file of the digits classifier; by default in the cache.
       noise: see `Protocol`.
 
@@ -56,8 +65,9 @@ def build_evaluator(
       UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
     # Loaded first, so that missing weights are reported before minutes of decoding.
-    extractor = load_extractor(extractor_name, data, location, classifier_path)
-    images = load_images(data, location, split) if images is None else images
+    training = functools.cache(lambda: training_images or load_labelled_images(data, location))
+    extractor = load_extractor(extractor_name, data, location, classifier_path, training)
+    images = training().images if split == "training" else load_images(data, location, split)
     rows = _compared_rows(len(images), num_real)
     # Not cached for the digits: each run has its own classifier, and it is fast.
     cache_dir = None if extractor.name == "digits" else location.cache_dir
@@ -79,7 +89,7 @@ def build_evaluator(
         noise=noise,
         tf32=tf.config.experimental.tensor_float_32_execution_enabled(),
     )
-    return (DigitsEvaluator if extractor.name == "digits" else Evaluator)(protocol, extractor, real)
+    return (ClassifierEvaluator if extractor.name in _CLASSIFIERS else Evaluator)(protocol, extractor, real)
 
 
 def _compared_rows(num_split: int, num_real: int) -> np.ndarray:
@@ -99,29 +109,38 @@ class ExtractorRequest:
     Attributes:
       data: data set, image size and channels.
       location: paths of the weights and the cache.
+      training: () -> images of the training split.
       classifier_path: file of the digits classifier; by default in the cache.
     """
 
     data: DataConfig
     location: DataLocation
+    training: Callable[[], LabelledImages]
     classifier_path: str | None = None
 
 
 def load_extractor(
-    name: str, data: DataConfig, location: DataLocation, classifier_path: str | None = None
+    name: str,
+    data: DataConfig,
+    location: DataLocation,
+    classifier_path: str | None = None,
+    training: Callable[[], LabelledImages] | None = None,
 ) -> FeatureExtractor:
     """Loads the network whose features are compared; arguments as in `build_evaluator`.
+
+    A classifier that is not there is trained on the images that training() returns; by default, they are loaded.
 
     Raises:
       ExtractorNotFoundError: Inception's weights are missing and were not downloaded.
       UserError: the extractor does not fit the data set, or its weights cannot be read or written.
     """
-    return EXTRACTORS[name](ExtractorRequest(data, location, classifier_path))
+    training = training or functools.partial(load_labelled_images, data, location)
+    return EXTRACTORS[name](ExtractorRequest(data, location, training, classifier_path))
 
 
 def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:
     """Returns the digits classifier for the digits, else the Inception network of published FIDs."""
-    return digits_classifier(request) if request.data.dataset == "digits" else tfgan_extractor(request)
+    return digits_extractor(request) if request.data.dataset == "digits" else tfgan_extractor(request)
 
 
 def tfgan_extractor(request: ExtractorRequest) -> FeatureExtractor:
@@ -134,15 +153,39 @@ def keras_extractor(request: ExtractorRequest) -> FeatureExtractor:
     return keras_inception(request.location)
 
 
-def digits_classifier(request: ExtractorRequest) -> FeatureExtractor:
-    """Loads the digits classifier, or trains it if there is none."""
+def digits_extractor(request: ExtractorRequest) -> FeatureExtractor:
+    """Returns the digits classifier, trained if there is none."""
     data = request.data
     if data.dataset != "digits":
-        raise UserError(f"the digits classifier cannot score images of {data.dataset}: choose another --extractor")
+        raise UserError(
+            f"the digits classifier cannot score images of {data.dataset}: choose another --extractor, such as "
+            "--extractor=classifier"
+        )
     name = f"digits_classifier_{data.image_size}.h5"
     path = request.classifier_path or os.path.join(request.location.cache_dir, name)
+    digits = request.training()
+    assert digits.labels is not None and digits.class_names is not None
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        return digits_extractor(load_or_train_classifier(*load_digits(data.image_size), path))
+        trained = load_or_train_classifier(digits.images, digits.labels, len(digits.class_names), path)
     except OSError as error:
         raise UserError(f"cannot write the digits classifier to {path!r}: {first_line(error)}") from error
+    return classifier_extractor("digits", trained, data.num_channels)
+
+
+def labels_extractor(request: ExtractorRequest) -> FeatureExtractor:
+    """Returns a classifier of the training images, trained if there is none in the cache."""
+    data, cache_dir = request.data, request.location.cache_dir
+    if data.dataset == "digits":
+        return digits_extractor(request)
+    training = request.training()
+    if training.labels is None:
+        spec = dataset_spec(data)
+        advice = (spec.label_advice if isinstance(spec, DatasetSpec) else "") or "choose another --extractor"
+        raise UserError(f"--extractor=classifier needs labels, and {data.dataset} has none: {advice}")
+    try:
+        return classifier_extractor("classifier", classifier_of(training, cache_dir), data.num_channels)
+    except OSError as error:
+        raise UserError(
+            f"cannot keep the classifier in {cache_dir!r} ({first_line(error)}): choose another --cache_dir"
+        ) from error

@@ -32,6 +32,8 @@ class Protocol:
       resize: how images are resized to its input size, in words.
       noise: "per_image" or "fixed", see `EvalConfig`; None for generators without noise.
       tf32: whether matrix products were computed in TensorFloat-32.
+      extractor_accuracy: share of held-out real images that a classifier, trained on the others, gets right; None for
+        other networks and for classifiers of earlier versions.
     """
 
     dataset: str
@@ -51,6 +53,7 @@ class Protocol:
     resize: str
     noise: str | None = None
     tf32: bool = False
+    extractor_accuracy: float | None = None
 
     def not_comparable(self) -> list[str]:
         """Returns why the Frechet distance is not comparable with published FIDs; empty if it is."""

@@ -204,7 +204,7 @@ def table(result: dict[str, Any]) -> str:
     kimg = "" if result["kimg"] is None else f", {result['kimg']:g} kimg"
     weights = {"ema": "moving average", "raw": "raw weights", None: "weights unknown"}[result["weights"]]
     size = f"{result['image_size']} x {result['image_size']} x {result['num_channels']}"
-    kept = result["num_real_kept"]
+    kept, accuracy = result["num_real_kept"], result["extractor_accuracy"]
     kept = "" if kept == result["num_real"] else f"; {kept} for all but fd and is"
     real = f"{result['num_real']} of {result['num_split']} images, {result['dataset']}, {result['split']}{kept}"
     rows = [
@@ -213,6 +213,7 @@ def table(result: dict[str, Any]) -> str:
         ("generated", f"{result['num_generated']} images, {size}, seed {result['seed']}"),
         ("real", real),
         ("extractor", f"{result['extractor']}, sha256 {result['extractor_sha256'][:16]}"),
+        *([("accuracy", f"{accuracy:.1%} of held-out images")] if accuracy is not None else []),
         ("resize", result["resize"]),
         *([("noise", result["noise"].replace("_", " "))] if result["noise"] else []),
     ]

@@ -203,7 +203,8 @@ def test_a_classifier_of_the_labels_scores_a_model_and_is_kept(setting, tmp_path
     model = f"--model={setting[0] / 'elsewhere' / 'model'}"
     table, first, log = _succeeds(model, *arguments, f"--output={tmp_path / 'out.jsonl'}")
     assert "classifier of 10 classes trained: held-out accuracy" in log
-    assert re.search(rf"^accuracy +{first['extractor_accuracy']:.1%} of held-out images$", table, re.MULTILINE)
+    accuracy = f"{100 * first['extractor_accuracy']:.1f} % of held-out images"
+    assert re.search(f"^accuracy +{accuracy}$", table, re.MULTILINE)
     assert {"classifier_fd", "classifier_is", "classifier_kd", "classifier_fd_half_split"} <= set(first)
     assert first["extractor"] == "classifier" and len(first["classifier_class_fractions"]) == 10
     _, second, log = _succeeds(model, *arguments, f"--output={tmp_path / 'out.jsonl'}")

@@ -43,6 +43,7 @@ class LabelledImages:
         class_names: tuple[str, ...] | None,
     ) -> LabelledImages:
         """Returns images with their labels; without labels if there are no classes or a label is -1."""
-        if class_names is None or labels is None or min(labels) < 0:
+        if class_names is None or labels is None:
             return cls(images)
-        return cls(images, np.asarray(labels, np.int64), class_names)
+        values = np.asarray(labels, np.int64)
+        return cls(images) if (values < 0).any() else cls(images, values, class_names)

@@ -213,7 +213,7 @@ def table(result: dict[str, Any]) -> str:
         ("generated", f"{result['num_generated']} images, {size}, seed {result['seed']}"),
         ("real", real),
         ("extractor", f"{result['extractor']}, sha256 {result['extractor_sha256'][:16]}"),
-        *([("accuracy", f"{accuracy:.1%} of held-out images")] if accuracy is not None else []),
+        *([("accuracy", f"{100 * accuracy:.1f} % of held-out images")] if accuracy is not None else []),
         ("resize", result["resize"]),
         *([("noise", result["noise"].replace("_", " "))] if result["noise"] else []),
     ]

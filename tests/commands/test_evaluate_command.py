@@ -1,6 +1,7 @@
 """tools/evaluate.py on runs and SavedModels, offline, with a stand-in for Inception; scores during training."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -193,6 +194,43 @@ def test_scores_of_the_digits_need_nothing_else(tmp_path):
     assert not (tmp_path / "run" / "statistics").exists()
 
 
+def test_a_classifier_of_the_labels_scores_a_model_and_is_kept(setting, tmp_path):
+    official.write_cifar10(tmp_path / "data" / "raw" / "cifar10", training=150)
+    prepare = commands.run("tools/prepare_data.py", "--dataset=cifar10", f"--data_dir={tmp_path / 'data'}")
+    assert prepare.returncode == 0, prepare.stderr
+    place = [f"--data_dir={tmp_path / 'data'}", f"--cache_dir={tmp_path / 'cache'}"]
+    arguments = ["--dataset=cifar10", "--extractor=classifier", "--num_generated=24", *place]
+    model = f"--model={setting[0] / 'elsewhere' / 'model'}"
+    table, first, log = _succeeds(model, *arguments, f"--output={tmp_path / 'out.jsonl'}")
+    assert "classifier of 10 classes trained: held-out accuracy" in log
+    accuracy = f"{100 * first['extractor_accuracy']:.1f} % of held-out images"
+    assert re.search(f"^accuracy +{accuracy}$", table, re.MULTILINE)
+    assert {"classifier_fd", "classifier_is", "classifier_kd", "classifier_fd_half_split"} <= set(first)
+    assert first["extractor"] == "classifier" and len(first["classifier_class_fractions"]) == 10
+    _, second, log = _succeeds(model, *arguments, f"--output={tmp_path / 'out.jsonl'}")
+    assert second == first and "classes trained" not in log
+
+
+def test_a_run_trains_the_classifier_of_its_folder(tmp_path):
+    """The folder is decoded once for it; held-out images are scored by the classifier of the training images."""
+    for split, count in (("train", 30), ("test", 10)):
+        for label, grey in (("dark", 60), ("light", 190)):
+            (tmp_path / "images" / split / label).mkdir(parents=True)
+            for index, photo in enumerate(official.photos(count, 16, 16, seed=grey)):
+                image = np.clip(photo.astype(int) // 4 + grey, 0, 255).astype(np.uint8)
+                (tmp_path / "images" / split / label / f"{index}.png").write_bytes(official.encoded(image, "png"))
+    flags = ["--dataset=folder", "--resolution=16", f"--data_dir={tmp_path / 'images'}", "--extractor=classifier"]
+    flags += ["--split=evaluation", f"--cache_dir={tmp_path / 'cache'}", f"--model_dir={tmp_path / 'run'}"]
+    result = commands.run(TRAIN, *SMALL, *flags)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count(": 60 images, ") == 1 and result.stderr.count(": 20 images, ") == 1
+    lines = [line for line in _metrics(tmp_path / "run" / "metrics.jsonl") if line["source"] == "training"]
+    assert {line["extractor_accuracy"] for line in lines} == {1.0}
+    assert all(line["num_real"] == 20 and len(line["classifier_class_fractions"]) == 2 for line in lines)
+    record = json.loads((tmp_path / "run" / "best_checkpoint" / "best.json").read_text())
+    assert record["distance"] == min(line["classifier_fd"] for line in lines)
+
+
 def _without_inception(setting, *arguments):
     path, _, _, _ = setting
     return [f"--data_dir={path / 'data'}", f"--cache_dir={path / 'empty'}", *arguments]
@@ -219,7 +257,7 @@ def test_without_inception_the_line_says_what_to_fetch_and_training_goes_on(sett
     best = json.loads((tmp_path / "run" / "best_checkpoint" / "best.json").read_text())
     assert best["distance"] == min(line["swd"] for line in lines)
     assert {tag for _, tag, _ in events(tmp_path / "run")} >= {"swd", "swd_32px", "swd_16px"}
-    report = commands.run("tools/report.py", f"--model_dir={tmp_path / 'run'}")
+    report = commands.run("tools/report.py", str(tmp_path / "run"))
     assert report.returncode == 0 and "best swd" in (tmp_path / "run" / "report.html").read_text()
     table, result, _ = _succeeds(
         f"--model={tmp_path / 'run'}", "--num_generated=24", "--num_real=30", *_without_inception(setting)
@@ -307,6 +345,15 @@ def _broken(setting, tmp_path, kind):
             "--dataset=cifar10",
             "--extractor=digits",
         ], "classifier cannot score images of cifar10"
+    if kind == "fifty labels":
+        return [*model, "--dataset=cifar10", "--extractor=classifier"], "50 images of 10 classes are too few to train"
+    if kind == "no labels":
+        (tmp_path / "images").mkdir()
+        for index, image in enumerate(official.photos(40, 32, 32)):
+            (tmp_path / "images" / f"{index}.png").write_bytes(official.encoded(image, "png"))
+        words = "--extractor=classifier needs labels, and folder has none: give each class a subfolder"
+        folder = ["--dataset=folder", f"--data_dir={tmp_path / 'images'}", "--extractor=classifier"]
+        return [model[0], *folder, model[-1]], words
     if kind == "zero samples":
         return [*model, "--dataset=cifar10", "--num_generated=0"], "eval.num_generated must be at least 2, got 0"
     if kind == "wrong extractor":
@@ -331,8 +378,8 @@ def _broken(setting, tmp_path, kind):
 
 
 KINDS = """nothing there, no signature, no images, damaged model, wrong resolution, which data, no data,
-    not inception, digits' classifier, zero samples, wrong extractor, full folder, no place, checkpoint of a model,
-    data of a run, no such checkpoint"""
+    not inception, digits' classifier, fifty labels, no labels, zero samples, wrong extractor, full folder, no place,
+    checkpoint of a model, data of a run, no such checkpoint"""
 
 
 @pytest.mark.parametrize("kind", [" ".join(kind.split()) for kind in KINDS.split(",")])

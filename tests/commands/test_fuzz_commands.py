@@ -19,7 +19,7 @@ from vitgan_tf import config as config_lib
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.errors import UserError
-from vitgan_tf.evaluation import digits, inception
+from vitgan_tf.evaluation import classifier, inception
 from vitgan_tf.evaluation.real_statistics import real_statistics
 from vitgan_tf.export import export_generator
 from vitgan_tf.models.build import build_generator
@@ -288,17 +288,18 @@ def test_weights_of_the_digits_classifier(tmp_path, monkeypatch):
     """Weights that are not those that were written are trained again."""
     tf.keras.utils.set_random_seed(3)
     images, labels = np.zeros((10, 8, 8, 1), np.uint8), np.zeros(10, np.int64)
-    trained = digits.build_classifier(8)
+    trained = classifier.build_classifier((8, 8, 1), 10)
     expected = [weights.copy() for weights in trained.get_weights()]
     path = tmp_path / "classifier.h5"
     trainings = []
-    monkeypatch.setattr(digits, "train_classifier", lambda *_: trainings.append(1) or (trained, 1.0))
-    digits.load_or_train_classifier(images, labels, str(path))
-    assert digits.load_or_train_classifier(images, labels, str(path)) is not trained and len(trainings) == 1
+    monkeypatch.setattr(classifier, "train_classifier", lambda *_: trainings.append(1) or (trained, 1.0))
+    classifier.load_or_train_classifier(images, labels, 10, str(path))
+    again = classifier.load_or_train_classifier(images, labels, 10, str(path))
+    assert again[0] is not trained and again[1] == 1.0 and len(trainings) == 1
     whole = path.read_bytes()
     for draw in _draws("weights of the digits' classifier"):
         path.write_bytes(draw.choice([with_damage(draw, whole)] * 8 + [b"", b"words"]))
-        found = digits.load_or_train_classifier(images, labels, str(path))
+        found, _ = classifier.load_or_train_classifier(images, labels, 10, str(path))
         for weights, right in zip(found.get_weights(), expected):
             np.testing.assert_array_equal(weights, right)
     assert len(trainings) > 10
@@ -365,7 +366,7 @@ def test_places_of_caches(tmp_path, place, monkeypatch, name):
     else:
         assert load_images(FOLDER, location).shape == (6, 16, 16, 3) and len(os.listdir(cache)) == 2
     images = np.random.RandomState(0).randint(0, 256, (20, 8, 8, 1)).astype(np.uint8)
-    extractor = digits.digits_extractor(digits.build_classifier(8))
+    extractor = classifier.classifier_extractor("digits", (classifier.build_classifier((8, 8, 1), 10), None), 1)
     computed = real_statistics(images, extractor, {}, None)
     for _ in range(2):
         found = real_statistics(images, extractor, {}, cache)

@@ -175,8 +175,11 @@ def test_cifar10_as_it_is_downloaded(tmp_path, layout):
     root, training, evaluation = _cifar10_of(tmp_path, layout)
     places = [root, root / "cifar-10-python.tar.gz"] if layout == "python_archive" else [root]
     for place in places:
-        np.testing.assert_array_equal(_all(cifar10(str(place), "training")), training)
-        np.testing.assert_array_equal(_all(cifar10(str(place), "evaluation")), evaluation)
+        for split, images in (("training", training), ("evaluation", evaluation)):
+            source = cifar10(str(place), split)
+            np.testing.assert_array_equal(_all(source), images)
+            np.testing.assert_array_equal(source.labels, np.arange(len(images)) % 10)
+            assert (source.labels.dtype, source.class_names[9]) == (np.int64, "truck")
 
 
 def test_cifar10_of_which_parts_are_unpacked(tmp_path):

@@ -27,7 +27,7 @@ from vitgan_tf import connectivity
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data import cache as cache_module
 from vitgan_tf.data import loading, reading, tfds_sets
-from vitgan_tf.data.loading import load_images
+from vitgan_tf.data.loading import load_images, load_labelled_images
 from vitgan_tf.data.preparation import prepare
 from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import UserError
@@ -57,6 +57,14 @@ def messages(monkeypatch):
 
 def _sorted(images):
     return sorted(image.tobytes() for image in images)
+
+
+def _labels_by_image(labelled):
+    """Sorted pairs of an image and its class; None without labels."""
+    if labelled.labels is None:
+        return None
+    names = [labelled.class_names[label] for label in labelled.labels]
+    return sorted(zip([image.tobytes() for image in labelled.images], names))
 
 
 def _patched_downloads(monkeypatch, folder):
@@ -126,17 +134,21 @@ def test_a_set_of_tensorflow_datasets_gives_the_same_images_as_a_prepared_one(tm
     _patched_downloads(monkeypatch, tmp_path / "raw")
     spec = DATASETS[name]
     location = DataLocation(str(tmp_path / "theirs"), download=True)
-    theirs = {split: load_images(config, location, split) for split in ("training", "evaluation")}
+    found = {split: load_labelled_images(config, location, split) for split in ("training", "evaluation")}
+    theirs = {split: labelled.images for split, labelled in found.items()}
     offline = DataLocation(str(tmp_path / "theirs"))  # it is there now
     np.testing.assert_array_equal(load_images(config, offline), theirs["training"])
     prepare(spec, config, str(tmp_path / "raw"), str(tmp_path / "ours"))
-    ours = {split: load_images(config, DataLocation(str(tmp_path / "ours")), split) for split in theirs}
+    prepared = {split: load_labelled_images(config, DataLocation(str(tmp_path / "ours")), split) for split in theirs}
+    ours = {split: labelled.images for split, labelled in prepared.items()}
     for split, files in zip(("training", "evaluation"), raw):
         assert theirs[split].shape == (len(files), config.image_size, config.image_size, config.num_channels)
         assert theirs[split].dtype == np.uint8
         # tensorflow-datasets shuffles what it writes.
         assert _sorted(ours[split]) == _sorted(map(spec.preprocessing(config), files))
         assert _sorted(theirs[split]) == _sorted(ours[split])
+        assert _labels_by_image(found[split]) == _labels_by_image(prepared[split])
+        assert (found[split].labels is not None) == (name in ("cifar10", "mnist"))
 
 
 def test_other_sizes_and_colours_of_a_set(tmp_path, monkeypatch):

@@ -75,7 +75,8 @@ def test_every_official_file_becomes_the_preprocessed_image(tmp_path, name):
     family = os.path.basename(os.path.dirname(prepared.directory))
     assert shards == [f"{family}-train.tfrecord-{i:05d}-of-{count:05d}" for i in range(count)]
     rest = sorted(n for n in _files(prepared.directory) if "tfrecord" not in n)
-    assert rest == ["dataset_info.json", "features.json"]
+    labels = ["label.labels.txt"] if name in ("cifar10", "mnist") else []
+    assert rest == ["dataset_info.json", "features.json", *labels]
     assert os.listdir(os.path.dirname(prepared.directory)) == ["1.0.0"]
 
 
@@ -285,9 +286,9 @@ def test_of_a_changed_folder_the_other_shards_are_kept(tmp_path, monkeypatch):
     decode_all = preparation.decode_all
 
     def counting(items, *rest):
-        for name, result in decode_all(items, *rest):
-            decoded.append(name)
-            yield name, result
+        for key, result in decode_all(items, *rest):
+            decoded.append(key.name)
+            yield key, result
 
     monkeypatch.setattr(preparation, "decode_all", counting)
     prepared = prepare(*arguments, shard_images=4)

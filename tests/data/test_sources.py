@@ -246,7 +246,7 @@ def test_folder_is_sorted_and_follows_links_but_no_circles(tmp_path):
     assert source.names == sorted([*names, "link/e.gif"])
     assert _all(source) == [name.encode() for name in source.names]
     assert source.others == [("notes.txt", None), ("sub/labels.csv", None)]
-    assert [name for name, _ in source.items(2, 4)] == source.names[2:4]
+    assert [key.name for key, _ in source.items(2, 4)] == source.names[2:4]
 
 
 def test_folders_without_images(tmp_path):

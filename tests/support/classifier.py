@@ -6,14 +6,14 @@ import pathlib
 import shutil
 import tempfile
 
-from vitgan_tf.evaluation.digits import build_classifier
+from vitgan_tf.evaluation.classifier import build_classifier
 from vitgan_tf.runs.directory import DIGITS_CLASSIFIER
 
 
 @functools.cache
 def _weights_file(image_size):
     path = pathlib.Path(tempfile.mkdtemp()) / "classifier.h5"
-    build_classifier(image_size).save_weights(str(path))
+    build_classifier((image_size, image_size, 1), 10).save_weights(str(path))
     return path
 
 

@@ -62,7 +62,7 @@ def write_cifar10(folder, training=50, evaluation=10):
 
 
 def write_mnist(folder, training=60, evaluation=10):
-    """The four idx files, as .gz. Returns the images (n, 28, 28) of both splits."""
+    """The four idx files, as .gz. Returns the images (n, 28, 28) of both splits; labels are `mnist_labels`."""
     scans = datasets.load_digits().images[: training + evaluation].astype(np.float32) * (255 / 16)
     images = np.stack(
         [
@@ -72,14 +72,21 @@ def write_mnist(folder, training=60, evaluation=10):
     )
     os.makedirs(folder, exist_ok=True)
     parts = {"train": images[:training], "t10k": images[training:]}
+    labels_of = dict(zip(parts, mnist_labels(training, evaluation)))
     for prefix, part in parts.items():
         header = np.array([0x803, *part.shape], ">i4").tobytes()
         with gzip.open(os.path.join(folder, f"{prefix}-images-idx3-ubyte.gz"), "wb") as file:
             file.write(header + part.tobytes())
-        labels = np.array([0x801, len(part)], ">i4").tobytes() + bytes(len(part))
+        labels = np.array([0x801, len(part)], ">i4").tobytes() + labels_of[prefix].astype(np.uint8).tobytes()
         with gzip.open(os.path.join(folder, f"{prefix}-labels-idx1-ubyte.gz"), "wb") as file:
             file.write(labels)
     return parts["train"], parts["t10k"]
+
+
+def mnist_labels(training=60, evaluation=10):
+    """The labels of both splits of `write_mnist`."""
+    labels = datasets.load_digits().target[: training + evaluation]
+    return labels[:training], labels[training:]
 
 
 def write_celeba(folder, training=40, validation=5, evaluation=10, file_format="jpeg"):

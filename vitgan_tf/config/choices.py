@@ -101,7 +101,8 @@ EXTRACTORS: Registry[Any] = Registry(
         "auto": "vitgan_tf.evaluation.build:usual_extractor",
         "tfgan_inception": "vitgan_tf.evaluation.build:tfgan_extractor",
         "keras_inception": "vitgan_tf.evaluation.build:keras_extractor",
-        "digits": "vitgan_tf.evaluation.build:digits_classifier",
+        "digits": "vitgan_tf.evaluation.build:digits_extractor",
+        "classifier": "vitgan_tf.evaluation.build:labels_extractor",
         "none": "vitgan_tf.evaluation.build:no_extractor",
     },
 )

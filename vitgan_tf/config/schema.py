@@ -274,7 +274,8 @@ class EvalConfig(Section):
 
     extractor: str = field(
         "feature extractor: tfgan_inception = network of published FIDs, keras_inception = other weights, not "
-        "comparable, digits = classifier of the digits; auto = digits for the digits, else tfgan_inception",
+        "comparable, classifier = small network trained on the labelled training images, digits = that of the "
+        "digits; auto = digits for the digits, else tfgan_inception",
         default="auto",
         choices=choices.EXTRACTORS,
     )

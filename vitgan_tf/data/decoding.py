@@ -27,6 +27,7 @@ _CHANNEL_MODES = {1: "L", 3: "RGB"}
 RawImage = Union[bytes, np.ndarray]
 """An encoded file, or uint8 pixels: (height, width) or (height, width, channels)."""
 
+Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 
@@ -179,22 +180,22 @@ def _extremes(image: Image.Image, resized: np.ndarray) -> tuple[float, float]:
 
 
 def decode_all(
-    items: Iterable[tuple[str, Callable[[], RawImage]]],
+    items: Iterable[tuple[Key, Callable[[], RawImage]]],
     decode: Callable[[RawImage], Result],
     num_threads: int | None = None,
-) -> Iterator[tuple[str, Result | BadImageError]]:
+) -> Iterator[tuple[Key, Result | BadImageError]]:
     """Reads and decodes images in parallel, preserving their order.
 
     Threads suffice: Pillow decodes and resizes outside Python's interpreter lock. Memory holds, per thread, a few
     dozen results and one encoded image.
 
     Args:
-      items: name and reader of each image; the reader returns the file or the pixels.
+      items: key and reader of each image; the key is any value, and the reader returns the file or the pixels.
       decode: for example a `Preprocessing`; may raise BadImageError.
       num_threads: number of threads; by default one per core.
 
     Yields:
-      Name and decoded image, or name and BadImageError.
+      Key and decoded image, or key and BadImageError.
     """
     num_threads = num_threads or os.cpu_count() or 1
     items = iter(items)
@@ -214,17 +215,17 @@ def decode_all(
 
 
 def _decode_in_turn(
-    items: list[tuple[str, Callable[[], RawImage]]], decode: Callable[[RawImage], Result]
-) -> list[tuple[str, Result | BadImageError]]:
-    results: list[tuple[str, Result | BadImageError]] = []
+    items: list[tuple[Key, Callable[[], RawImage]]], decode: Callable[[RawImage], Result]
+) -> list[tuple[Key, Result | BadImageError]]:
+    results: list[tuple[Key, Result | BadImageError]] = []
     with quiet_pillow():  # once for all: entering it for each image takes a tenth of the time
-        for name, read in items:
+        for key, read in items:
             try:
-                results.append((name, decode(read())))
+                results.append((key, decode(read())))
             except BadImageError as error:
-                results.append((name, error))
+                results.append((key, error))
             except OSError as error:
-                results.append((name, BadImageError(f"cannot be read: {error.strerror or error}")))
+                results.append((key, BadImageError(f"cannot be read: {error.strerror or error}")))
     return results
 
 

@@ -15,6 +15,7 @@ from vitgan_tf.data import tfds_sets
 from vitgan_tf.data.cache import cached_images
 from vitgan_tf.data.decoding import Preprocessing
 from vitgan_tf.data.instructions import instructions
+from vitgan_tf.data.labels import LabelledImages
 from vitgan_tf.data.opening import limited_pixels
 from vitgan_tf.data.reading import Findings, Reading, decoded_images, warn
 from vitgan_tf.data.registry import ArrayDataset, DatasetSpec, dataset_spec
@@ -28,7 +29,14 @@ _DEFAULT_LOCATION = DataLocation()
 def load_images(
     config: DataConfig, location: DataLocation = _DEFAULT_LOCATION, split: str = "training"
 ) -> np.ndarray:
-    """Returns every image of a split, decoded once, in the order of the files.
+    """Returns the images of `load_labelled_images`; arguments and errors as there."""
+    return load_labelled_images(config, location, split).images
+
+
+def load_labelled_images(
+    config: DataConfig, location: DataLocation = _DEFAULT_LOCATION, split: str = "training"
+) -> LabelledImages:
+    """Returns every image of a split, decoded once, in the order of the files, with its label if the set has labels.
 
     Searches location.data_dir for the set that tools/prepare_data.py made, then for that of tensorflow-datasets, and
     downloads the latter if allowed. Images that cannot be read are listed in the log and left out.
@@ -39,7 +47,10 @@ def load_images(
       split: "training" or "evaluation". The digits have the same images in both; "folder" has none for evaluation.
 
     Returns:
-      (num_images, size, size, channels) uint8; above location.memory_gb, memory-mapped from location.cache_dir.
+      Images (num_images, size, size, channels) uint8; above location.memory_gb, memory-mapped from
+      location.cache_dir. Labels are those of MNIST and CIFAR-10, of a feature "label" of tensorflow-datasets, and of
+      the digits; of a folder or zip archive, its subfolders are the classes, sorted by name, if every image of the
+      split lies in one and there are two or more.
 
     Raises:
       UserError: the images are missing or cannot be read; the message says what to do.
@@ -48,7 +59,8 @@ def load_images(
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     spec = dataset_spec(config, location)
     if isinstance(spec, ArrayDataset):
-        return spec.load(config, split)
+        loaded = spec.load(config, split)
+        return loaded if isinstance(loaded, LabelledImages) else LabelledImages(loaded)
     find = _folder if config.dataset == "folder" else _set
     with limited_pixels(location.max_megapixels):
         reading = find(spec, config, location, split)
@@ -76,6 +88,7 @@ def _folder(spec: DatasetSpec, config: DataConfig, location: DataLocation, split
         spec.preprocessing(config),
         source.identity,
         tuple(source.remarks()),
+        class_names=source.class_names,
     )
 
 
@@ -131,10 +144,11 @@ def _reading(builder: Any, split: str, preprocessing: Preprocessing) -> Reading:
         lambda: tfds_sets.encoded_images(builder, split),
         preprocessing,
         identity,
+        class_names=tfds_sets.class_names(builder),
     )
 
 
-def _in_memory(reading: Reading) -> np.ndarray:
+def _in_memory(reading: Reading) -> LabelledImages:
     size = format_bytes(reading.num_bytes)
     logging.info("%s: %d images, %s in memory", reading.description, reading.num_images, size)
     # Page-aligned: TensorFlow would copy an unaligned array. Pages that are not filled take no memory.
@@ -144,8 +158,10 @@ def _in_memory(reading: Reading) -> np.ndarray:
         raise UserError(f"not enough memory for {size} of images: lower --memory_gb") from error
     images = np.frombuffer(memory, np.uint8).reshape(-1, *reading.preprocessing.shape)
     findings, count = Findings(), 0
-    for image in decoded_images(reading, findings):
+    labels: list[int] = []
+    for image, label in decoded_images(reading, findings):
         images[count] = image
         count += 1
+        labels += [] if label is None else [label]
     warn(reading, findings)
-    return images[:count]
+    return LabelledImages.paired(images[:count], labels, reading.class_names)

@@ -15,7 +15,7 @@ _ORDER_STREAM, _FLIP_STREAM = 0x6F726465, 0x666C6970
 _ALIGNMENT = 64  # bytes; TensorFlow's alignment of tensors
 
 
-def _as_tensor(images: np.ndarray) -> tf.Tensor:
+def as_tensor(images: np.ndarray) -> tf.Tensor:
     """Returns the images as a CPU tensor, without a copy if they come from `loading.load_images`."""
     if isinstance(images.base, mmap.mmap) and isinstance(images, np.memmap):  # the whole file, not a slice of it
         return tf.raw_ops.ImmutableConst(
@@ -73,7 +73,7 @@ def training_dataset(
     if batch_size % num_workers or not 0 <= worker < num_workers:
         raise ValueError(f"a batch of {batch_size} images has no equal share for worker {worker} of {num_workers}")
     num_images, share = images.shape[0], batch_size // num_workers
-    source = _as_tensor(images)
+    source = as_tensor(images)
 
     def random_state(number: tf.Tensor, stream: int) -> tf.Tensor:
         return tf.random.experimental.stateless_fold_in(tf.stack([tf.constant(seed, tf.int64), number]), stream)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import itertools
 import json
@@ -18,9 +17,11 @@ from absl import logging
 
 from vitgan_tf.config import DataConfig
 from vitgan_tf.data.decoding import DecodedImage, Preprocessing, RawImage, decode_all, encode_png
+from vitgan_tf.data.labels import ImageKey
 from vitgan_tf.data.opening import BadImageError
 from vitgan_tf.data.reading import Findings
 from vitgan_tf.data.registry import DatasetSpec
+from vitgan_tf.data.shards import Shard, set_features, shard_identity, split_info
 from vitgan_tf.data.sources.base import ImageSource, MissingFilesError
 from vitgan_tf.data.tfds_sets import PREPARED_SPLITS, PREPARED_VERSION
 from vitgan_tf.errors import UserError, first_line
@@ -48,41 +49,6 @@ class PreparedSet:
     num_images: dict[str, int]
     skipped: list[tuple[str, str]]
     lines: list[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shard:
-    """A range of a split's images, with the path of its TFRecord file and of the JSON record beside it.
-
-    Attributes:
-      identity: hash of the images and their preprocessing; a shard with another identity is rebuilt.
-      path: path during preparation.
-      final_name: file name in the finished set.
-    """
-
-    split: str
-    source: ImageSource
-    start: int
-    stop: int
-    identity: str
-    path: str
-    final_name: str
-
-    @property
-    def record_path(self) -> str:
-        return self.path + ".json"
-
-    def record(self) -> dict | None:
-        """Returns identity, image count and findings (see `Findings.as_dict`); None if the shard is not finished."""
-        if not (os.path.isfile(self.path) and os.path.isfile(self.record_path)):
-            return None
-        record = self.written_record()
-        return record if record["identity"] == self.identity else None
-
-    def written_record(self) -> dict:
-        """Reads the record of a finished shard."""
-        with open(self.record_path, encoding="utf-8") as file:
-            return json.load(file)
 
 
 def prepare(
@@ -145,13 +111,14 @@ def prepare(
 
 
 def _sources(spec: DatasetSpec, source_dir: str) -> dict[str, ImageSource]:
-    """Returns the images of each split that is there."""
+    """Returns the images of each split that is there, with labels if the training images have them."""
     sources = {"training": spec.source(source_dir, "training")}
     try:
         sources["evaluation"] = spec.source(source_dir, "evaluation")
     except MissingFilesError as error:
         logging.info("no evaluation split: %s", error)
-    return sources
+    class_names = sources["training"].class_names
+    return {split: source.relabelled(class_names) for split, source in sources.items()}
 
 
 def _check_not_there(directory: str) -> None:
@@ -161,17 +128,17 @@ def _check_not_there(directory: str) -> None:
 
 def _shards(
     sources: dict[str, ImageSource], preprocessing: Preprocessing, shard_images: int, partial: str, set_name: str
-) -> list[_Shard]:
+) -> list[Shard]:
     """Returns all shards; deletes all other files that an earlier call left in the folder."""
     shards = []
     for split, source in sources.items():
         count = math.ceil(len(source) / shard_images)
         for index in range(count):
             start, stop = index * shard_images, min(len(source), (index + 1) * shard_images)
-            identity = hashlib.sha256(f"{preprocessing} {source.identity(start, stop)}".encode()).hexdigest()
+            identity = shard_identity(source, start, stop, preprocessing)
             path = os.path.join(partial, f"{PREPARED_SPLITS[split]}-{index:05d}")
             final_name = f"{set_name}-{PREPARED_SPLITS[split]}.tfrecord-{index:05d}-of-{count:05d}"
-            shards.append(_Shard(split, source, start, stop, identity, path, final_name))
+            shards.append(Shard(split, source, start, stop, identity, path, final_name))
     kept = {".lock", *(os.path.basename(path) for shard in shards for path in (shard.path, shard.record_path))}
     for entry in os.scandir(partial):
         if entry.name not in kept:
@@ -179,7 +146,7 @@ def _shards(
     return shards
 
 
-def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bool, num_threads: int | None) -> None:
+def _write_shards(shards: list[Shard], preprocessing: Preprocessing, strict: bool, num_threads: int | None) -> None:
     """Writes the unfinished shards, and those with skipped files, which may have been repaired."""
     pending = [shard for shard in shards if (record := shard.record()) is None or record["skipped"]]
     total = sum(shard.stop - shard.start for shard in shards)
@@ -190,40 +157,33 @@ def _write_shards(shards: list[_Shard], preprocessing: Preprocessing, strict: bo
         decoded = preprocessing.decode(raw)
         return decoded, encode_png(decoded.pixels)
 
-    def results() -> Iterator[tuple[_Shard, str, DecodedPng | BadImageError]]:
+    def results() -> Iterator[tuple[Shard, ImageKey, DecodedPng | BadImageError]]:
         for shard in pending:
-            for name, result in decode_all(shard.source.items(shard.start, shard.stop), png, num_threads):
+            for key, result in decode_all(shard.source.items(shard.start, shard.stop), png, num_threads):
                 if strict and isinstance(result, BadImageError):
-                    raise UserError(f"{name}: {result} (--strict)")
-                yield shard, name, result
+                    raise UserError(f"{key.name}: {result} (--strict)")
+                yield shard, key, result
 
-    features = _features(preprocessing)
+    features = set_features(preprocessing, shards[0].source.class_names)
     shown = progress(results(), "preparing", total, "image", done=total - todo)
     for shard, group in itertools.groupby(shown, key=lambda result: result[0]):
-        _write_shard(shard, ((name, result) for _, name, result in group), features)
+        _write_shard(shard, ((key, result) for _, key, result in group), features)
 
 
-def _features(preprocessing: Preprocessing) -> Any:
-    import tensorflow_datasets as tfds
-
-    return tfds.features.FeaturesDict(
-        {"image": tfds.features.Image(shape=preprocessing.shape, encoding_format="png")}
-    )
-
-
-def _write_shard(shard: _Shard, results: Iterable[tuple[str, DecodedPng | BadImageError]], features: Any) -> None:
+def _write_shard(shard: Shard, results: Iterable[tuple[ImageKey, DecodedPng | BadImageError]], features: Any) -> None:
     if os.path.exists(shard.path):  # rebuilt: record and images must match
         os.remove(shard.path)
     partial_path = shard.path + ".partial"
     count, findings = 0, Findings()
     with tf.io.TFRecordWriter(partial_path) as writer:
-        for name, result in results:
+        for (name, label), result in results:
             if isinstance(result, BadImageError):
                 findings.add(name, result)
             else:
                 decoded, png = result
                 findings.add(name, decoded)
-                writer.write(features.serialize_example(features.encode_example({"image": io.BytesIO(png)})))
+                example = {"image": io.BytesIO(png), **({} if label is None else {"label": label})}
+                writer.write(features.serialize_example(features.encode_example(example)))
                 count += 1
     with open(partial_path, "rb") as file:
         os.fsync(file.fileno())
@@ -233,7 +193,7 @@ def _write_shard(shard: _Shard, results: Iterable[tuple[str, DecodedPng | BadIma
 
 
 def _finish(
-    shards: list[_Shard], preprocessing: Preprocessing, directory: str, others: list[str], remarks: list[str]
+    shards: list[Shard], preprocessing: Preprocessing, directory: str, others: list[str], remarks: list[str]
 ) -> PreparedSet:
     """Writes the metadata, removes the working files and gives the folder its final name."""
     import tensorflow_datasets as tfds
@@ -252,11 +212,11 @@ def _finish(
     num_images = {split: count for split, count in num_images.items() if count}
     set_name = os.path.basename(os.path.dirname(directory))
     template = tfds.core.ShardedFileTemplate(partial, dataset_name=set_name, filetype_suffix="tfrecord")
-    infos = [_split_info(split, shards, records, template) for split in num_images]
+    infos = [split_info(split, shards, records, template) for split in num_images]
     _name_shards(shards, num_images, partial)
     tfds.folder_dataset.write_metadata(
         data_dir=partial,
-        features=_features(preprocessing),
+        features=set_features(preprocessing, shards[0].source.class_names),
         split_infos=infos,
         version=PREPARED_VERSION,
         filename_template=template,
@@ -269,7 +229,7 @@ def _finish(
     return PreparedSet(directory, num_images, skipped, [*remarks, *findings.lines(preprocessing.value_range)])
 
 
-def _name_shards(shards: list[_Shard], splits: Iterable[str], partial: str) -> None:
+def _name_shards(shards: list[Shard], splits: Iterable[str], partial: str) -> None:
     """Gives the shards of these splits their final names; removes the others and all records."""
     for shard in shards:
         if shard.split in splits:
@@ -283,16 +243,3 @@ def _write_skipped(skipped: list[tuple[str, str]], partial: str) -> None:
     if skipped:
         lines = "".join(f"{printable(name)}: {printable(reason)}\n" for name, reason in skipped)
         write_atomically(os.path.join(partial, SKIPPED_FILE), lines.encode())
-
-
-def _split_info(split: str, shards: list[_Shard], records: list[dict], template: Any) -> Any:
-    """Returns the entry of a split in tensorflow-datasets' metadata."""
-    import tensorflow_datasets as tfds
-
-    of_split = [(shard, record) for shard, record in zip(shards, records) if shard.split == split]
-    return tfds.core.SplitInfo(
-        name=PREPARED_SPLITS[split],
-        shard_lengths=[record["count"] for _, record in of_split],
-        num_bytes=sum(os.path.getsize(shard.path) for shard, _ in of_split),
-        filename_template=template.replace(split=PREPARED_SPLITS[split]),
-    )

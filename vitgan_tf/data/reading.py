@@ -30,11 +30,12 @@ class Reading:
     Attributes:
       description: names the images in messages.
       num_images: number of images, readable or not.
-      items: () -> name and reader of each image, as `decode_all` takes them.
+      items: () -> `ImageKey` and reader of each image, as `decode_all` takes them.
       preprocessing: brings an image to the size of the training.
       identity: () -> text that changes with the images.
       remarks: what the user should know about the choice of the images, a line each.
       is_prepared: whether tools/prepare_data.py has made the images.
+      class_names: names of the classes that the labels index; None without labels.
     """
 
     description: str
@@ -44,6 +45,7 @@ class Reading:
     identity: Callable[[], str]
     remarks: tuple[str, ...] = ()
     is_prepared: bool = False
+    class_names: tuple[str, ...] | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -142,19 +144,19 @@ def fingerprint(images: np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def decoded_images(reading: Reading, findings: Findings) -> Iterator[np.ndarray]:
-    """Yields the readable images, and adds what is found to the findings.
+def decoded_images(reading: Reading, findings: Findings) -> Iterator[tuple[np.ndarray, int | None]]:
+    """Yields the readable images with their labels, and adds what is found to the findings.
 
     Raises:
       UserError: no image can be read.
     """
     items = decode_all(reading.items(), reading.preprocessing.decode)
     good = 0
-    for name, result in progress(items, "decoding", reading.num_images, "image"):
+    for (name, label), result in progress(items, "decoding", reading.num_images, "image"):
         findings.add(name, result)
         if isinstance(result, DecodedImage):
             good += 1
-            yield result.pixels
+            yield result.pixels, label
     if not good:
         warn(reading, findings)
         raise UserError(f"none of the {reading.num_images} images of {reading.description} can be used")

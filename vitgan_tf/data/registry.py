@@ -12,7 +12,8 @@ import numpy as np
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.config.choices import DATASETS, LSUN_CATEGORIES, LSUN_SCENES
 from vitgan_tf.data.decoding import Preprocessing
-from vitgan_tf.data.digits import load_digits
+from vitgan_tf.data.digits import NUM_CLASSES, load_digits
+from vitgan_tf.data.labels import LabelledImages
 from vitgan_tf.data.sources.base import ImageSource
 from vitgan_tf.data.sources.celeba import celeba
 from vitgan_tf.data.sources.cifar10 import cifar10
@@ -27,10 +28,11 @@ class ArrayDataset:
     """A data set created in memory.
 
     Attributes:
-      load: data configuration, split ("training" or "evaluation") -> (num_images, size, size, channels) uint8.
+      load: data configuration, split ("training" or "evaluation") -> (num_images, size, size, channels) uint8, or
+        these images with labels.
     """
 
-    load: Callable[[DataConfig, str], np.ndarray]
+    load: Callable[[DataConfig, str], np.ndarray | LabelledImages]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class DatasetSpec:
       files: official files to fetch.
       url: address of these files.
       other_names: names of other files and folders that show that the set was downloaded.
+      label_advice: how a set gets labels that were not found; empty if it has no classes.
     """
 
     family: str
@@ -58,6 +61,7 @@ class DatasetSpec:
     files: tuple[str, ...] = ()
     url: str = ""
     other_names: tuple[str, ...] = ()
+    label_advice: str = ""
 
     def preprocessing(self, config: DataConfig) -> Preprocessing:
         """Returns the preprocessing for the configured size, number of channels and range of pixel values."""
@@ -105,6 +109,7 @@ CIFAR10 = DatasetSpec(
     files=("cifar-10-binary.tar.gz",),
     url="https://www.cs.toronto.edu/~kriz/cifar.html",
     other_names=("cifar-10-python.tar.gz", "data_batch_1.bin", "data_batch_1"),
+    label_advice="delete the prepared set and prepare it again",
 )
 MNIST = DatasetSpec(
     family="mnist",
@@ -114,14 +119,19 @@ MNIST = DatasetSpec(
     files=("train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"),
     url="https://storage.googleapis.com/cvdf-datasets/mnist/",
     other_names=("train-images-idx3-ubyte", "train-images.idx3-ubyte"),
+    label_advice="delete the prepared set and prepare it again with train-labels-idx1-ubyte.gz beside the images",
 )
-FOLDER = DatasetSpec(family="folder", source=image_folder)
+FOLDER = DatasetSpec(
+    family="folder",
+    source=image_folder,
+    label_advice="give each class a subfolder with all its images, and prepare the set again if it is a prepared one",
+)
 
 
-def _digits(config: DataConfig, split: str) -> np.ndarray:
+def _digits(config: DataConfig, split: str) -> LabelledImages:
     if config.num_channels != 1:
         raise UserError(f"the digits have one channel, not {config.num_channels}: train with --data.num_channels=1")
-    return load_digits(config.image_size)[0]
+    return LabelledImages(*load_digits(config.image_size), tuple(map(str, range(NUM_CLASSES))))
 
 
 DIGITS = ArrayDataset(_digits)

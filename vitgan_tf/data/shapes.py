@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 from PIL import Image
@@ -59,7 +59,7 @@ def common_shape(location: DataLocation, is_resized: bool = False) -> tuple[int,
     return width, max(channels for _, _, channels in shapes)
 
 
-def _shapes(items: Iterable[tuple[str, Callable[[], RawImage]]]) -> set[tuple[int, int, int]]:
+def _shapes(items: Iterable[tuple[Any, Callable[[], RawImage]]]) -> set[tuple[int, int, int]]:
     results = (result for _, result in decode_all(items, _shape))
     return {result for result in results if not isinstance(result, BadImageError)}
 

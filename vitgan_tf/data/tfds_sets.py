@@ -12,6 +12,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from vitgan_tf.connectivity import unreachable
+from vitgan_tf.data.labels import ImageKey
 from vitgan_tf.data.registry import DatasetSpec
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.progress import shows_bars
@@ -70,11 +71,21 @@ def prepared_below(directory: str) -> str | None:
     return next((os.path.dirname(path) for path in sorted(glob.glob(pattern))), None)
 
 
-def encoded_images(builder: Any, split: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Yields name and reader of every image of a split, in file order; the images stay encoded.
+def class_names(builder: Any) -> tuple[str, ...] | None:
+    """Returns the names of the classes that a set's feature "label" has; None if there is none."""
+    import tensorflow_datasets as tfds
+
+    if "label" not in builder.info.features:
+        return None
+    label = builder.info.features["label"]
+    return tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.num_classes else None
+
+
+def encoded_images(builder: Any, split: str) -> Iterator[tuple[ImageKey, Callable[[], bytes]]]:
+    """Yields key and reader of every image of a split, in file order; the images stay encoded.
 
     Args:
-      builder: builder of a set with a feature "image".
+      builder: builder of a set with a feature "image", and labels if it has `class_names`.
       split: name of the split in the set, for example "train".
 
     Raises:
@@ -82,12 +93,15 @@ def encoded_images(builder: Any, split: str) -> Iterator[tuple[str, Callable[[],
     """
     import tensorflow_datasets as tfds
 
-    decoders = tfds.decode.PartialDecoding({"image": True}, decoders={"image": tfds.decode.SkipDecoding()})
+    wanted = {"image": True} if class_names(builder) is None else {"image": True, "label": True}
+    decoders = tfds.decode.PartialDecoding(wanted, decoders={"image": tfds.decode.SkipDecoding()})
     in_order = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     try:
         examples = builder.as_dataset(split=split, decoders=decoders, read_config=in_order, shuffle_files=False)
         for index, example in enumerate(examples.as_numpy_iterator()):
-            yield f"{builder.info.name}, {split} image {index}", functools.partial(_itself, example["image"])
+            label = int(example["label"]) if "label" in example else None
+            key = ImageKey(f"{builder.info.name}, {split} image {index}", label)
+            yield key, functools.partial(_itself, example["image"])
     except (tf.errors.OpError, OSError) as error:
         raise UserError(
             f"the data set in {os.fspath(builder.data_path)!r} is damaged ({first_line(error)})"

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from typing import Any
+from typing import Any, Callable
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.config.choices import EXTRACTORS
-from vitgan_tf.data.digits import load_digits
+from vitgan_tf.data.labels import LabelledImages
+from vitgan_tf.data.loading import load_images, load_labelled_images
+from vitgan_tf.data.registry import DatasetSpec, dataset_spec
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
+from vitgan_tf.evaluation.classifier import (
+    ClassifierEvaluator,
+    classifier_extractor,
+    classifier_of,
+    load_or_train_classifier,
+)
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import NO_NETWORK, FeatureExtractor
 from vitgan_tf.evaluation.inception import ExtractorNotFoundError, keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.reference import of_file, of_images
+
+_CLASSIFIERS = ("digits", "classifier")
 
 
 def build_evaluator(
@@ -31,7 +40,7 @@ def build_evaluator(
     num_generated: int,
     num_real: int,
     seed: int,
-    images: np.ndarray | None = None,
+    training_images: LabelledImages | None = None,
     classifier_path: str | None = None,
     noise: str | None = None,
     statistics: str | None = None,
@@ -46,7 +55,7 @@ def build_evaluator(
       num_generated: number of generated images to score.
       num_real: size of the random but fixed subset of real images to compare with; 0 for the whole split.
       seed: seed of the generated images' latents.
-      images: the split, (num_images, size, size, channels) uint8, if it is already loaded.
+      training_images: the training split, if it is already loaded.
       classifier_path: file of the digits classifier; by default in the cache.
       noise: see `Protocol`.
       statistics: file of the real images' statistics, in place of the images; see `read_statistics`.
@@ -55,8 +64,10 @@ def build_evaluator(
       UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
     # Loaded first, so that missing weights are reported before minutes of decoding.
-    extractor = _extractor_or_none(extractor_name, data, location, classifier_path)
+    training = functools.cache(lambda: training_images or load_labelled_images(data, location))
+    extractor = _extractor_or_none(extractor_name, data, location, classifier_path, training)
     if statistics is None:
+        images = training().images if split == "training" else load_images(data, location, split)
         reference = of_images(images, data, location, split, num_real, extractor)
     else:
         reference = of_file(statistics, data, extractor)
@@ -73,8 +84,8 @@ def build_evaluator(
         tf32=tf.config.experimental.tensor_float_32_execution_enabled(),
         num_swd=len(shown),
     )
-    if extractor is not None and real is not None and extractor.name == "digits":
-        return DigitsEvaluator(protocol, extractor, real, shown, reference.images)
+    if extractor is not None and real is not None and extractor.name in _CLASSIFIERS:
+        return ClassifierEvaluator(protocol, extractor, real, shown, reference.images)
     return Evaluator(protocol, extractor, real, shown, reference.images)
 
 
@@ -85,24 +96,33 @@ class ExtractorRequest:
     Attributes:
       data: data set, image size and channels.
       location: paths of the weights and the cache.
+      training: () -> images of the training split.
       classifier_path: file of the digits classifier; by default in the cache.
     """
 
     data: DataConfig
     location: DataLocation
+    training: Callable[[], LabelledImages]
     classifier_path: str | None = None
 
 
 def load_extractor(
-    name: str, data: DataConfig, location: DataLocation, classifier_path: str | None = None
+    name: str,
+    data: DataConfig,
+    location: DataLocation,
+    classifier_path: str | None = None,
+    training: Callable[[], LabelledImages] | None = None,
 ) -> FeatureExtractor | None:
     """Loads the network whose features are compared, or returns None for "none"; arguments as in `build_evaluator`.
+
+    A classifier that is not there is trained on the images that training() returns; by default, they are loaded.
 
     Raises:
       ExtractorNotFoundError: Inception's weights are missing and were not downloaded.
       UserError: the extractor does not fit the data set, or its weights cannot be read or written.
     """
-    return EXTRACTORS[name](ExtractorRequest(data, location, classifier_path))
+    training = training or functools.partial(load_labelled_images, data, location)
+    return EXTRACTORS[name](ExtractorRequest(data, location, training, classifier_path))
 
 
 def _extractor_or_none(name: str, *arguments: Any) -> FeatureExtractor | None:
@@ -122,7 +142,7 @@ def no_extractor(request: ExtractorRequest) -> None:
 
 def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:
     """Returns the digits classifier for the digits, else the Inception network of published FIDs."""
-    return digits_classifier(request) if request.data.dataset == "digits" else tfgan_extractor(request)
+    return digits_extractor(request) if request.data.dataset == "digits" else tfgan_extractor(request)
 
 
 def tfgan_extractor(request: ExtractorRequest) -> FeatureExtractor:
@@ -135,15 +155,39 @@ def keras_extractor(request: ExtractorRequest) -> FeatureExtractor:
     return keras_inception(request.location)
 
 
-def digits_classifier(request: ExtractorRequest) -> FeatureExtractor:
-    """Loads the digits classifier, or trains it if there is none."""
+def digits_extractor(request: ExtractorRequest) -> FeatureExtractor:
+    """Returns the digits classifier, trained if there is none."""
     data = request.data
     if data.dataset != "digits":
-        raise UserError(f"the digits classifier cannot score images of {data.dataset}: choose another --extractor")
+        raise UserError(
+            f"the digits classifier cannot score images of {data.dataset}: choose another --extractor, such as "
+            "--extractor=classifier"
+        )
     name = f"digits_classifier_{data.image_size}.h5"
     path = request.classifier_path or os.path.join(request.location.cache_dir, name)
+    digits = request.training()
+    assert digits.labels is not None and digits.class_names is not None
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        return digits_extractor(load_or_train_classifier(*load_digits(data.image_size), path))
+        trained = load_or_train_classifier(digits.images, digits.labels, len(digits.class_names), path)
     except OSError as error:
         raise UserError(f"cannot write the digits classifier to {path!r}: {first_line(error)}") from error
+    return classifier_extractor("digits", trained, data.num_channels)
+
+
+def labels_extractor(request: ExtractorRequest) -> FeatureExtractor:
+    """Returns a classifier of the training images, trained if there is none in the cache."""
+    data, cache_dir = request.data, request.location.cache_dir
+    if data.dataset == "digits":
+        return digits_extractor(request)
+    training = request.training()
+    if training.labels is None:
+        spec = dataset_spec(data)
+        advice = (spec.label_advice if isinstance(spec, DatasetSpec) else "") or "choose another --extractor"
+        raise UserError(f"--extractor=classifier needs labels, and {data.dataset} has none: {advice}")
+    try:
+        return classifier_extractor("classifier", classifier_of(training, cache_dir), data.num_channels)
+    except OSError as error:
+        raise UserError(
+            f"cannot keep the classifier in {cache_dir!r} ({first_line(error)}): choose another --cache_dir"
+        ) from error

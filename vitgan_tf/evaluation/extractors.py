@@ -26,6 +26,7 @@ class FeatureExtractor:
       sha256: hash of its weights, hexadecimal.
       resize: how images are resized to its input size, in words.
       is_published: whether it is the network of published FIDs.
+      accuracy: its held-out accuracy on the real images, 0 to 1, if known.
 
     Args:
       function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it accepts ->
@@ -43,11 +44,13 @@ class FeatureExtractor:
         num_channels: int = 3,
         is_published: bool = False,
         batch_size: int = BATCH_SIZE,
+        accuracy: float | None = None,
     ):
         self.name = name
         self.sha256 = sha256
         self.resize = resize
         self.is_published = is_published
+        self.accuracy = accuracy
         self._function = function
         self._num_channels = num_channels
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
@@ -62,6 +65,7 @@ class FeatureExtractor:
             "extractor_sha256": self.sha256,
             "is_published_extractor": self.is_published,
             "resize": self.resize,
+            "extractor_accuracy": self.accuracy,
         }
 
     def feature_dim(self, image_shape: Sequence[int]) -> int:

@@ -34,6 +34,8 @@ class Protocol:
       tf32: whether matrix products were computed in TensorFloat-32.
       truncation: truncation psi of the styles; 1 for none.
       num_swd: number of images of each set behind the sliced Wasserstein distance.
+      extractor_accuracy: share of held-out real images that a classifier, trained on the others, gets right; None for
+        other networks and for classifiers of earlier versions.
     """
 
     dataset: str
@@ -55,6 +57,7 @@ class Protocol:
     tf32: bool = False
     truncation: float = 1.0
     num_swd: int = 0
+    extractor_accuracy: float | None = None
 
     def not_comparable(self) -> list[str]:
         """Returns why the Frechet distance is not comparable with published FIDs; empty if it is."""

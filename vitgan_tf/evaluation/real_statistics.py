@@ -70,7 +70,7 @@ def real_statistics(
         return _compute(images, rows, extractor)
     key = {
         **key,
-        "images_sha256": _hash_of_all(images, rows),
+        "images_sha256": hash_of_all(images, rows),
         "num_images": len(rows),
         "extractor": extractor.name,
         "extractor_sha256": extractor.sha256,
@@ -94,7 +94,8 @@ def _parts(images: np.ndarray, rows: np.ndarray, size: int) -> Iterator[np.ndarr
         yield images[rows[start : start + size]]
 
 
-def _hash_of_all(images: np.ndarray, rows: np.ndarray) -> str:
+def hash_of_all(images: np.ndarray, rows: np.ndarray) -> str:
+    """Returns a hash of the images with these indices, read in parts."""
     digest = hashlib.sha256(repr(images.shape[1:]).encode())
     for part in _parts(images, rows, 1024):
         digest.update(np.ascontiguousarray(part).data)

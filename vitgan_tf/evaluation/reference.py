@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from vitgan_tf.config import DataConfig, DataLocation
-from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.evaluator import random_rows
@@ -47,7 +46,7 @@ class Reference:
 
 
 def of_images(
-    images: np.ndarray | None,
+    images: np.ndarray,
     data: DataConfig,
     location: DataLocation,
     split: str,
@@ -55,7 +54,6 @@ def of_images(
     extractor: FeatureExtractor | None,
 ) -> Reference:
     """Returns the images of a split; see `build_evaluator` for the arguments."""
-    images = load_images(data, location, split) if images is None else images
     rows = _compared_rows(len(images), num_real)
     statistics, num_kept = None, 0
     if extractor is not None:

@@ -175,7 +175,9 @@ def _network_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if result["extractor"] == "none":
         return [("extractor", "none")]
     name = f"{result['extractor']}, sha256 {result['extractor_sha256'][:16]}"
-    return [("extractor", name), ("resize", result["resize"])]
+    accuracy = result["extractor_accuracy"]
+    shown = [] if accuracy is None else [("accuracy", f"{100 * accuracy:.1f} % of held-out images")]
+    return [("extractor", name), *shown, ("resize", result["resize"])]
 
 
 def metrics_path(candidate: Candidate) -> str | None:

@@ -8,12 +8,12 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.config import DataLocation, ExperimentConfig
-from vitgan_tf.data.loading import load_images
+from vitgan_tf.data.labels import LabelledImages
+from vitgan_tf.data.loading import load_labelled_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import Interrupted, UserError, first_line
@@ -67,14 +67,15 @@ def run_experiment(
       Interrupted: Ctrl-C or SIGTERM during the training; the state after the last finished step is saved.
     """
     plan, location = execution_plan(config, strategy), location or DataLocation()
-    images = load_images(config.data, location)
+    training_images = load_labelled_images(config.data, location)
+    images = training_images.images
     is_chief = worker(plan.strategy) == 0
     with held_run(model_dir) if is_chief else contextlib.nullcontext(), _lost_processes(plan.strategy):
         directory = None
         if is_chief:
             identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
             directory = RunDirectory(model_dir, config, provenance, identity)
-        run = Run(config, plan, images, location, model_dir, directory, callbacks)
+        run = Run(config, plan, training_images, location, model_dir, directory, callbacks)
         run.fit(run.restore() or 0)
         run.export()
 
@@ -99,7 +100,7 @@ class Run:
     Args:
       config: configuration of the experiment.
       plan: execution plan.
-      images: training images, (num_images, size, size, channels) uint8.
+      training_images: training images, with labels if the set has them.
       location: location of the data and of Inception's weights.
       model_dir: run directory.
       directory: files of the run; None in a process that does not write.
@@ -110,7 +111,7 @@ class Run:
         self,
         config: ExperimentConfig,
         plan: ExecutionPlan,
-        images: np.ndarray,
+        training_images: LabelledImages,
         location: DataLocation,
         model_dir: str,
         directory: RunDirectory | None,
@@ -119,7 +120,8 @@ class Run:
         _disable_tf32()
         self._config = config
         self._strategy = plan.strategy
-        self._images = images
+        self._training_images = training_images
+        self._images = training_images.images
         self._location = location
         self._directory = directory
         self._extra_callbacks = extra_callbacks
@@ -241,7 +243,7 @@ class Run:
         # The chief of several processes draws and evaluates alone, while the others wait for the next step.
         with self._strategy.scope() if num_workers(self._strategy) == 1 else contextlib.nullcontext():
             has_noise = self.gan.generator.has_noise
-            evaluator = _evaluator(self._config, self._images, self._directory, self._location, has_noise)
+            evaluator = _evaluator(self._config, self._training_images, self._directory, self._location, has_noise)
             return writing_callbacks(
                 self.gan, self._config, self._images, self._directory, self._checkpoints, evaluator, **schedule
             )
@@ -265,7 +267,11 @@ def _disable_tf32() -> None:
 
 
 def _evaluator(
-    config: ExperimentConfig, images: np.ndarray, directory: RunDirectory, location: DataLocation, has_noise: bool
+    config: ExperimentConfig,
+    training_images: LabelledImages,
+    directory: RunDirectory,
+    location: DataLocation,
+    has_noise: bool,
 ) -> Evaluator:
     return build_evaluator(
         config.data,
@@ -275,7 +281,7 @@ def _evaluator(
         num_generated=config.log.eval_samples,
         num_real=config.log.eval_real_images,
         seed=config.train.seed,
-        images=images if config.eval.split == "training" else None,
+        training_images=training_images,
         classifier_path=directory.classifier,
         noise=config.eval.noise if has_noise else None,
     )

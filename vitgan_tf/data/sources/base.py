@@ -10,8 +10,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
+import numpy as np
+
 from vitgan_tf.data import kinds
 from vitgan_tf.data.decoding import RawImage
+from vitgan_tf.data.labels import ImageKey
 from vitgan_tf.errors import UserError
 
 # Ends of the names of archives.
@@ -37,6 +40,8 @@ class ImageSource:
       stamp: index -> a value that changes with the image, obtained without reading the image if that is slow.
       others: name and kind (see `kinds.kind`) of each file beside the images.
       notes: what the user should know about the choice of the images, a line each.
+      labels: (num_images,) int64, indices into class_names, -1 for an unknown class; None for a set without labels.
+      class_names: names of the classes; None without labels.
     """
 
     names: Sequence[str]
@@ -44,14 +49,17 @@ class ImageSource:
     stamp: Callable[[int], Any]
     others: Sequence[tuple[str, str | None]] = ()
     notes: Sequence[str] = ()
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def items(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, Callable[[], RawImage]]]:
-        """Yields name and reader of the images from start to stop, for `decoding.decode_all`."""
+    def items(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageKey, Callable[[], RawImage]]]:
+        """Yields key and reader of the images from start to stop, for `decoding.decode_all`."""
         for index in range(len(self))[start:stop]:
-            yield self.names[index], functools.partial(self.read, index)
+            label = None if self.labels is None else int(self.labels[index])
+            yield ImageKey(self.names[index], label), functools.partial(self.read, index)
 
     def identity(self, start: int = 0, stop: int | None = None) -> str:
         """Returns a hash of the names and stamps of the images from start to stop."""
@@ -62,13 +70,24 @@ class ImageSource:
 
     def subset(self, indices: Sequence[int], notes: Sequence[str] = ()) -> ImageSource:
         """Returns some of the images, in the order of their indices, with further notes."""
-        return ImageSource(
-            [self.names[index] for index in indices],
-            lambda position: self.read(indices[position]),
-            lambda position: self.stamp(indices[position]),
-            self.others,
-            [*self.notes, *notes],
+        return dataclasses.replace(
+            self,
+            names=[self.names[index] for index in indices],
+            read=lambda position: self.read(indices[position]),
+            stamp=lambda position: self.stamp(indices[position]),
+            notes=[*self.notes, *notes],
+            labels=None if self.labels is None else self.labels[np.asarray(indices, np.int64)],
         )
+
+    def relabelled(self, class_names: tuple[str, ...] | None) -> ImageSource:
+        """Returns the images with labels that index other names of the same classes; -1 where there is none."""
+        if class_names is None:
+            return dataclasses.replace(self, labels=None, class_names=None)
+        labels = np.full(len(self), -1)
+        if self.labels is not None and self.class_names is not None:
+            places = {name: place for place, name in enumerate(class_names)}
+            labels = np.array([places.get(name, -1) for name in self.class_names])[self.labels]
+        return dataclasses.replace(self, labels=labels, class_names=class_names)
 
     def remarks(self) -> list[str]:
         """Returns the notes and a line that counts the files beside the images."""

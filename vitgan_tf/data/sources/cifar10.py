@@ -23,6 +23,7 @@ from vitgan_tf.data.sources.base import (
 from vitgan_tf.errors import UserError
 
 _RECORD = 1 + 3 * 32 * 32  # label, then the three colour planes
+_CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _PARTS = {"training": [f"data_batch_{number}" for number in range(1, 6)], "evaluation": ["test_batch"]}
 _ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 # Files of other versions, and what they are.
@@ -68,10 +69,16 @@ def cifar10(path: str, split: str) -> ImageSource:
             raise MissingFilesError(f"no CIFAR-10, {_NEEDED}: {_found(path)}")
     except _READ_ERRORS as error:
         raise UserError(f"cannot read CIFAR-10 from {first or archive!r}: {error}") from error
-    planes = np.concatenate([_planes(name, content) for name, content in parts.items()])
-    names = [f"{split} image {index}" for index in range(len(planes))]
+    read = [_part(name, content) for name, content in parts.items()]
+    planes = np.concatenate([part for part, _ in read])
+    found = [labels for _, labels in read if labels is not None]
+    is_labelled = len(found) == len(read)
     return ImageSource(
-        names, lambda index: planes[index].transpose(1, 2, 0).copy(), lambda index: zlib.crc32(planes[index])
+        [f"{split} image {index}" for index in range(len(planes))],
+        lambda index: planes[index].transpose(1, 2, 0).copy(),
+        lambda index: zlib.crc32(planes[index]),
+        labels=np.concatenate(found).astype(np.int64) if is_labelled else None,
+        class_names=_CLASS_NAMES if is_labelled else None,
     )
 
 
@@ -127,15 +134,21 @@ def _archived_parts(archive: str, split: str) -> dict[str, bytes]:
     return dict(sorted(parts.items()))
 
 
-def _planes(name: str, content: bytes) -> np.ndarray:
-    """Returns (num_images, 3, 32, 32) uint8."""
-    if not name.endswith(".bin"):
-        return _unpickled_planes(name, content)
+def _part(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns images (num_images, 3, 32, 32) uint8, and labels (num_images,) or None."""
+    planes, labels = (_records if name.endswith(".bin") else _unpickled)(name, content)
+    if labels is not None and not 0 <= labels.min() <= labels.max() < len(_CLASS_NAMES):
+        raise UserError(f"CIFAR-10's {name} is damaged: its labels are {labels.min()} to {labels.max()}, not 0 to 9")
+    return planes, labels
+
+
+def _records(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     if not content or len(content) % _RECORD:
         raise UserError(
             f"CIFAR-10's {name} is damaged: it has {len(content)} bytes, which is no number of images of {_RECORD}"
         )
-    return np.frombuffer(content, np.uint8).reshape(-1, _RECORD)[:, 1:].reshape(-1, 3, 32, 32)
+    records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -147,13 +160,17 @@ class _ArrayUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not data of CIFAR-10")
 
 
-def _unpickled_planes(name: str, content: bytes) -> np.ndarray:
+def _unpickled(name: str, content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         values = batch[b"data"]
-        if values.dtype == np.uint8 and len(values) and values.shape[1:] == (3 * 32 * 32,):
-            return values.reshape(-1, 3, 32, 32)
-        reason = f"its data are {values.dtype} of shape {values.shape}"
+        labels = np.asarray(batch[b"labels"]) if b"labels" in batch else None
+        if not (values.dtype == np.uint8 and len(values) and values.shape[1:] == (3 * 32 * 32,)):
+            reason = f"its data are {values.dtype} of shape {values.shape}"
+        elif labels is not None and not (labels.dtype.kind in "iu" and labels.shape == (len(values),)):
+            reason = f"its {len(values)} images have labels {labels.dtype} of shape {labels.shape}"
+        else:
+            return values.reshape(-1, 3, 32, 32), labels
     except Exception as error:  # a damaged pickle raises errors of many types
         reason = str(error)
     raise UserError(f"CIFAR-10's {name} is damaged: {reason}")

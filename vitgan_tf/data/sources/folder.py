@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import os
 import re
 import stat
 import zipfile
 from collections.abc import Iterator
+
+import numpy as np
 
 from vitgan_tf.data import kinds
 from vitgan_tf.data.opening import BadImageError, check_size
@@ -23,6 +26,7 @@ from vitgan_tf.data.sources.base import (
     read_file,
 )
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import printable
 
 # Folders of a split, also as train2017, trainA or test_images. The first kind that is there is held out.
 _SPLIT_FOLDER = r"(%s)[-_ ]?(set|images|imgs|data|split)?[-_ ]?\d*[AB]?"
@@ -39,7 +43,7 @@ def image_folder(
     """Images of a folder or zip archive, sorted by path. Follows links and ignores hidden files.
 
     The evaluation split is holdout_dir, else the fraction holdout, else a folder such as test beside one such as
-    train. Its images are not among the training images.
+    train. Its images are not among the training images. Subfolders are classes, see `_labelled`.
 
     Args:
       path: folder or zip archive.
@@ -57,21 +61,48 @@ def image_folder(
     if holdout_dir is not None:
         held_out = _held_out(path, holdout_dir)
         if split == "evaluation":
-            return held_out
+            return _labelled(held_out)
     source = images_below(path, except_folder=holdout_dir)
     splits = _own_splits(source)
     if splits is not None and holdout:
         raise UserError(f"{path!r} has held-out images, in {splits.evaluation_folder}/: leave out --holdout")
     if splits is not None:
-        return source.subset(splits.training if split == "training" else splits.evaluation, [splits.note()])
+        indices = splits.training if split == "training" else splits.evaluation
+        return _labelled(source.subset(indices, [splits.note()]), is_own_split=True)
     if holdout:
-        return _fraction(source, path, split, holdout)
+        return _labelled(_fraction(source, path, split, holdout))
     if split != "training":
         raise MissingFilesError(
             f"no images of {path!r} are held out: --holdout_dir=DIR names some, and training or preparation with "
             "--holdout=0.1 holds out a tenth"
         )
-    return source
+    return _labelled(source)
+
+
+def _labelled(source: ImageSource, is_own_split: bool = False) -> ImageSource:
+    """Returns the images with a label each, if every one lies in a folder that can be its class.
+
+    Below the folders that all images share, and without the folder of the split, the outermost folder is the class:
+    cat for train/cat/1.png. There are labels if there are two classes or more.
+
+    Args:
+      source: images with paths for names.
+      is_own_split: whether the paths contain a folder that is named after the split.
+    """
+    parts: dict[str, list[str]] = {}
+    for folder in {os.path.dirname(name) for name in source.names}:
+        parts[folder] = folder.split("/")
+        if is_own_split:
+            parts[folder].remove(_split_folder(folder))
+    ends = zip(min(parts.values()), max(parts.values()))  # all other paths start with what these two share
+    num_shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], ends))
+    classes = {folder: printable("".join(path[num_shared : num_shared + 1])) for folder, path in parts.items()}
+    class_names = tuple(sorted(set(classes.values())))
+    if "" in class_names or len(class_names) < 2:
+        return source
+    places = {name: place for place, name in enumerate(class_names)}
+    labels = np.array([places[classes[os.path.dirname(name)]] for name in source.names], np.int64)
+    return dataclasses.replace(source, labels=labels, class_names=class_names)
 
 
 def _held_out(path: str, holdout_dir: str) -> ImageSource:

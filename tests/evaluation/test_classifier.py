@@ -1,4 +1,4 @@
-"""The digits classifier, and the yardstick of its scores."""
+"""Classifiers of labelled images, and the yardstick of their scores."""
 
 import pathlib
 import shutil
@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from vitgan_tf.data.digits import load_digits
-from vitgan_tf.evaluation import digits
-from vitgan_tf.evaluation.digits import (
+from vitgan_tf.evaluation import classifier as classifier_module
+from vitgan_tf.evaluation.classifier import (
     build_classifier,
-    digits_extractor,
+    classifier_extractor,
     half_split_distance,
     load_or_train_classifier,
     train_classifier,
@@ -31,11 +31,11 @@ def data():
 def trained(data, tmp_path_factory):
     """A classifier and where it is kept."""
     path = tmp_path_factory.mktemp("trained") / "classifier.h5"
-    return load_or_train_classifier(*data, str(path)), path
+    return load_or_train_classifier(*data, 10, str(path))[0], path
 
 
 def test_classifier_is_right_on_held_out_digits(data):
-    _, accuracy = train_classifier(*data, seed=1)
+    _, accuracy = train_classifier(*data, 10, seed=1)
     assert 0.97 <= accuracy <= 1.0
 
 
@@ -45,27 +45,28 @@ def test_classifier_is_kept_and_a_damaged_file_replaced(data, trained, tmp_path,
     expected = first.predict(inputs, verbose=0)[0]
     assert expected.shape == (50, 64)
     with monkeypatch.context() as patch:
-        patch.setattr(digits, "train_classifier", None)  # not called
-        again = load_or_train_classifier(*data, str(path))
+        patch.setattr(classifier_module, "train_classifier", None)  # not called
+        again, accuracy = load_or_train_classifier(*data, 10, str(path))
+    assert 0.9 < accuracy <= 1
     np.testing.assert_array_equal(again.predict(inputs, verbose=0)[0], expected)
     path.write_bytes(b"not a weights file")
-    retrained = load_or_train_classifier(*data, str(path))
+    retrained, _ = load_or_train_classifier(*data, 10, str(path))
     np.testing.assert_allclose(retrained.predict(inputs, verbose=0)[0], expected, rtol=1e-3, atol=1e-3)
     assert [file.name for file in tmp_path.iterdir()] == ["classifier.h5"]
 
 
 def test_classifier_is_trained_on_one_device_whatever_the_strategy(data, tmp_path, monkeypatch):
     """Replicas would share the batches otherwise, and end at another classifier, which gives other scores."""
-    seen, model = [], build_classifier(8)
+    seen, model = [], build_classifier((8, 8, 1), 10)
 
-    def train(images, labels, seed):
+    def train(images, labels, num_classes, seed):
         seen.append(tf.distribute.has_strategy())
         return model, 1.0
 
-    monkeypatch.setattr(digits, "train_classifier", train)
+    monkeypatch.setattr(classifier_module, "train_classifier", train)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
-        used = load_or_train_classifier(*data, str(tmp_path / "classifier.h5"))
+        used, _ = load_or_train_classifier(*data, 10, str(tmp_path / "classifier.h5"))
         assert all(strategy.extended.variable_created_in_scope(weights) for weights in used.weights)
     assert seen == [False]
     for weights, expected in zip(used.get_weights(), model.get_weights()):
@@ -74,16 +75,16 @@ def test_classifier_is_trained_on_one_device_whatever_the_strategy(data, tmp_pat
 
 def test_extractor_is_the_classifier_and_its_hash_that_of_the_weights(data, trained):
     classifier = trained[0]
-    extractor = digits_extractor(classifier)
+    extractor = classifier_extractor("digits", (classifier, None), 1)
     features, logits = (np.concatenate(values) for values in zip(*extractor.activations([data[0][:70]])))
     expected = classifier.predict(to_float(data[0][:70]), verbose=0)
     np.testing.assert_allclose(features, expected[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(logits, expected[1], rtol=1e-4, atol=1e-5)
-    assert digits_extractor(classifier).sha256 == extractor.sha256
+    assert classifier_extractor("digits", (classifier, None), 1).sha256 == extractor.sha256
     weights = classifier.get_weights()
     weights[0].flat[-1] += 1e-3
     classifier.set_weights(weights)
-    assert digits_extractor(classifier).sha256 != extractor.sha256
+    assert classifier_extractor("digits", (classifier, None), 1).sha256 != extractor.sha256
 
 
 def test_half_split_distance_is_that_of_random_halves():

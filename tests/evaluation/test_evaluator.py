@@ -233,7 +233,13 @@ def test_the_digits_classifier_judges_digits_alone(tmp_path):
 def test_without_a_network_the_sliced_wasserstein_distance_is_the_score(tmp_path, name):
     data, images = DataConfig("cifar10", 32, 3), np.random.RandomState(0).randint(0, 256, (2, 20, 32, 32, 3))
     real, generated = images.astype(np.uint8)
-    options = {"split": "training", "num_generated": 16, "num_real": 0, "seed": 0, "training_images": LabelledImages(real)}
+    options = {
+        "split": "training",
+        "num_generated": 16,
+        "num_real": 0,
+        "seed": 0,
+        "training_images": LabelledImages(real),
+    }
     evaluator = build_evaluator(data, DataLocation(cache_dir=str(tmp_path)), extractor_name=name, **options)
     order = evaluator_module.random_rows(20, 16)
     expected = sliced_wasserstein.sliced_wasserstein(generated[:16], real[order])

@@ -176,7 +176,7 @@ def _prepare_extractor(
 
     classifier = os.path.join(folder, DIGITS_CLASSIFIER)
     location = configuration.data_location_from_flags(given)
-    if load_extractor(config.eval.extractor, config.data, location, classifier).name == "digits":
+    if load_extractor(config.eval.extractor, config.data, location, classifier, config.eval).name == "digits":
         # Scores are comparable under the same classifier only.
         sweep.share_file(classifier, cells)
 

@@ -101,6 +101,17 @@ EXTRACTORS: Registry[Any] = Registry(
         "tfgan_inception": "vitgan_tf.evaluation.build:tfgan_extractor",
         "keras_inception": "vitgan_tf.evaluation.build:keras_extractor",
         "digits": "vitgan_tf.evaluation.build:digits_classifier",
+        "network": "vitgan_tf.evaluation.network:network_extractor",
+    },
+)
+# Items: `evaluation.resizing.Resizer`.
+RESIZES: Registry[Any] = Registry(
+    "resizing",
+    {
+        "tf1": "vitgan_tf.evaluation.resizing:TF1",
+        "bilinear": "vitgan_tf.evaluation.resizing:BILINEAR",
+        "clean": "vitgan_tf.evaluation.resizing:CLEAN",
+        "none": "vitgan_tf.evaluation.resizing:NONE",
     },
 )
 # Items: `data.registry.DatasetSpec` or `data.registry.ArrayDataset`.

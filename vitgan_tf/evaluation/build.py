@@ -8,7 +8,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from vitgan_tf.config import DataConfig, DataLocation
+from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.config.choices import EXTRACTORS
 from vitgan_tf.data.digits import load_digits
 from vitgan_tf.data.loading import load_images
@@ -17,7 +17,7 @@ from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.digits import DigitsEvaluator, digits_extractor, load_or_train_classifier
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.inception import keras_inception, tfgan_inception
+from vitgan_tf.evaluation.inception import INCEPTION_SIZE, keras_inception, tfgan_inception
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import real_statistics
 
@@ -37,6 +37,7 @@ def build_evaluator(
     images: np.ndarray | None = None,
     classifier_path: str | None = None,
     noise: str | None = None,
+    settings: EvalConfig | None = None,
 ) -> Evaluator:
     """Loads the extractor and the real images, and computes their statistics or reads them from the cache.
 
@@ -51,12 +52,13 @@ def build_evaluator(
       images: the split, (num_images, size, size, channels) uint8, if it is already loaded.
       classifier_path: file of the digits classifier; by default in the cache.
       noise: see `Protocol`.
+      settings: see `ExtractorRequest`.
 
     Raises:
       UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
     # Loaded first, so that missing weights are reported before minutes of decoding.
-    extractor = load_extractor(extractor_name, data, location, classifier_path)
+    extractor = load_extractor(extractor_name, data, location, classifier_path, settings)
     images = load_images(data, location, split) if images is None else images
     rows = _compared_rows(len(images), num_real)
     # Not cached for the digits: each run has its own classifier, and it is fast.
@@ -100,15 +102,21 @@ class ExtractorRequest:
       data: data set, image size and channels.
       location: paths of the weights and the cache.
       classifier_path: file of the digits classifier; by default in the cache.
+      settings: resizing, and network with its input and output.
     """
 
     data: DataConfig
     location: DataLocation
     classifier_path: str | None = None
+    settings: EvalConfig = dataclasses.field(default_factory=EvalConfig)
 
 
 def load_extractor(
-    name: str, data: DataConfig, location: DataLocation, classifier_path: str | None = None
+    name: str,
+    data: DataConfig,
+    location: DataLocation,
+    classifier_path: str | None = None,
+    settings: EvalConfig | None = None,
 ) -> FeatureExtractor:
     """Loads the network whose features are compared; arguments as in `build_evaluator`.
 
@@ -116,22 +124,34 @@ def load_extractor(
       ExtractorNotFoundError: Inception's weights are missing and were not downloaded.
       UserError: the extractor does not fit the data set, or its weights cannot be read or written.
     """
-    return EXTRACTORS[name](ExtractorRequest(data, location, classifier_path))
+    return EXTRACTORS[name](ExtractorRequest(data, location, classifier_path, settings or EvalConfig()))
 
 
 def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:
-    """Returns the digits classifier for the digits, else the Inception network of published FIDs."""
+    """Returns the network that is set, else the digits classifier for the digits, else that of published FIDs."""
+    if request.settings.network:
+        return EXTRACTORS["network"](request)
     return digits_classifier(request) if request.data.dataset == "digits" else tfgan_extractor(request)
 
 
 def tfgan_extractor(request: ExtractorRequest) -> FeatureExtractor:
     """See `inception.tfgan_inception`."""
-    return tfgan_inception(request.location)
+    return tfgan_inception(request.location, _resize_for_inception(request))
 
 
 def keras_extractor(request: ExtractorRequest) -> FeatureExtractor:
     """See `inception.keras_inception`."""
-    return keras_inception(request.location)
+    return keras_inception(request.location, _resize_for_inception(request))
+
+
+def _resize_for_inception(request: ExtractorRequest) -> str:
+    size = request.data.image_size
+    if request.settings.resize == "none" and size != INCEPTION_SIZE:
+        raise UserError(
+            f"Inception takes images of {INCEPTION_SIZE} x {INCEPTION_SIZE}, and those of {request.data.dataset} are "
+            f"{size} x {size}: choose another --resize than none"
+        )
+    return request.settings.resize
 
 
 def digits_classifier(request: ExtractorRequest) -> FeatureExtractor:
@@ -139,6 +159,8 @@ def digits_classifier(request: ExtractorRequest) -> FeatureExtractor:
     data = request.data
     if data.dataset != "digits":
         raise UserError(f"the digits classifier cannot score images of {data.dataset}: choose another --extractor")
+    if request.settings.resize not in ("", "none"):
+        raise UserError(f"the digits classifier resizes no images: leave out --resize={request.settings.resize}")
     name = f"digits_classifier_{data.image_size}.h5"
     path = request.classifier_path or os.path.join(request.location.cache_dir, name)
     try:

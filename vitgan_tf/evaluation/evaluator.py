@@ -33,7 +33,7 @@ class Samples:
 
     Attributes:
       features: features of the generated images, (num_generated, feature_dim) float32.
-      logits: logits of the generated images, (num_generated, num_classes) float32.
+      logits: logits of the generated images, (num_generated, num_classes) float32; num_classes = 0 without logits.
       real: statistics of the real images under the same extractor.
     """
 
@@ -104,7 +104,8 @@ class Evaluator:
     def evaluate(self, batches: Iterable[np.ndarray], cross_check: bool = False) -> dict[str, Any]:
         """Computes all scores in `choices.SCORES`, named by `Protocol.score_name`.
 
-        A score with a standard deviation has two entries: NAME and NAME_std.
+        Without logits there is no Inception score. A score with a standard deviation has two entries: NAME and
+        NAME_std.
 
         Args:
           batches: arrays (any number, size, size, channels) uint8, protocol.num_generated images in total.
@@ -125,6 +126,8 @@ class Evaluator:
         samples = Samples(features[order], logits[order], self.real)
         values: dict[str, float | None] = {}
         for name, score in SCORES.items():
+            if name == "is" and not samples.logits.shape[1]:
+                continue
             value = score(samples)
             values.update({name: value[0], f"{name}_std": value[1]} if isinstance(value, tuple) else {name: value})
         if not all(math.isfinite(value) for value in values.values() if value is not None):

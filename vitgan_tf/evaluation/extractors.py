@@ -12,6 +12,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.images import to_float
 
 BATCH_SIZE = 32
+INPUT_WORDS = "values from -1 to 1"
 
 
 class FeatureExtractor:
@@ -24,10 +25,14 @@ class FeatureExtractor:
       sha256: hash of its weights, hexadecimal.
       resize: how images are resized to its input size, in words.
       is_published: whether it is the network of published FIDs.
+      other_resize: for that network, name of the resizing in `choices.RESIZES` if it is not that of published FIDs.
+      input_words: size and values of its input where they are a choice, in words.
+      output_words: which of its outputs are the features where that is a choice, in words.
 
     Args:
       function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it accepts ->
-        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once.
+        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once. A network without logits
+        returns them with num_classes = 0.
       num_channels: input channels; for 3, grey images are converted to RGB.
       batch_size: global batch size; changes the results only by rounding.
     """
@@ -41,11 +46,17 @@ class FeatureExtractor:
         num_channels: int = 3,
         is_published: bool = False,
         batch_size: int = BATCH_SIZE,
+        other_resize: str = "",
+        input_words: str = INPUT_WORDS,
+        output_words: str = "",
     ):
         self.name = name
         self.sha256 = sha256
         self.resize = resize
         self.is_published = is_published
+        self.other_resize = other_resize
+        self.input_words = input_words
+        self.output_words = output_words
         self._function = function
         self._num_channels = num_channels
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
@@ -60,6 +71,9 @@ class FeatureExtractor:
             "extractor_sha256": self.sha256,
             "is_published_extractor": self.is_published,
             "resize": self.resize,
+            "other_resize": self.other_resize,
+            "extractor_input": self.input_words,
+            "extractor_output": self.output_words,
         }
 
     @property

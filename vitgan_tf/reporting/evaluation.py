@@ -185,6 +185,7 @@ def _evaluator(candidate: Candidate, eval_config: EvalConfig, location: DataLoca
         seed=seed,
         classifier_path=os.path.join(candidate.run_dir, DIGITS_CLASSIFIER) if candidate.run_dir else None,
         noise=eval_config.noise if candidate.has_noise else None,
+        settings=eval_config,
     )
 
 

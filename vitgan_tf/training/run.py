@@ -281,10 +281,11 @@ def _evaluator(
             images=images if config.eval.split == "training" else None,
             classifier_path=directory.classifier,
             noise=config.eval.noise if has_noise else None,
+            settings=config.eval,
         )
     except ExtractorNotFoundError as error:
         # An extractor that was requested by name or by path must exist.
-        if config.eval.extractor != "auto" or location.inception is not None:
+        if config.eval.extractor != "auto" or config.eval.network or location.inception is not None:
             raise
         logging.warning("no scores during training: %s", error)
         return None

@@ -167,8 +167,8 @@ def _keras_file(path: str, layer: str) -> Network:
         specs = [tf.TensorSpec(images.shape, images.dtype) for images in model.inputs or []]
     except Exception as error:  # damaged and unrelated files raise errors of many types
         version = _keras_version(path)
-        saved = f"Keras {version} saved it, and this is Keras {tf.keras.__version__}: export it as SavedModel: "
-        hint = saved if version and version.split(".")[0] != tf.keras.__version__.split(".")[0] else ""
+        is_other = version and not version.startswith("2.")
+        hint = f"Keras {version} saved it, and this is Keras 2: export it as SavedModel: " if is_other else ""
         raise UserError(f"cannot load the Keras model {path!r}: {hint}{first_line(error)}") from error
     if len(specs) != 1 or not _takes_images(specs[0]):
         raise _no_images(path, specs)

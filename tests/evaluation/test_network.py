@@ -5,6 +5,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 import zipfile
 
 import numpy as np
@@ -234,8 +237,10 @@ def test_grey_images_become_three_channels_and_a_grey_network_takes_no_others(tm
 
 def test_the_hash_is_of_graph_weights_and_assets(tmp_path):
     first, other = (_load(tiny_network.write(tmp_path / str(seed), 8, seed=seed)).sha256 for seed in (0, 1))
-    assert first != other and len(first) == 64
     shutil.copytree(tmp_path / "0", tmp_path / "copy")
+    shutil.copytree(tmp_path / "1" / "variables", tmp_path / "copy" / "variables", dirs_exist_ok=True)
+    assert len({first, other, _load(tmp_path / "copy").sha256}) == 3
+    shutil.copytree(tmp_path / "0", tmp_path / "copy", dirs_exist_ok=True)
     (tmp_path / "copy" / "README.md").write_text("not of the network")
     assert _load(tmp_path / "copy").sha256 == first
     (tmp_path / "copy" / "assets" / "words").mkdir(parents=True)
@@ -267,6 +272,39 @@ def test_a_hub_module_is_read_from_the_cache(tmp_path, monkeypatch, address, nam
     extractor = _load(address, location=location)
     np.testing.assert_allclose(_features(extractor, images), _linear(_resized(images, 8) / 127.5 - 1), atol=1e-4)
     assert extractor.name == name
+
+
+@pytest.mark.slow
+def test_replicas_extract_what_one_device_does(tmp_path):
+    """Two replicas, on logical devices of the processor, in a process of their own."""
+    paths = [tiny_network.write(tmp_path / "tiny", 8), str(tmp_path / "net.keras")]
+    _keras_model().save(paths[1])
+    images = _images(12, count=45)
+    np.save(tmp_path / "images.npy", images)
+    script = textwrap.dedent(
+        """
+        import sys
+        import numpy as np, tensorflow as tf
+        from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
+        from vitgan_tf.evaluation.build import load_extractor
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        images, results = np.load(sys.argv[1] + "/images.npy"), []
+        with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+            for path in sys.argv[2:]:
+                settings = EvalConfig(network=path)
+                extractor = load_extractor("auto", DataConfig("folder", 12, 3), DataLocation(), settings=settings)
+                results.append(list(extractor.activations([images])))
+        assert all(logits.shape == (len(features), 0) for result in results for features, logits in result)
+        np.savez(sys.argv[1] + "/out.npz", *[np.concatenate([features for features, _ in r]) for r in results])
+        """
+    )
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), *paths], check=True, env=environment, timeout=300)
+    with np.load(tmp_path / "out.npz") as results:
+        for path, name in zip(paths, results.files):
+            np.testing.assert_allclose(results[name], _features(_load(path), images), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -360,6 +398,13 @@ def _bad(kind, path):
             {"network_size": 8},
             "refuses images of 8 x 8 x 3: Dimension size must be .*another size: --network_size",
         )
+    if kind == "size refused at run time":
+
+        def first_rows(images):
+            with tf.control_dependencies([tf.debugging.assert_equal(tf.reduce_prod(tf.shape(images)[1:3]), 49)]):
+                return images[:, 0, 0] + 0.0
+
+        return _of_any_size(path, first_rows), {}, "refuses images of 12 x 12 x 3: assertion failed: "
     if kind == "text":
         return _of_any_size(path, lambda x: tf.as_string(x[:, 0, 0])), {}, "the output of .* is not numeric: string"
     if kind == "one vector for all":
@@ -369,7 +414,7 @@ def _bad(kind, path):
 
 KINDS = """missing, empty folder, other file, damaged graph, damaged keras, weights only, keras 3, no signature,
     other signature, channels first, not square, fixed batch, bytes, four channels, several inputs, other size,
-    no resizing, refused size, text, one vector for all, one number"""
+    no resizing, refused size, size refused at run time, text, one vector for all, one number"""
 
 
 @pytest.mark.parametrize("kind", [" ".join(kind.split()) for kind in KINDS.split(",")])

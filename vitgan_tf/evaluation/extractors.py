@@ -31,8 +31,8 @@ class FeatureExtractor:
 
     Args:
       function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it accepts ->
-        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once. A network without logits
-        returns them with num_classes = 0.
+        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once. The logits of a network
+        without any are None.
       num_channels: input channels; for 3, grey images are converted to RGB.
       batch_size: global batch size; changes the results only by rounding.
     """
@@ -40,7 +40,7 @@ class FeatureExtractor:
     def __init__(
         self,
         name: str,
-        function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor | None]],
         sha256: str,
         resize: str,
         num_channels: int = 3,
@@ -81,25 +81,26 @@ class FeatureExtractor:
         """Global batch size: a multiple of the number of replicas."""
         return self._per_replica * self._replicas
 
-    def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if self._strategy is None:  # created outside a scope, but perhaps called inside one
             return self._one_replica(images_uint8)
         activations = self._strategy.run(self._share_of_replica, args=(images_uint8,))
         return tuple(self._strategy.gather(values, axis=0) for values in activations)
 
-    def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * self._per_replica
         # A slice with a dynamic start would have no static size, which TPUs need.
         return self._one_replica(tf.gather(images_uint8, start + tf.range(self._per_replica)))
 
-    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
         images = to_float(images_uint8)
         if images.shape[-1] == 1 and self._num_channels == 3:
             images = tf.image.grayscale_to_rgb(images)
-        return self._function(images)
+        # Gathering logits of width 0 from several replicas would crash TensorFlow 2.15.
+        return tuple(values for values in self._function(images) if values is not None)
 
     def activations(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields features and logits of images, float32, batch by batch.
+        """Yields features and logits of images, float32, batch by batch; logits of width 0 if there are none.
 
         Args:
           batches: images (any number, height, width, channels) uint8, all of the same size.
@@ -113,7 +114,7 @@ class FeatureExtractor:
             results = [values.numpy()[: len(images)] for values in self._step(np.concatenate([images, padding]))]
             if not all(np.isfinite(values).all() for values in results):
                 raise UserError(f"the activations of {self.name} are not finite: its weights may be damaged")
-            yield results[0], results[1]
+            yield results[0], results[1] if len(results) > 1 else np.zeros([len(images), 0], np.float32)
 
 
 def _rebatched(batches: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:

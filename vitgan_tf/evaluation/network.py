@@ -61,9 +61,8 @@ def network_extractor(request: ExtractorRequest) -> FeatureExtractor:
     name = _chosen_output(found, settings.network_output, path)
     pooling = _pooling(found[name], name, settings.network_tokens, path)
 
-    def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = _POOLINGS[pooling](tf.cast(outputs(images)[name], tf.float32))
-        return features, features[:, :0]
+    def function(images: tf.Tensor) -> tuple[tf.Tensor, None]:
+        return _POOLINGS[pooling](tf.cast(outputs(images)[name], tf.float32)), None
 
     return FeatureExtractor(
         _score_name(path),
@@ -124,13 +123,16 @@ def _values_in_words(settings: EvalConfig) -> str:
 def _tried(
     outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]], shape: list[int], size: int, path: str
 ) -> dict[str, tf.Tensor]:
-    """Returns the outputs for grey images.
+    """Returns the outputs for grey images on the first replica.
 
     Raises:
       UserError: the network refuses them.
     """
+    strategy = tf.distribute.get_strategy()  # a SavedModel that is loaded in its scope runs in its replicas only
+    run = tf.function(lambda images: strategy.run(outputs, args=(images,)), autograph=False)
     try:
-        return tf.function(outputs, autograph=False)(tf.zeros(shape))
+        found = run(tf.zeros(shape))
+        return {name: strategy.experimental_local_results(value)[0] for name, value in found.items()}
     except Exception as error:  # networks of any origin raise errors of many types
         raise UserError(
             f"{path!r} refuses images of {size} x {size} x {shape[-1]}: {first_line(error)} (another size: "

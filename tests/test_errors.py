@@ -31,5 +31,5 @@ def test_the_line_names_the_cause(text, line):
 
 def test_a_graph_of_tensorflows():
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
-        tf.function(lambda x: tf.debugging.assert_less(x, 3, "too large"))(tf.constant(4))
-    assert first_line(error.value).startswith("assertion failed: [too large]")
+        tf.function(tf.linalg.inv)(tf.zeros([2, 2]))
+    assert first_line(error.value) == "Input is not invertible."

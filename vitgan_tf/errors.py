@@ -38,8 +38,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, without TensorFlow's graph node; its type if it is empty."""
+    """Returns the first line of an error's message, without TensorFlow's graph node; its type if it is empty.
+
+    TensorFlow's messages from inside a graph begin with places in the code: the cause stands before the first node.
+    """
     text = re.sub(r"^\{\{.*?\}\} ", "", str(getattr(error, "message", error)).strip())  # {{node NAME}}
+    if text.startswith("Graph execution error:"):
+        return text.split("\n\t [[")[0].splitlines()[-1].strip()
     return text.splitlines()[0] if text else type(error).__name__
 
 

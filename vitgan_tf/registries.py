@@ -9,6 +9,7 @@ from vitgan_tf.config.choices import (
     DECODERS,
     EXTRACTORS,
     POSITIONS,
+    RESIZES,
     SCORES,
 )
 from vitgan_tf.config.networks import DISCRIMINATORS, GENERATORS, SECTIONS, Network
@@ -25,6 +26,7 @@ __all__ = [
     "EXTRACTORS",
     "GENERATORS",
     "POSITIONS",
+    "RESIZES",
     "SCORES",
     "SECTIONS",
     "Network",

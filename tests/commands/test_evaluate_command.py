@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference.scores as reference
 import tensorflow as tf
-from support import classifier, commands, official, small, stand_in
+from support import classifier, commands, official, small, stand_in, tiny_network
 from support.events import events
 
 from vitgan_tf.evaluation.scores import kernel_blocks
@@ -179,6 +179,32 @@ def test_raw_weights_and_other_checkpoints(setting, tmp_path):
     results = [_succeeds(*arguments, *more)[1] for more in ([], ["--weights=raw"], ["--checkpoint=3"])]
     assert [(result["step"], result["weights"]) for result in results] == [(4, "ema"), (4, "raw"), (3, "ema")]
     assert len({result["fid12_full"] for result in results}) == 3
+
+
+def test_any_network_judges_and_inception_is_given_clean_images(setting, tmp_path):
+    path, place, training, _ = setting
+    common = [f"--model={path / 'run'}", "--num_generated=12", *place, f"--output={tmp_path / 'out.jsonl'}"]
+    network = f"--network={tiny_network.write(tmp_path / 'Tiny', 32)}"
+    arguments = ["--network_range=0,1", f"--dump_images={tmp_path / 'images'}"]
+    table, result, _ = _succeeds(*common, network, *arguments)
+    real, generated = (
+        images.reshape(len(images), -1) / 255 @ tiny_network.weights(32 * 32 * 3)
+        for images in (training, reference.read_pngs(tmp_path / "images"))
+    )
+    expected = reference.frechet_distance_low_rank(real, generated)
+    np.testing.assert_allclose(result["tiny_fd"], expected, rtol=1e-4)
+    assert {"tiny_kd", "tiny_precision"} <= set(result) and not {"tiny_is", "tiny_is_std"} & set(result)
+    assert result["extractor"] == "tiny" and result["extractor_input"] == "32 x 32 x 3, values from 0 to 1"
+    assert "tiny is not the network of published FIDs" in table
+    # Values are part of the key of the statistics.
+    _, other, log = _succeeds(*common, network, "--network_range=0,2")
+    assert "computing tiny features of 50 real images" in log
+    np.testing.assert_allclose(other["tiny_fd"], 4 * expected, rtol=1e-4)
+    table, result, _ = _succeeds(*common, "--resize=clean")
+    assert {"clean_fid12_full", "clean_kid12_full", "clean_is12"} <= set(result) and "fid12_full" not in result
+    assert "comparable with figures of clean-fid only" in table
+    line = commands.error_line(EVALUATE, *common, "--extractor=network")
+    assert line.endswith("--extractor=network needs a network: set --network=PATH")
 
 
 def test_scores_of_the_digits_need_nothing_else(tmp_path):

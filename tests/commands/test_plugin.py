@@ -29,11 +29,11 @@ def test_a_plugin_is_trained_evaluated_and_exported(tmp_path):
     kernel = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run / "checkpoints")))
     assert kernel.get_tensor("generator/hidden/kernel/.ATTRIBUTES/VARIABLE_VALUE").shape == (8, 24)
     dumped = tmp_path / "images"
-    evaluated = commands.run(
-        "tools/evaluate.py", f"--plugin={PLUGIN}", f"--model={run}", "--num_generated=200", f"--dump_images={dumped}"
-    )
+    arguments = [f"--plugin={PLUGIN}", f"--model={run}", "--num_generated=200", f"--dump_images={dumped}"]
+    evaluated = commands.run("tools/evaluate.py", *arguments, "--resize=mirrored")
     assert evaluated.returncode == 0, evaluated.stderr
     result = json.loads(evaluated.stdout.splitlines()[-1])
+    assert result["resize"] == "mirrored"
     images = [tf.io.decode_png(path.read_bytes()).numpy() for path in sorted(dumped.iterdir())]
     np.testing.assert_allclose(result["pixels_brightness"], np.mean(images) / 127.5 - 1, atol=1e-5)
     # Without it, the run cannot be read: the line says what is missing.

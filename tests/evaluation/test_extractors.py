@@ -12,9 +12,10 @@ from support import stand_in
 
 from vitgan_tf.config import DataLocation
 from vitgan_tf.errors import UserError
-from vitgan_tf.evaluation import inception
+from vitgan_tf.evaluation import hub
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.inception import ExtractorNotFoundError, keras_inception, resize_as_tfgan, tfgan_inception
+from vitgan_tf.evaluation.inception import ExtractorNotFoundError, keras_inception, tfgan_inception
+from vitgan_tf.evaluation.resizing import BILINEAR, TF1
 from vitgan_tf.evaluation.scores import tfgan_eval
 from vitgan_tf.files import sha256_of_files
 from vitgan_tf.images import to_float
@@ -42,12 +43,12 @@ def _run(extractor, images):
 def test_resizing_is_tensorflow_1s(size):
     """That of tensorflow-gan's own example (examples/cifar/util.py), which works on images in [-1, 1]."""
     images = to_float(_images(2, size))
-    result = resize_as_tfgan(images).numpy()
+    result = TF1.function(images, 299).numpy()
     np.testing.assert_array_equal(result, tf.compat.v1.image.resize(images, [299, 299]).numpy())
     np.testing.assert_allclose(result, reference.resize_bilinear_tf1(images.numpy(), 299), atol=1e-5)
     if size not in (8, 299):
         # What TensorFlow 2 makes of it is another picture.
-        assert np.abs(result - tf.image.resize(images, [299, 299]).numpy()).max() > 0.1
+        assert np.abs(result - BILINEAR.function(images, 299).numpy()).max() > 0.1
 
 
 @pytest.mark.filterwarnings("ignore:`tf.layers.flatten` is deprecated:UserWarning")  # tensorflow-gan's
@@ -145,7 +146,7 @@ def test_without_the_module_the_message_says_what_to_fetch_and_where_to_put_it(t
     message = str(error.value)
     assert "fetch https://tfhub.dev/tensorflow/tfgan/eval/inception/1?tf-hub-format=compressed" in message
     assert repr(str(tmp_path / "tfhub_modules")[:-1])[1:-1] in message and "--inception=FOLDER" in message
-    monkeypatch.setattr(inception, "unreachable", lambda url: "no route")
+    monkeypatch.setattr(hub, "unreachable", lambda url: "no route")
     with pytest.raises(ExtractorNotFoundError, match=r"not on this machine \(no route\)"):
         tfgan_inception(_location(cache_dir=str(tmp_path), download=True))
     assert os.listdir(tmp_path) == []
@@ -168,7 +169,7 @@ def test_a_download_goes_to_the_cache_and_is_found_there_again(module, tmp_path,
         return io.BytesIO(archive.getvalue())
 
     monkeypatch.delenv("TFHUB_CACHE_DIR", raising=False)
-    monkeypatch.setattr(inception, "unreachable", lambda url: None)
+    monkeypatch.setattr(hub, "unreachable", lambda url: None)
     monkeypatch.setattr(compressed_module_resolver.HttpCompressedFileResolver, "_call_urlopen", urlopen)
     location = _location(cache_dir=str(tmp_path), download=True)
     first = tfgan_inception(location)

@@ -47,6 +47,8 @@ def test_the_protocol_of_published_fids_is_comparable():
         ),
         ({"num_real": 100, "num_split": 100}, ["100 images are fewer than the 2048 dimensions of the features"]),
         ({"num_real": 40_000}, ["40000 real images, not all 50000"]),
+        ({"other_resize": "clean"}, ["images resized as clean-fid does: comparable with figures of clean-fid only"]),
+        ({"other_resize": "bilinear"}, ["resize=bilinear, not TensorFlow 1's resizing"]),
         ({"split": "evaluation"}, ["the evaluation images, not the training images"]),
         (
             {"extractor": "keras_inception", "is_published_extractor": False},
@@ -70,6 +72,10 @@ def test_names_say_how_many_images_and_whether_all_real_ones():
         *("fid1234_full", "is1234", "is1234_std", "kid1234", "kid1234_std", "precision1234", "recall1234"),
     ]
     assert _changed(num_real=10_000, num_real_kept=10_000).score_name("fd") == "fid50k"
+    clean = _changed(other_resize="clean")
+    assert [clean.score_name(name) for name in names[:5]] == [
+        *("clean_fid50k_full", "clean_is50k", "clean_is50k_std", "clean_kid50k_full", "clean_kid50k_full_std"),
+    ]
     other = _changed(extractor="keras_inception", is_published_extractor=False)
     assert [other.score_name(name) for name in names] == [f"keras_inception_{name}" for name in names]
 

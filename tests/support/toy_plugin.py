@@ -10,6 +10,7 @@ from vitgan_tf.config import DataConfig, override
 from vitgan_tf.config.fields import Section, field
 from vitgan_tf.data.registry import ArrayDataset
 from vitgan_tf.evaluation.extractors import FeatureExtractor
+from vitgan_tf.evaluation.resizing import Resizer
 from vitgan_tf.losses import AdversarialLoss
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.presets import PRESETS, preset
@@ -93,12 +94,15 @@ PRESETS.register("checkerboards", checkerboards_preset)
 def pixel_extractor(request):
     """The pixels themselves."""
 
+    resizer = registries.RESIZES[request.settings.resize or "none"]
+
     def function(images):
-        pixels = tf.reshape(images, [images.shape[0], -1])
+        pixels = tf.reshape(resizer.function(images, images.shape[1]), [images.shape[0], -1])
         return pixels, pixels
 
-    return FeatureExtractor("pixels", function, "none", "none", num_channels=1)
+    return FeatureExtractor("pixels", function, "none", resizer.words, num_channels=1)
 
 
+registries.RESIZES.register("mirrored", Resizer(lambda images, size: images[:, :, ::-1], "mirrored"))
 registries.EXTRACTORS.register("pixels", pixel_extractor)
 registries.SCORES.register("brightness", lambda samples: float(np.mean(samples.features)))

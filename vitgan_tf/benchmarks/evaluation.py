@@ -15,9 +15,9 @@ from vitgan_tf.benchmarks.timing import rounded
 from vitgan_tf.evaluation.cross_check import CROSS_CHECKS
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.inception import resize_as_tfgan
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import real_statistics
+from vitgan_tf.evaluation.resizing import TF1
 from vitgan_tf.evaluation.scores import frechet_distance, gaussian
 
 FEATURE_DIM = 2048
@@ -80,7 +80,7 @@ def _extractor() -> FeatureExtractor:
     ]
 
     def function(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pooled = tf.nn.avg_pool2d(resize_as_tfgan(images), _POOL, _POOL, "VALID")
+        pooled = tf.nn.avg_pool2d(TF1.function(images, 299), _POOL, _POOL, "VALID")
         features = tf.nn.relu(20.0 * tf.reshape(pooled, [-1, weights[0].shape[0]]) @ weights[0])
         return features, features @ weights[1]
 

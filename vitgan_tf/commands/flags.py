@@ -189,7 +189,8 @@ def define_data_location_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "download",
         None,
-        "Download a missing data set, or TF-GAN's Inception module; default: on a terminal only.",
+        "Download a missing data set or module of TensorFlow Hub, such as TF-GAN's Inception; default: on a terminal "
+        "only.",
         flag_values=given,
     )
     _define_cache_flags(given)

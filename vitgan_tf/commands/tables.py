@@ -176,7 +176,7 @@ def _prepare_extractor(
 
     classifier = os.path.join(folder, DIGITS_CLASSIFIER)
     location = configuration.data_location_from_flags(given)
-    extractor = load_extractor(config.eval.extractor, config.data, location, classifier)
+    extractor = load_extractor(config.eval.extractor, config.data, location, classifier, settings=config.eval)
     if extractor is not None and extractor.name == "digits":
         # Scores are comparable under the same classifier only.
         sweep.share_file(classifier, cells)

@@ -11,6 +11,7 @@ from vitgan_tf.config.choices import (
     XLA_MODES,
 )
 from vitgan_tf.config.data import DataConfig, DataLocation
+from vitgan_tf.config.evaluation import EvalConfig
 from vitgan_tf.config.experiment import ExperimentConfig
 from vitgan_tf.config.overrides import (
     as_dict,
@@ -26,7 +27,6 @@ from vitgan_tf.config.overrides import (
 from vitgan_tf.config.schema import (
     AugmentConfig,
     DiscriminatorConfig,
-    EvalConfig,
     GeneratorConfig,
     LogConfig,
     LossConfig,

@@ -104,6 +104,17 @@ EXTRACTORS: Registry[Any] = Registry(
         "digits": "vitgan_tf.evaluation.build:digits_extractor",
         "classifier": "vitgan_tf.evaluation.build:labels_extractor",
         "none": "vitgan_tf.evaluation.build:no_extractor",
+        "network": "vitgan_tf.evaluation.network:network_extractor",
+    },
+)
+# Items: `evaluation.resizing.Resizer`.
+RESIZES: Registry[Any] = Registry(
+    "resizing",
+    {
+        "tf1": "vitgan_tf.evaluation.resizing:TF1",
+        "bilinear": "vitgan_tf.evaluation.resizing:BILINEAR",
+        "clean": "vitgan_tf.evaluation.resizing:CLEAN",
+        "none": "vitgan_tf.evaluation.resizing:NONE",
     },
 )
 # Items: `data.registry.DatasetSpec` or `data.registry.ArrayDataset`.

@@ -48,7 +48,7 @@ class DataLocation:
     Attributes:
       data_dir: folder of the data sets, local or gs://; defaults to TFDS_DATA_DIR, then ~/tensorflow_datasets. For
         the data set "folder", the folder of the images themselves.
-      download: whether missing data sets and a missing Inception module may be downloaded.
+      download: whether missing data sets and missing modules of TensorFlow Hub may be downloaded.
       memory_gb: limit in 10^9 bytes up to which decoded images are kept in memory; larger sets are kept on disk.
       cache_dir: local folder for decoded images that exceed memory_gb, and for statistics of real images.
       inception: unpacked TensorFlow Hub module of tensorflow-gan's Inception, or weights file of Keras'; by default,

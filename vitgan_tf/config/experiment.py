@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitgan_tf.config.data import DataConfig
+from vitgan_tf.config.evaluation import EvalConfig
 from vitgan_tf.config.fields import Section
 from vitgan_tf.config.networks import DISCRIMINATORS, GENERATORS, SECTIONS, Network
 from vitgan_tf.config.schema import (
     AugmentConfig,
     DiscriminatorConfig,
-    EvalConfig,
     GeneratorConfig,
     LogConfig,
     LossConfig,

@@ -21,7 +21,7 @@ def field(
     below: float | None = None,
     choices: Collection | None = None,
 ) -> Any:
-    """Declares a dataclass field with its help text and valid values."""
+    """Declares a dataclass field with its help text and valid values. The default need not be one of the choices."""
     bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
     return dataclasses.field(default=default, metadata={"help": help, "bounds": bounds, "choices": choices})
 
@@ -46,7 +46,7 @@ class Section:
             value = _checked_type(path, getattr(self, field.name), types[field.name])
             object.__setattr__(self, field.name, value)
             for item in value if isinstance(value, tuple) else (value,):
-                _check_range(path, field.metadata, item)
+                _check_range(path, field, item)
 
 
 def _checked_type(path: str, value: Any, wanted: Any) -> Any:
@@ -65,14 +65,14 @@ def type_name(wanted: Any) -> str:
     return f"list of {typing.get_args(wanted)[0].__name__}" if typing.get_origin(wanted) is tuple else wanted.__name__
 
 
-def _check_range(path: str, metadata: typing.Mapping[str, Any], value: Any) -> None:
-    choices = metadata["choices"]
-    if choices is not None and value not in choices:
+def _check_range(path: str, field: dataclasses.Field, value: Any) -> None:
+    choices = field.metadata["choices"]
+    if choices is not None and value not in choices and value != field.default:
         raise ConfigError(
             f"{path} must be one of {', '.join(map(str, choices))}, got {value!r}{did_you_mean(value, choices)}"
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{path} must be a finite number, got {value}")
-    for words, bound in metadata["bounds"].items():
+    for words, bound in field.metadata["bounds"].items():
         if bound is not None and not _SATISFIES[words](value, bound):
             raise ConfigError(f"{path} must be {words} {bound}, got {value}")

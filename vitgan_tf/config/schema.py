@@ -263,28 +263,3 @@ class LogConfig(Section):
     eval_real_images: int = field(
         "real images per evaluation during training, drawn at random; 0 = all", default=50_000, minimum=0
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class EvalConfig(Section):
-    """Evaluation protocol. It does not change the training.
-
-    Extractor and split also apply to evaluations during training, whose numbers of images are in `LogConfig`.
-    """
-
-    extractor: str = field(
-        "feature extractor: tfgan_inception = network of published FIDs, keras_inception = other weights, not "
-        "comparable, classifier = small network trained on the labelled training images, digits = that of the "
-        "digits; auto = digits for the digits, else tfgan_inception",
-        default="auto",
-        choices=choices.EXTRACTORS,
-    )
-    noise: str = field(
-        "noise of generators that have it (StyleGAN2, decoder=conv): per_image = each image its own, as in training, "
-        "fixed = one fixed map per layer",
-        default="per_image",
-        choices=choices.NOISES,
-    )
-    split: str = field("split of the real images", default="training", choices=choices.SPLITS)
-    num_generated: int = field("number of generated images", default=50_000, minimum=2)
-    num_real: int = field("number of real images, drawn at random; 0 = the whole split", default=0, minimum=0)

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import tensorflow as tf
 from absl import logging
 
-from vitgan_tf.config import DataConfig, DataLocation
+from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.config.choices import EXTRACTORS
 from vitgan_tf.data.labels import LabelledImages
 from vitgan_tf.data.loading import load_images, load_labelled_images
@@ -24,7 +24,12 @@ from vitgan_tf.evaluation.classifier import (
 )
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.extractors import NO_NETWORK, FeatureExtractor
-from vitgan_tf.evaluation.inception import ExtractorNotFoundError, keras_inception, tfgan_inception
+from vitgan_tf.evaluation.inception import (
+    INCEPTION_SIZE,
+    ExtractorNotFoundError,
+    keras_inception,
+    tfgan_inception,
+)
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.reference import of_file, of_images
 
@@ -44,6 +49,7 @@ def build_evaluator(
     classifier_path: str | None = None,
     noise: str | None = None,
     statistics: str | None = None,
+    settings: EvalConfig | None = None,
 ) -> Evaluator:
     """Loads the extractor and the real images, and computes their statistics or reads them from the cache.
 
@@ -59,13 +65,14 @@ def build_evaluator(
       classifier_path: file of the digits classifier; by default in the cache.
       noise: see `Protocol`.
       statistics: file of the real images' statistics, in place of the images; see `read_statistics`.
+      settings: see `ExtractorRequest`.
 
     Raises:
       UserError: weights or images are missing or unusable, or the extractor does not fit the data set.
     """
     # Loaded first, so that missing weights are reported before minutes of decoding.
     training = functools.cache(lambda: training_images or load_labelled_images(data, location))
-    extractor = _extractor_or_none(extractor_name, data, location, classifier_path, training)
+    extractor = _extractor_or_none(extractor_name, data, location, classifier_path, training, settings)
     if statistics is None:
         images = training().images if split == "training" else load_images(data, location, split)
         reference = of_images(images, data, location, split, num_real, extractor)
@@ -98,12 +105,14 @@ class ExtractorRequest:
       location: paths of the weights and the cache.
       training: () -> images of the training split.
       classifier_path: file of the digits classifier; by default in the cache.
+      settings: resizing, and network with its input and output.
     """
 
     data: DataConfig
     location: DataLocation
     training: Callable[[], LabelledImages]
     classifier_path: str | None = None
+    settings: EvalConfig = dataclasses.field(default_factory=EvalConfig)
 
 
 def load_extractor(
@@ -112,6 +121,7 @@ def load_extractor(
     location: DataLocation,
     classifier_path: str | None = None,
     training: Callable[[], LabelledImages] | None = None,
+    settings: EvalConfig | None = None,
 ) -> FeatureExtractor | None:
     """Loads the network whose features are compared, or returns None for "none"; arguments as in `build_evaluator`.
 
@@ -122,15 +132,16 @@ def load_extractor(
       UserError: the extractor does not fit the data set, or its weights cannot be read or written.
     """
     training = training or functools.partial(load_labelled_images, data, location)
-    return EXTRACTORS[name](ExtractorRequest(data, location, training, classifier_path))
+    return EXTRACTORS[name](ExtractorRequest(data, location, training, classifier_path, settings or EvalConfig()))
 
 
 def _extractor_or_none(name: str, *arguments: Any) -> FeatureExtractor | None:
-    """Loads the network; logs a warning and returns None if it is missing and was not asked for by name."""
+    """Loads the network; logs a warning and returns None if it is missing and was not asked for."""
     try:
         return load_extractor(name, *arguments)
     except ExtractorNotFoundError as error:
-        if name != "auto":
+        settings = arguments[-1]
+        if name != "auto" or (settings is not None and settings.network):
             raise
         logging.warning("without a network, the only score is the sliced Wasserstein distance: %s", error)
         return None
@@ -141,18 +152,30 @@ def no_extractor(request: ExtractorRequest) -> None:
 
 
 def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:
-    """Returns the digits classifier for the digits, else the Inception network of published FIDs."""
+    """Returns the network that is set, else the digits classifier for the digits, else that of published FIDs."""
+    if request.settings.network:
+        return EXTRACTORS["network"](request)
     return digits_extractor(request) if request.data.dataset == "digits" else tfgan_extractor(request)
 
 
 def tfgan_extractor(request: ExtractorRequest) -> FeatureExtractor:
     """See `inception.tfgan_inception`."""
-    return tfgan_inception(request.location)
+    return tfgan_inception(request.location, _resize_for_inception(request))
 
 
 def keras_extractor(request: ExtractorRequest) -> FeatureExtractor:
     """See `inception.keras_inception`."""
-    return keras_inception(request.location)
+    return keras_inception(request.location, _resize_for_inception(request))
+
+
+def _resize_for_inception(request: ExtractorRequest) -> str:
+    size = request.data.image_size
+    if request.settings.resize == "none" and size != INCEPTION_SIZE:
+        raise UserError(
+            f"Inception takes images of {INCEPTION_SIZE} x {INCEPTION_SIZE}, and those of {request.data.dataset} are "
+            f"{size} x {size}: choose another --resize than none"
+        )
+    return request.settings.resize
 
 
 def digits_extractor(request: ExtractorRequest) -> FeatureExtractor:
@@ -163,6 +186,8 @@ def digits_extractor(request: ExtractorRequest) -> FeatureExtractor:
             f"the digits classifier cannot score images of {data.dataset}: choose another --extractor, such as "
             "--extractor=classifier"
         )
+    if request.settings.resize not in ("", "none"):
+        raise UserError(f"the digits classifier resizes no images: leave out --resize={request.settings.resize}")
     name = f"digits_classifier_{data.image_size}.h5"
     path = request.classifier_path or os.path.join(request.location.cache_dir, name)
     digits = request.training()

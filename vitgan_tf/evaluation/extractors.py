@@ -14,6 +14,7 @@ from vitgan_tf.images import to_float
 BATCH_SIZE = 32
 # Attributes of `Protocol` for scores that need no network.
 NO_NETWORK = {"extractor": "none", "extractor_sha256": "", "is_published_extractor": False, "resize": "none"}
+INPUT_WORDS = "values from -1 to 1"
 
 
 class FeatureExtractor:
@@ -27,10 +28,14 @@ class FeatureExtractor:
       resize: how images are resized to its input size, in words.
       is_published: whether it is the network of published FIDs.
       accuracy: its held-out accuracy on the real images, 0 to 1, if known.
+      other_resize: for that network, name of the resizing in `choices.RESIZES` if it is not that of published FIDs.
+      input_words: size and values of its input where they are a choice, in words.
+      output_words: which of its outputs are the features where that is a choice, in words.
 
     Args:
       function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it accepts ->
-        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once.
+        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once. The logits of a network
+        without any are None.
       num_channels: input channels; for 3, grey images are converted to RGB.
       batch_size: global batch size; changes the results only by rounding.
     """
@@ -38,19 +43,25 @@ class FeatureExtractor:
     def __init__(
         self,
         name: str,
-        function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor | None]],
         sha256: str,
         resize: str,
         num_channels: int = 3,
         is_published: bool = False,
         batch_size: int = BATCH_SIZE,
         accuracy: float | None = None,
+        other_resize: str = "",
+        input_words: str = INPUT_WORDS,
+        output_words: str = "",
     ):
         self.name = name
         self.sha256 = sha256
         self.resize = resize
         self.is_published = is_published
         self.accuracy = accuracy
+        self.other_resize = other_resize
+        self.input_words = input_words
+        self.output_words = output_words
         self._function = function
         self._num_channels = num_channels
         self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
@@ -66,6 +77,9 @@ class FeatureExtractor:
             "is_published_extractor": self.is_published,
             "resize": self.resize,
             "extractor_accuracy": self.accuracy,
+            "other_resize": self.other_resize,
+            "extractor_input": self.input_words,
+            "extractor_output": self.output_words,
         }
 
     def feature_dim(self, image_shape: Sequence[int]) -> int:
@@ -78,25 +92,26 @@ class FeatureExtractor:
         """Global batch size: a multiple of the number of replicas."""
         return self._per_replica * self._replicas
 
-    def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if self._strategy is None:  # created outside a scope, but perhaps called inside one
             return self._one_replica(images_uint8)
         activations = self._strategy.run(self._share_of_replica, args=(images_uint8,))
         return tuple(self._strategy.gather(values, axis=0) for values in activations)
 
-    def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * self._per_replica
         # A slice with a dynamic start would have no static size, which TPUs need.
         return self._one_replica(tf.gather(images_uint8, start + tf.range(self._per_replica)))
 
-    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
         images = to_float(images_uint8)
         if images.shape[-1] == 1 and self._num_channels == 3:
             images = tf.image.grayscale_to_rgb(images)
-        return self._function(images)
+        # Gathering logits of width 0 from several replicas would crash TensorFlow 2.15.
+        return tuple(values for values in self._function(images) if values is not None)
 
     def activations(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields features and logits of images, float32, batch by batch.
+        """Yields features and logits of images, float32, batch by batch; logits of width 0 if there are none.
 
         Args:
           batches: images (any number, height, width, channels) uint8, all of the same size.
@@ -110,7 +125,7 @@ class FeatureExtractor:
             results = [values.numpy()[: len(images)] for values in self._step(np.concatenate([images, padding]))]
             if not all(np.isfinite(values).all() for values in results):
                 raise UserError(f"the activations of {self.name} are not finite: its weights may be damaged")
-            yield results[0], results[1]
+            yield results[0], results[1] if len(results) > 1 else np.zeros([len(images), 0], np.float32)
 
 
 def _rebatched(batches: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:

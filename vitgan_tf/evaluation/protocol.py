@@ -30,6 +30,9 @@ class Protocol:
       is_published_extractor: whether it is the network of published FIDs.
       feature_dim: number of its features.
       resize: how images are resized to its input size, in words.
+      other_resize: for the network of published FIDs, name of the resizing in `choices.RESIZES` if it is not theirs.
+      extractor_input: size and values of the network's input, in words.
+      extractor_output: output whose values are the features, in words; empty where there is no choice.
       noise: "per_image" or "fixed", see `EvalConfig`; None for generators without noise.
       tf32: whether matrix products were computed in TensorFloat-32.
       truncation: truncation psi of the styles; 1 for none.
@@ -53,6 +56,9 @@ class Protocol:
     is_published_extractor: bool
     feature_dim: int
     resize: str
+    other_resize: str = ""
+    extractor_input: str = ""
+    extractor_output: str = ""
     noise: str | None = None
     tf32: bool = False
     truncation: float = 1.0
@@ -68,6 +74,10 @@ class Protocol:
             reasons.append(f"{self.extractor} is not the network of published FIDs")
         elif self.feature_dim != PUBLISHED_FEATURE_DIM:
             reasons.append(f"{self.feature_dim} features, not {PUBLISHED_FEATURE_DIM}: this is another network")
+        if self.other_resize == "clean":
+            reasons.append("images resized as clean-fid does: comparable with figures of clean-fid only")
+        elif self.other_resize:
+            reasons.append(f"resize={self.other_resize}, not TensorFlow 1's resizing")
         fewest = min(self.num_generated, self.num_real or self.num_generated)
         if fewest < self.feature_dim:
             reasons.append(f"{fewest} images are fewer than the {self.feature_dim} dimensions of the features")
@@ -89,8 +99,9 @@ class Protocol:
         """Returns the public name of a score in `choices.SCORES`, or of its deviation, such as "is_std".
 
         With the published network, the name holds the number of generated images, in thousands if that is whole,
-        and "full" if all real images of the split are compared: fid50k_full, is50k, kid5k. With other networks, it
-        starts with the name of the network instead: digits_fd.
+        and "full" if all real images of the split are compared: fid50k_full, is50k, kid5k. It starts with the
+        resizing where that is not the one of published FIDs: clean_fid50k_full. With other networks, it starts with
+        the name of the network instead: digits_fd.
         """
         if not self.is_published_extractor:
             return f"{self.extractor}_{name}"
@@ -99,7 +110,8 @@ class Protocol:
         base = name.removesuffix("_std")
         num_real = {"fd": self.num_real, "is": 0}.get(base, self.num_real_kept)
         full = "_full" if num_real == self.num_split and num_real else ""
-        return _PUBLISHED_NAMES.get(base, base) + count + full + name[len(base) :]
+        resize = f"{self.other_resize}_" if self.other_resize else ""
+        return resize + _PUBLISHED_NAMES.get(base, base) + count + full + name[len(base) :]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all attributes by name, and `not_comparable` as "not_comparable_with_published"."""

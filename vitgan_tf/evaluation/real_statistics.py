@@ -59,8 +59,8 @@ def real_statistics(
     Args:
       images: (num_images, size, size, channels) uint8, in memory or memory-mapped; read in parts.
       extractor: computes the features.
-      key: additional entries of the cache key, which also holds the hashes of the images and of the extractor's
-        weights, the resizing and the version of this computation. Files with another key are ignored.
+      key: additional entries of the cache key, which also holds the hash of the images, everything that the
+        protocol says of the extractor, and the version of this computation. Files with another key are ignored.
       cache_dir: folder of the cache, whose files lie in statistics/; None for no cache. If it cannot be written,
         a warning is logged.
       rows: indices of the images to use; by default all.
@@ -72,9 +72,7 @@ def real_statistics(
         **key,
         "images_sha256": hash_of_all(images, rows),
         "num_images": len(rows),
-        "extractor": extractor.name,
-        "extractor_sha256": extractor.sha256,
-        "resize": extractor.resize,
+        **extractor.protocol_entries(),
         "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
         "version": _VERSION,
     }

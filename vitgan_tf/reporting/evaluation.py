@@ -124,6 +124,7 @@ class Scoring:
                 seed=0,
                 classifier_path=os.path.join(candidate.run_dir, DIGITS_CLASSIFIER) if candidate.run_dir else None,
                 noise=config.noise if candidate.has_noise else None,
+                settings=config,
                 statistics=self._options.statistics,
             )
         return self._built

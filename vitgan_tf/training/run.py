@@ -284,4 +284,5 @@ def _evaluator(
         training_images=training_images,
         classifier_path=directory.classifier,
         noise=config.eval.noise if has_noise else None,
+        settings=config.eval,
     )

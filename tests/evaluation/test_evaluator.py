@@ -8,6 +8,7 @@ import psutil
 import pytest
 import reference.scores as reference
 import scipy.ndimage
+import tensorflow as tf
 from support import stand_in
 
 from vitgan_tf.config import DataConfig, DataLocation
@@ -35,6 +36,12 @@ def _evaluator(num_generated, classifier_path, **options):
 @pytest.fixture(scope="module")
 def classifier_path(tmp_path_factory):
     return str(tmp_path_factory.mktemp("classifier") / "classifier.h5")
+
+
+@pytest.fixture(autouse=True)
+def full_precision():
+    """Products in float32, as in every command."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 @pytest.fixture(autouse=True)

@@ -69,6 +69,7 @@ def test_a_saved_model_is_given_images_of_its_size(tmp_path, signature_only):
         "other_resize": "",
         "extractor_input": "8 x 8 x 3, values from -1 to 1",
         "extractor_output": "embedding" if signature_only else "the only output",
+        "extractor_accuracy": None,
     }
 
 

@@ -48,12 +48,17 @@ def check_flags(given: flags.FlagValues) -> None:
     is_run, is_model = is_run_directory(given), given.model is not None and is_saved_model(given.model)
     if given.model is not None and not (is_run or is_model):
         raise UserError(f"{given.model!r} is neither a run directory, with a {CONFIG}, nor a SavedModel")
-    kind = "a run directory" if is_model or given.model is None else "a SavedModel"
-    for name, allowed in (("dataset", is_model), ("checkpoint", is_run), ("weights", is_run)):
+    for name, allowed, kind in (
+        ("dataset", is_model, "a SavedModel"),
+        ("checkpoint", is_run, "a run directory"),
+        ("weights", is_run, "a run directory"),
+    ):
         if given[name].present and not allowed:
             raise UserError(f"--{name} applies only to {kind}")
     if given.dataset is not None and given.reference is not None:
         raise UserError("--reference takes the place of --dataset: leave out one of them")
+    if given.images is not None and (len(given.seed) > 1 or given.seed != [0]):
+        raise UserError("--seed does not apply to given images, which are not drawn")
     fields = section_from_flags(given, "data")
     reference = given.reference or given.dataset
     for name in fields:
@@ -140,13 +145,15 @@ def _shapes(
     if data.dataset == "folder":
         real_shape = images_shape if statistics is not None else shape(reference_location)
         data = dataclasses.replace(data, **real_shape)
-    for name, advice in (("image_size", "--resolution=EDGE"), ("num_channels", "--num_channels=1 or 3")):
+    for name, words, advice in (
+        ("image_size", "{} pixels wide", "--resolution=EDGE"),
+        ("num_channels", "with {} channels", "--num_channels=1 or 3"),
+    ):
         ours, others = images_shape[name], getattr(data, name)
         if ours != others:
-            words = {"image_size": "pixels wide", "num_channels": "channels"}[name]
             raise UserError(
-                f"{given.images!r} has images of {ours} {words}, {given.reference!r} of {others}: bring both to one "
-                f"kind with {advice}"
+                f"{given.images!r} has images {words.format(ours)}, {given.reference!r} has some {words.format(others)}: "
+                f"{advice} brings all to one kind"
             )
     folder = DataConfig(**{**fields, "dataset": "folder", **images_shape})
     return data, folder

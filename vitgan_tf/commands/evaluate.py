@@ -155,7 +155,7 @@ def _printed(results: list[dict[str, Any]], path: str | None) -> dict[str, Any]:
     if len(results) > 1:
         entries = summary.summarize(results)
         print(summary.summary_table(entries))
-        result = {"model": result["model"], "source": "summary", "results": results, "summary": entries}
+        result = {"source": "summary", "results": results, "summary": entries}
         picture = summary.trade_off(entries) if len(entries) > 1 else None
         if picture is not None and path is not None:
             picture_path = os.path.join(os.path.dirname(path), TRUNCATION_PICTURE)

@@ -42,7 +42,7 @@ def common_shape(location: DataLocation, is_resized: bool = False) -> tuple[int,
     source = FOLDER.source(path, "training")
     with limited_pixels(location.max_megapixels):
         shapes = _shapes(source.items())
-    sizes = dict.fromkeys(shape[:2] for shape in shapes)
+    sizes = sorted({shape[:2] for shape in shapes})
     if not sizes:
         raise UserError(f"none of the {len(source)} images of {path!r} can be used")
     (width, height), *others = sizes

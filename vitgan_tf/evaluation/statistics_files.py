@@ -91,7 +91,7 @@ def read_statistics(
 
 def _arrays(path: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # damaged archives raise errors of many types
         raise UserError(f"cannot read the statistics in {path!r}: {first_line(error)}") from error

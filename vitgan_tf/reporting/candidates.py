@@ -24,6 +24,8 @@ from vitgan_tf.latents import CHUNK, SequenceRandom
 from vitgan_tf.runs.directory import CONFIG, read_run
 from vitgan_tf.runs.generator import load_generator
 
+MIN_IMAGES = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class Styles:
@@ -234,5 +236,7 @@ def from_images(path: str, data: DataConfig, location: DataLocation) -> Candidat
       UserError: they cannot be read.
     """
     images = load_images(data, dataclasses.replace(location, data_dir=path))
-    origin = {"model": path, "step": None, "kimg": None, "weights": None}
+    if len(images) < MIN_IMAGES:
+        raise UserError(f"{path!r} holds {len(images)} image: at least {MIN_IMAGES} are needed")
+    origin = {"images": path}
     return Candidate(data, EvalConfig(num_generated=len(images)), origin, images=images)

@@ -142,20 +142,17 @@ class Scoring:
 
 def table(result: dict[str, Any]) -> str:
     """Returns a result of `evaluate` as a table for people."""
-    step = "unknown" if result["step"] is None else result["step"]
-    kimg = "" if result["kimg"] is None else f", {result['kimg']:g} kimg"
-    weights = {"ema": "moving average", "raw": "raw weights", None: "weights unknown"}[result["weights"]]
     size = f"{result['image_size']} x {result['image_size']} x {result['num_channels']}"
     kept = result["num_real_kept"]
     kept = "" if kept in (0, result["num_real"]) else f"; {kept} for all but fd and is"
     real = f"{result['num_real']} of {result['num_split']} images, {result['dataset']}, {result['split']}{kept}"
+    if result["split"] == "unknown":
+        real = f"statistics of {result['dataset']}"
     rows = [
-        ("model", result["model"]),
-        ("step", f"{step}{kimg}, {weights}"),
-        ("generated", f"{result['num_generated']} images, {size}, seed {result['seed']}"),
+        *_origin_rows(result, size),
         ("real", real),
         *_network_rows(result),
-        ("images for swd", f"{result['num_swd']} of each set"),
+        *([("images for swd", f"{result['num_swd']} of each set")] if result["num_swd"] else []),
         *([("noise", result["noise"].replace("_", " "))] if result["noise"] else []),
     ]
     protocol_end = list(result).index("not_comparable_with_published")
@@ -170,6 +167,23 @@ def table(result: dict[str, Any]) -> str:
     if reasons:
         lines.append(f"Not comparable with published FIDs: {'; '.join(reasons)}.")
     return "\n".join(lines)
+
+
+def _origin_rows(result: dict[str, Any], size: str) -> list[tuple[str, str]]:
+    compared = [("reference", result["reference"])] if "reference" in result else []
+    count = f"{result['num_generated']} images, {size}"
+    if "images" in result:
+        return [("images", f"{result['images']}, {count}"), *compared]
+    step = "unknown" if result["step"] is None else result["step"]
+    kimg = "" if result["kimg"] is None else f", {result['kimg']:g} kimg"
+    weights = {"ema": "moving average", "raw": "raw weights", None: "weights unknown"}[result["weights"]]
+    truncation = "" if result["truncation"] == 1.0 else f", truncation {result['truncation']:g}"
+    return [
+        ("model", result["model"]),
+        ("step", f"{step}{kimg}, {weights}"),
+        ("generated", f"{count}, seed {result['seed']}{truncation}"),
+        *compared,
+    ]
 
 
 def _network_rows(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -140,6 +140,8 @@ def images_below(path: str, except_folder: str | None = None) -> ImageSource:
     if len(archives) == 1 and os.path.isdir(path):
         return images_below(os.path.join(path, archives[0]))
     left_out = kinds.left_out_line(source.others)
+    if os.path.isfile(path) and not left_out:
+        raise MissingFilesError(f"the zip archive {path!r} is empty")
     raise MissingFilesError(f"no images in {path!r} or its subfolders: " + (left_out or contents(path)))
 
 

@@ -1,0 +1,239 @@
+"""`vitgan evaluate --images --reference`: folders, archives and files of statistics, beside NumPy and SciPy."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import reference.scores as reference
+from support import official, tiny_network
+
+from vitgan_tf.commands import call
+from vitgan_tf.errors import UserError
+from vitgan_tf.evaluation.sliced_wasserstein import sliced_wasserstein
+
+EDGE, NUM_IMAGES, NUM_REAL = 8, 24, 30
+
+
+def _write(folder, images):
+    folder.mkdir()
+    for index, image in enumerate(images):
+        (folder / f"{index:02d}.png").write_bytes(official.encoded(image.squeeze(), "png"))
+    return folder
+
+
+def _random(count, seed, edge=EDGE, channels=3):
+    return np.random.RandomState(seed).randint(0, 256, (count, edge, edge, channels)).astype(np.uint8)
+
+
+def _features(images):
+    flat = (images / 127.5 - 1).reshape(len(images), -1)
+    return flat @ tiny_network.weights(flat.shape[1])
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    path = tmp_path_factory.mktemp("images")
+    images, real = _random(NUM_IMAGES, 0), _random(NUM_REAL, 1)
+    _write(path / "images", images)
+    _write(path / "real", real)
+    network = tiny_network.write(path / "tiny", EDGE)
+    return path, images, real, {"network": network, "cache_dir": str(path / "cache")}
+
+
+def _evaluate(setting, capsys, **options):
+    path, _, _, common = setting
+    result = call("evaluate", **{"images": path / "images", "reference": path / "real", **common, **options})
+    *table, line = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == result
+    return result, "\n".join(table)
+
+
+def test_two_folders_are_compared(setting, capsys):
+    path, images, real, _ = setting
+    result, table = _evaluate(setting, capsys, cross_check=True)
+    expected = reference.frechet_distance_low_rank(_features(real), _features(images))
+    assert result["tiny_fd"] == pytest.approx(expected, rel=1e-4)
+    assert result["tiny_fd_scipy"] == pytest.approx(expected, rel=1e-4)
+    assert result["tiny_fd_tfgan"] == pytest.approx(expected, rel=1e-3)
+    assert (result["tiny_precision"], result["tiny_recall"]) == reference.precision_and_recall(
+        _features(real), _features(images)
+    )
+    chosen = np.sort(np.random.RandomState(0).permutation(NUM_REAL)[:NUM_IMAGES])
+    assert result["swd"] == sliced_wasserstein(images, real[chosen])[EDGE]
+    assert (result["num_generated"], result["num_real"], result["num_swd"]) == (NUM_IMAGES, NUM_REAL, NUM_IMAGES)
+    assert str(path / "images") in table and str(path / "real") in table and "step" not in table
+
+
+def test_an_archive_is_scored_as_its_folder(setting, capsys, tmp_path):
+    path = setting[0]
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for file in sorted((path / "images").iterdir()):
+            archive.write(file, file.name)
+    results = [_evaluate(setting, capsys, images=images)[0] for images in (tmp_path / "images.zip", path / "images")]
+    for result in results:
+        del result["images"]
+    assert results[0] == results[1]
+
+
+def test_a_part_of_the_images_is_scored(setting, capsys):
+    _, images, real, _ = setting
+    result, _ = _evaluate(setting, capsys, num_generated=10, num_real=20)
+    parts = (real, 20), (images, 10)
+    features = [
+        _features(values[np.sort(np.random.RandomState(0).permutation(len(values))[:n])]) for values, n in parts
+    ]
+    assert result["tiny_fd"] == pytest.approx(reference.frechet_distance_low_rank(*features), rel=1e-4)
+
+
+def test_statistics_have_the_shared_layout_and_serve_as_reference(setting, capsys, tmp_path):
+    _, _, real, _ = setting
+    ours, foreign = tmp_path / "ours.npz", tmp_path / "foreign.npz"
+    expected, _ = _evaluate(setting, capsys, save_statistics=ours)
+    with np.load(ours) as file:
+        mean, covariance = file["mu"], file["sigma"]
+    assert mean.dtype == covariance.dtype == np.float64
+    np.testing.assert_allclose(mean, _features(real).mean(axis=0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(covariance, np.cov(_features(real), rowvar=False), rtol=1e-4, atol=1e-4)
+    again, table = _evaluate(setting, capsys, reference=ours)
+    same = (
+        "tiny_fd",
+        "tiny_kd",
+        "tiny_precision",
+        "tiny_recall",
+        "tiny_density",
+        "tiny_coverage",
+        "num_real",
+        "dataset",
+    )
+    assert {name: again[name] for name in same} == {name: expected[name] for name in same}
+    assert "swd" not in again and "images for swd" not in table
+    np.savez_compressed(foreign, mu=mean, sigma=covariance)  # as pytorch-fid does
+    other, table = _evaluate(setting, capsys, reference=foreign)
+    assert other["tiny_fd"] == expected["tiny_fd"] and "tiny_kd" not in other and "tiny_precision" not in other
+    assert "statistics of foreign.npz" in table
+    assert "foreign.npz does not say which images it describes" in other["not_comparable_with_published"]
+
+
+def test_statistics_are_written_without_images_to_score(setting, tmp_path):
+    path, _, real, common = setting
+    result = call("evaluate", reference=path / "real", save_statistics=tmp_path / "new" / "s.npz", **common)
+    assert result == {"statistics": str(tmp_path / "new" / "s.npz")}
+    np.testing.assert_allclose(
+        np.load(result["statistics"])["mu"], _features(real).mean(axis=0), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_singular_covariance_has_a_distance(setting, capsys, tmp_path):
+    _, images, _, _ = setting
+    flat = np.full((5, EDGE, EDGE, 3), 90, np.uint8)
+    result, _ = _evaluate(setting, capsys, reference=_write(tmp_path / "flat", flat), cross_check=True)
+    features = _features(images)
+    expected = np.sum((features.mean(axis=0) - _features(flat)[0]) ** 2) + np.trace(np.cov(features, rowvar=False))
+    assert result["tiny_fd"] == pytest.approx(expected, rel=1e-4)
+    assert result["tiny_fd_scipy"] == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_data_set_is_a_reference_by_its_name(setting, capsys, tmp_path):
+    from vitgan_tf.data.digits import load_digits
+
+    digits = load_digits(16)[0][:40]
+    folder = _write(tmp_path / "digits", digits)
+    result, _ = _evaluate(
+        setting, capsys, images=folder, reference="digits", num_real=40, extractor="none", network=""
+    )
+    chosen = np.sort(np.random.RandomState(0).permutation(1797)[:40])
+    assert result["swd"] == sliced_wasserstein(digits, load_digits(16)[0][chosen])[16]
+    assert result["dataset"] == "digits" and "digits_fd" not in result
+
+
+def test_images_of_many_sizes_are_brought_to_one(setting, capsys, tmp_path):
+    mixed = _write(tmp_path / "mixed", _random(3, 2))
+    (mixed / "wide.png").write_bytes(official.encoded(_random(1, 3, 24)[0][:, :20], "png"))
+    (mixed / "turned.png").write_bytes(official.encoded(_random(1, 3, 24)[0], "png"))
+    with pytest.raises(UserError, match=r"several sizes \(8 x 8, 20 x 24\): set --resolution=EDGE"):
+        _evaluate(setting, capsys, images=mixed)
+    assert _evaluate(setting, capsys, images=mixed, resolution=8)[0]["num_generated"] == 5
+
+
+def _statistics(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+DIM = tiny_network.DIM
+BAD = {
+    "other size": (
+        lambda p: {"reference": _write(p / "x", _random(5, 0, 16))},
+        "has images 8 pixels wide, .* has some 16",
+    ),
+    "other channels": (
+        lambda p: {"reference": _write(p / "x", _random(5, 0, channels=1))},
+        "has images with 3 channels, .* has some with 1 channels: --num_channels=1 or 3",
+    ),
+    "one image": (lambda p: {"images": _write(p / "x", _random(1, 0))}, "holds 1 image: at least 2 are needed"),
+    "one real image": (lambda p: {"reference": _write(p / "x", _random(1, 0))}, "1 real images are too few"),
+    "nothing": (lambda p: {"reference": _write(p / "x", [])}, "no images in .*x' is empty"),
+    "empty archive": (lambda p: {"images": _zip(p / "x.zip")}, "the zip archive .*x.zip' is empty"),
+    "nowhere": (lambda p: {"reference": p / "none"}, "there is no such data set, folder or file"),
+    "too many": (lambda p: {"num_generated": 25}, "--num_generated=25: there are 24 images only"),
+    "NaN": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.full(DIM, np.nan), sigma=np.eye(DIM))},
+        "holds values that are not finite numbers",
+    ),
+    "other network": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(64), sigma=np.eye(64))},
+        "has 64 features, and tiny has 5: another network computed them",
+    ),
+    "shapes": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=np.eye(4))},
+        r"does not fit together: mu is \(5,\), sigma \(4, 4\)",
+    ),
+    "not symmetric": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=np.triu(np.ones((DIM, DIM))))},
+        "is no covariance: it is not symmetric",
+    ),
+    "negative": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=-np.eye(DIM))},
+        "is no covariance: a variance is negative",
+    ),
+    "no statistics": (lambda p: {"reference": _statistics(p / "x.npz", x=1)}, "it has x, not mu and sigma"),
+    "damaged": (lambda p: {"reference": _garbage(p / "x.npz")}, "cannot read the statistics in"),
+    "no network": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(5), sigma=np.eye(5)), "extractor": "none"},
+        "need the network that computed them",
+    ),
+    "seeds": (lambda p: {"seed": [0, 1]}, "--seed does not apply to given images"),
+    "truncation": (lambda p: {"truncation": 0.5}, "--truncation needs a generator with styles"),
+    "no reference": (lambda p: {"reference": None}, "set --reference=DIR, a data set or FILE.npz"),
+    "nothing to score": (lambda p: {"images": None}, "say what is scored"),
+    "both": (lambda p: {"reference": "digits", "dataset": "digits"}, "--dataset applies only to a SavedModel"),
+    "checkpoint": (lambda p: {"checkpoint": "best"}, "--checkpoint applies only to a run directory"),
+}
+
+
+def _zip(path):
+    zipfile.ZipFile(path, "w").close()
+    return path
+
+
+def _garbage(path):
+    path.write_bytes(b"PK\x03\x04garbage")
+    return path
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_input_ends_in_one_line(setting, capsys, tmp_path, kind):
+    options, message = BAD[kind]
+    with pytest.raises(UserError, match=message) as error:
+        _evaluate(setting, capsys, **options(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_statistics_of_another_resizing_are_refused(setting, capsys, tmp_path):
+    _evaluate(setting, capsys, save_statistics=tmp_path / "s.npz")
+    with pytest.raises(UserError, match="was computed by another resizing: resize is 'bicubic to 8 x 8"):
+        _evaluate(setting, capsys, reference=tmp_path / "s.npz", resize="bilinear")
+    with pytest.raises(UserError, match="was computed by another network: extractor_sha256 is"):
+        network = tiny_network.write(tmp_path / "tiny", EDGE, seed=1)
+        _evaluate(setting, capsys, reference=tmp_path / "s.npz", network=network)

@@ -207,6 +207,41 @@ def test_any_network_judges_and_inception_is_given_clean_images(setting, tmp_pat
     assert line.endswith("--extractor=network needs a network: set --network=PATH")
 
 
+def test_several_seeds_and_truncations_are_summed_up(setting, tmp_path):
+    path, place, _, _ = setting
+    output = tmp_path / "out.jsonl"
+    common = [f"--model={path / 'run'}", "--num_generated=12", *place, f"--output={output}"]
+    _, plain, _ = _succeeds(*common, "--seed=1")
+    table, result, _ = _succeeds(*common, "--seed=0,1", "--truncation=0.5,1")
+    lines = _metrics(output)[1:]
+    assert lines == result["results"]
+    assert [(line["truncation"], line["seed"]) for line in lines] == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
+    assert lines[3] == plain
+    assert "styles truncated by 0.5" in lines[0]["not_comparable_with_published"]
+    for entry, chosen in zip(result["summary"], (lines[:2], lines[2:])):
+        values = [line["fid12_full"] for line in chosen]
+        np.testing.assert_allclose(entry["scores"]["fid12_full"], [np.mean(values), np.std(values, ddof=1)])
+    assert "| truncation | seeds | fid12_full |" in table and "| 0.5 | 0, 1 | " in table
+    assert (tmp_path / "truncation.png").read_bytes().startswith(b"\x89PNG")
+    line = commands.error_line(EVALUATE, *common, "--seed=0,1", f"--dump_images={tmp_path / 'images'}")
+    assert "--dump_images takes one seed and one truncation" in line
+
+
+def test_truncated_images_are_those_that_the_saved_model_generates(setting, tmp_path):
+    path, place, _, _ = setting
+    for index, model in enumerate(("run", "elsewhere/model")):
+        arguments = [f"--model={path / model}", "--truncation=0.4", f"--dump_images={tmp_path / str(index)}", *place]
+        more = ["--dataset=cifar10"] if index else []
+        _succeeds(*arguments, *more, "--num_generated=20", f"--output={tmp_path / 'out.jsonl'}")
+    model = tf.saved_model.load(str(path / "elsewhere" / "model"))
+    expected = model.generate(20, 0, 0.4)["images"].numpy()
+    for index in range(2):
+        images = reference.read_pngs(tmp_path / str(index)).astype(int)
+        # The last digit of float32 may round a pixel the other way.
+        assert np.abs(images - expected).max() <= 1 and np.mean(images != expected) < 1e-3
+    assert np.abs(model.generate(20, 0)["images"].numpy().astype(int) - expected).mean() > 1
+
+
 def test_scores_of_the_digits_need_nothing_else(tmp_path):
     tiny = ["--dataset=tiny", "--total_kimg=0.016", *small.FLAGS, "--diagnostics_every_kimg=0"]
     tiny.append(f"--model_dir={classifier.give(tmp_path / 'run')}")

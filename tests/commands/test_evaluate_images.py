@@ -26,6 +26,10 @@ def _random(count, seed, edge=EDGE, channels=3):
     return np.random.RandomState(seed).randint(0, 256, (count, edge, edge, channels)).astype(np.uint8)
 
 
+def _chosen(count, wanted):
+    return np.sort(np.random.RandomState(0).permutation(count)[:wanted])
+
+
 def _features(images):
     flat = (images / 127.5 - 1).reshape(len(images), -1)
     return flat @ tiny_network.weights(flat.shape[1])
@@ -59,8 +63,7 @@ def test_two_folders_are_compared(setting, capsys):
     assert (result["tiny_precision"], result["tiny_recall"]) == reference.precision_and_recall(
         _features(real), _features(images)
     )
-    chosen = np.sort(np.random.RandomState(0).permutation(NUM_REAL)[:NUM_IMAGES])
-    assert result["swd"] == sliced_wasserstein(images, real[chosen])[EDGE]
+    assert result["swd"] == sliced_wasserstein(images, real[_chosen(NUM_REAL, NUM_IMAGES)])[EDGE]
     assert (result["num_generated"], result["num_real"], result["num_swd"]) == (NUM_IMAGES, NUM_REAL, NUM_IMAGES)
     assert str(path / "images") in table and str(path / "real") in table and "step" not in table
 
@@ -79,10 +82,7 @@ def test_an_archive_is_scored_as_its_folder(setting, capsys, tmp_path):
 def test_a_part_of_the_images_is_scored(setting, capsys):
     _, images, real, _ = setting
     result, _ = _evaluate(setting, capsys, num_generated=10, num_real=20)
-    parts = (real, 20), (images, 10)
-    features = [
-        _features(values[np.sort(np.random.RandomState(0).permutation(len(values))[:n])]) for values, n in parts
-    ]
+    features = [_features(values[_chosen(len(values), count)]) for values, count in ((real, 20), (images, 10))]
     assert result["tiny_fd"] == pytest.approx(reference.frechet_distance_low_rank(*features), rel=1e-4)
 
 
@@ -142,8 +142,7 @@ def test_a_data_set_is_a_reference_by_its_name(setting, capsys, tmp_path):
     result, _ = _evaluate(
         setting, capsys, images=folder, reference="digits", num_real=40, extractor="none", network=""
     )
-    chosen = np.sort(np.random.RandomState(0).permutation(1797)[:40])
-    assert result["swd"] == sliced_wasserstein(digits, load_digits(16)[0][chosen])[16]
+    assert result["swd"] == sliced_wasserstein(digits, load_digits(16)[0][_chosen(1797, 40)])[16]
     assert result["dataset"] == "digits" and "digits_fd" not in result
 
 

@@ -54,7 +54,7 @@ def rows(tmp_path):
         for seed in (0, 1, 2)
     ]
     second = [
-        _cell(tmp_path, "b", 0, {0: 80.0, STEPS: 33.25}, [1.0] * 10, spike=1.0, digits_is=2.0),
+        _cell(tmp_path, "b", 0, {0: 80.0, STEPS: 33.25}, [1.0] * 10, spike=1.0, digits_is=2.0, swd=7.5),
         _cell(tmp_path, "b", 1, {0: 80.0, 50: 60.0}),
         Cell("b", 2, (), str(tmp_path / "b" / "seed_2")),
     ]
@@ -69,12 +69,13 @@ def test_markdown(rows, tmp_path):
     header, line, *body = ([cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines())
     assert header[:3] == ["row", "digits_fd, mean ± deviation", "of each seed"] and header[-1] == "paper: FID"
     assert len({len(cells) for cells in (header, line, *body)}) == 1
-    assert body[0][:5] == ["method", "21 ± 1", "20, 21, 22", "6", "55"]
+    assert body[0][:6] == ["method", "21 ± 1", "20, 21, 22", "6", "", "55"]
     # A median of 2, and 4 twice over it.
-    assert body[0][6:] == ["2", "4", "6.66"]
+    assert body[0][7:] == ["2", "4", "6.66"]
     # One seed is not finished, and has no spread.
-    assert body[1][:5] == ["other", "33.25 (1 of 3 seeds)", "33.25", "2", "55"] and body[1][6:] == ["1", "1", "12.7"]
-    assert body[2] == ["third", "not finished", *[""] * 7]
+    assert body[1][:6] == ["other", "33.25 (1 of 3 seeds)", "33.25", "2", "7.5", "55"]
+    assert body[1][7:] == ["1", "1", "12.7"]
+    assert body[2] == ["third", "not finished", *[""] * 8]
 
 
 def test_minutes_are_those_between_the_events_of_each_process_of_the_fastest_seed(tmp_path):
@@ -87,7 +88,7 @@ def test_minutes_are_those_between_the_events_of_each_process_of_the_fastest_see
                     writer.write(tf.compat.v1.Event(wall_time=time, step=1).SerializeToString())
         cells.append(cell)
     text = write_table(str(tmp_path / "main"), [Row("timed", tuple(cells))], STEPS, BATCH_SIZE)
-    assert text.splitlines()[-1] == "| timed | 1 ± 0 | 1, 1 |  |  | 2 |  |  |"
+    assert text.splitlines()[-1] == "| timed | 1 ± 0 | 1, 1 |  |  |  | 2 |  |  |"
 
 
 def test_csv_has_every_evaluation_of_the_training(rows, tmp_path):

@@ -152,8 +152,8 @@ def _shapes(
         ours, others = images_shape[name], getattr(data, name)
         if ours != others:
             raise UserError(
-                f"{given.images!r} has images {words.format(ours)}, {given.reference!r} has some {words.format(others)}: "
-                f"{advice} brings all to one kind"
+                f"{given.images!r} has images {words.format(ours)}, {given.reference!r} has some "
+                f"{words.format(others)}: {advice} brings all to one kind"
             )
     folder = DataConfig(**{**fields, "dataset": "folder", **images_shape})
     return data, folder

@@ -18,9 +18,9 @@ class EvalConfig(Section):
 
     extractor: str = field(
         "feature extractor: tfgan_inception = network of published FIDs, keras_inception = other weights, not "
-        "comparable, classifier = small network trained on the labelled training images, digits = that of the digits, "
-        "network = the one of eval.network, none = only scores without a network; auto = network if that is set, else "
-        "digits for the digits, else tfgan_inception if it is there",
+        "comparable, classifier = small network trained on the labelled training images, digits = that of the "
+        "digits, network = the one of eval.network, none = only scores without a network; auto = network if that is "
+        "set, else digits for the digits, else tfgan_inception if it is there",
         default="auto",
         choices=choices.EXTRACTORS,
     )

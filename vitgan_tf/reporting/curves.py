@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitgan_tf.runs.metrics import distance_name, training_lines
+from vitgan_tf.runs.metrics import SWD, distance_name, training_lines
 
 # (title, names of the event scalars, whether the y axis is logarithmic)
 CHARTS = (
@@ -32,18 +32,18 @@ Curve = Mapping[int, float]
 def charts(
     scalars: Mapping[str, Curve], lines: Sequence[Mapping[str, Any]], kimg_per_step: float
 ) -> Iterator[tuple[str, bytes]]:
-    """Yields titles and SVG files, first that of the Frechet distance. Long runs have no larger files.
+    """Yields titles and SVG files, first those of the distances. Long runs have no larger files.
 
     Args:
       scalars: event scalars by name.
       lines: lines of metrics.jsonl.
       kimg_per_step: thousands of real images per step.
     """
-    distance = distance_name(lines)
-    if distance:
-        curve = {line["step"]: line[distance] for line in training_lines(lines) if distance in line}
-        title = distance[:_MAX_NAME]
-        yield title, _chart(title, {title: curve}, True, kimg_per_step)
+    for name in dict.fromkeys([distance_name(lines) or SWD, SWD]):
+        curve = {line["step"]: line[name] for line in training_lines(lines) if name in line}
+        if curve:
+            title = name[:_MAX_NAME]
+            yield title, _chart(title, {title: curve}, True, kimg_per_step)
     for title, names, is_logarithmic in CHARTS:
         curves = {name: scalars[name] for name in names if name in scalars}
         if curves:

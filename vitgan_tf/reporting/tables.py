@@ -18,7 +18,7 @@ from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.files import write_atomically
 from vitgan_tf.reporting.sweep import Cell, mean_and_deviation, scores_at
 from vitgan_tf.runs.events import Events, read_events
-from vitgan_tf.runs.metrics import distance_name
+from vitgan_tf.runs.metrics import SWD, distance_name
 
 GRADIENT_NORM = "d_gradient_norm"
 # Initial fraction of a run, left out of the gradient statistics: early gradients are large in any network.
@@ -48,7 +48,7 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     Columns of the Markdown:
 
     - Frechet distance at the last step: mean and standard deviation over the seeds (divisor n - 1), and each value.
-    - Inception score: mean over the seeds.
+    - Inception score and sliced Wasserstein distance: means over the seeds; empty where there is none.
     - Images per second, and minutes including evaluations: the fastest seed, because other work on the machine slows
       runs down.
     - Gradient norm of the discriminator after the first tenth of the steps: median, and ratio of maximum to median,
@@ -107,7 +107,7 @@ def _inception_score(distance: str, cell: Cell) -> str | None:
 def _markdown(
     rows: Sequence[Row], distance: str, events: dict[Cell, Events], total_steps: int, published: str
 ) -> str:
-    header = ["row", f"{distance}, mean ± deviation", "of each seed", "IS, mean", "images/s", "minutes"]
+    header = ["row", f"{distance}, mean ± deviation", "of each seed", "IS, mean", "SWD, mean", "images/s", "minutes"]
     header += [f"median of {GRADIENT_NORM}", "largest over median"] + [published] * bool(published)
     table = [header, ["---"] * len(header)]
     for row in rows:
@@ -117,10 +117,14 @@ def _markdown(
     return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
 
 
+def _mean(values: Sequence[float]) -> str:
+    return f"{statistics.fmean(values):.4g}" if values else ""
+
+
 def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_steps: int) -> list[str]:
     finished = [cell for cell in row.cells if scores_at([cell], total_steps, distance)]
     if not finished:
-        return ["not finished", *[""] * 6]
+        return ["not finished", *[""] * 7]
     distances = scores_at(finished, total_steps, distance)
     name = _inception_score(distance, finished[0])
     mean, deviation = mean_and_deviation(distances)
@@ -135,7 +139,7 @@ def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_ste
     return [
         f"{mean:.4g}{spread}{missing}",
         ", ".join(f"{value:.4g}" for value in distances),
-        f"{statistics.fmean(scores_at(finished, total_steps, name)):.4g}" if name else "",
+        *(_mean(scores_at(finished, total_steps, score)) if score else "" for score in (name, SWD)),
         formatted(max, [_median(events[cell], "images_per_second") for cell in finished]),
         formatted(min, [events[cell].seconds / 60 or None for cell in finished]),
         formatted(statistics.fmean, [median for median, _ in norms]),

@@ -59,8 +59,8 @@ class BestCheckpoint:
     def _is_comparable(self, conditions: dict[str, Any]) -> bool:
         try:
             record = self._record()
-            later = {**_LATER, "num_swd": conditions["num_swd"]}
-            return {**later, **record["protocol"]} == {**later, **conditions} and math.isfinite(record["distance"])
+            protocol = {**conditions, **_LATER, **record["protocol"]}
+            return protocol == {**_LATER, **conditions} and math.isfinite(record["distance"])
         except (ValueError, KeyError, TypeError):
             return False  # damaged
 

@@ -12,6 +12,8 @@ Line = TypeVar("Line", bound=Mapping[str, Any])
 
 # Entry "source" of the lines that the training writes; those of `vitgan evaluate` have another one.
 TRAINING = "training"
+# Name of the sliced Wasserstein distance, which every evaluation of images has.
+SWD = "swd"
 
 
 def training_lines(lines: Iterable[Line]) -> list[Line]:
@@ -35,4 +37,4 @@ def distance_name(lines: Iterable[Mapping[str, Any]]) -> str | None:
     """
     names = list(dict.fromkeys(name for line in training_lines(lines) for name in line))
     distances = [name for name in names if re.fullmatch(r"\w+_fd|(clean_)?fid\w*", name)]
-    return next(iter([*distances, *(name for name in names if name == "swd")]), None)
+    return next(iter([*distances, *(name for name in names if name == SWD)]), None)

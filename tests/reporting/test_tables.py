@@ -102,7 +102,7 @@ def test_csv_has_every_evaluation_of_the_training(rows, tmp_path):
     ]
     assert table[-1] == {
         **{"row": "other", "cell": "b", "seed": "1", "step": "50", "kimg": "0.4", "digits_fd": "60.0"},
-        "digits_is": "",
+        **{"digits_is": "", "swd": ""},
     }
 
 

@@ -4,7 +4,8 @@ train: the training step of a preset, on random images. products: each matrix pr
 scale: cost of the step against batch size and number of tokens, each row in its own process. sample: the generator
 of a preset at several batch sizes. data: the input pipeline of a preset and its training step. render: the generator
 of --model at several resolutions. eval: an evaluation of 50,000 images, and three ways to compute the Frechet
-distance. endurance: growth of memory, files and step time over a long run.
+distance. swd: sliced Wasserstein distance of images with faults. endurance: growth of memory, files and step time
+over a long run.
 Prints a table and, as the last line of standard output, the same results as one JSON object.
 """
 
@@ -44,7 +45,7 @@ def define_flags(given: flags.FlagValues) -> None:
         "num_images",
         None,
         "Number of images. render: per drawing, default 64; data: in the set, default 20,000; eval: of either kind, "
-        "default 50,000.",
+        "default 50,000; swd: in each set, default 1,797.",
         lower_bound=1,
         flag_values=given,
     )
@@ -61,6 +62,7 @@ def main(line: CommandLine) -> dict[str, Any]:
         "data": _data,
         "render": _render,
         "eval": _eval,
+        "swd": _swd,
         "endurance": _endurance,
     }
     given = line.flags
@@ -150,6 +152,13 @@ def _eval(given: flags.FlagValues) -> dict:
     from vitgan_tf.benchmarks.evaluation import measure_evaluation
 
     return measure_evaluation(given.num_images or 50_000)
+
+
+def _swd(given: flags.FlagValues) -> dict:
+    import_tensorflow()
+    from vitgan_tf.benchmarks.sensitivity import measure_sensitivity
+
+    return measure_sensitivity(given.num_images or 1797)
 
 
 def _endurance(given: flags.FlagValues) -> dict:

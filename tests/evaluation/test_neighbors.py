@@ -27,10 +27,11 @@ def _expected(real, generated):
     return (*reference.precision_and_recall(real, generated), *reference.density_and_coverage(real, generated))
 
 
-@pytest.mark.parametrize("rows", [13, 512])
+@pytest.mark.parametrize("rows, others", [(13, 5), (13, 8192), (512, 29), (512, 8192)])
 @pytest.mark.parametrize("counts", [(120, 90), (30, 200), (4, 5)])
-def test_scores_are_those_of_a_naive_loop(counts, rows, monkeypatch):
+def test_scores_are_those_of_a_naive_loop(counts, rows, others, monkeypatch):
     monkeypatch.setattr(neighbors, "_ROWS", rows)
+    monkeypatch.setattr(neighbors, "_OTHERS", others)
     real, generated = _features(counts[0], 6, 0), _features(counts[1], 6, 1, 0.25)
     generated[:2] = real[:2]  # a copied image lies on its original
     expected = _expected(real, generated)

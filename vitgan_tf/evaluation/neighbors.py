@@ -6,12 +6,14 @@ Distances of all pairs are computed in float32, as matrix products, and again in
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 NEIGHBORS = 3
-_ROWS = 512
+# Samples of the two sets that are compared at a time.
+_ROWS, _OTHERS = 512, 8192
 # Candidates for the nearest neighbours beyond those that are needed.
 _FURTHER = 4
 # Bound of the rounding errors of a squared distance in float32, relative to the sum of the squared norms.
@@ -49,16 +51,13 @@ def manifold_radii(features: np.ndarray) -> np.ndarray:
     """
     # One more: the nearest neighbour is the sample itself.
     wanted = min(NEIGHBORS + 1, len(features))
-    candidates = tf.constant(min(wanted + _FURTHER, len(features)))
-    others = tf.constant(features)
-    radii = []
-    for start in range(0, len(features), _ROWS):
-        rows = features[start : start + _ROWS]
-        columns = _nearest(rows, others, candidates).numpy()
-        pairs = np.repeat(np.arange(start, start + len(rows)), columns.shape[1])
-        distances = _exact_distances(features, features, pairs, columns.ravel()).reshape(columns.shape)
-        radii.append(np.sort(distances, axis=1)[:, wanted - 1])
-    return np.concatenate(radii)
+    candidates = _nearest(features, min(wanted + _FURTHER, len(features)))
+    radii = np.empty(len(features), np.float32)
+    for part, _ in _blocks(features, _ROWS):
+        pairs = np.repeat(np.arange(len(features))[part], candidates.shape[1])
+        distances = _exact_distances(features, features, pairs, candidates[part].ravel())
+        radii[part] = np.sort(distances.reshape(-1, candidates.shape[1]), axis=1)[:, wanted - 1]
+    return radii
 
 
 def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features: np.ndarray) -> NeighborScores:
@@ -70,20 +69,18 @@ def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features:
       features: features of the generated images, (num_generated, feature_dim) float32.
     """
     radii = manifold_radii(features)
-    others = tf.constant(real_features)  # after that: the tensor of the other set is freed
-    counts, recalled, covered = [], np.zeros(len(real_features), bool), np.zeros(len(real_features), bool)
-    for start in range(0, len(features), _ROWS):
-        rows = features[start : start + _ROWS]
-        own_radii = radii[start : start + _ROWS]
-        near_real, real_is_close, near_own, own_is_close = (
-            values.numpy() for values in _compared(rows, others, real_radii, own_radii)
-        )
-        _settle(near_real, real_is_close, rows, real_features, real_radii[None])
-        _settle(near_own, own_is_close, rows, real_features, own_radii[:, None])
-        counts.append(np.count_nonzero(near_real, axis=1))
-        covered |= near_real.any(axis=0)
-        recalled |= near_own.any(axis=0)
-    num_near = np.concatenate(counts)
+    num_near = np.zeros(len(features), np.int64)
+    recalled, covered = np.zeros(len(real_features), bool), np.zeros(len(real_features), bool)
+    for real_part, others in _blocks(real_features, _OTHERS):
+        tensors = _tensors(others), tf.constant(real_radii[real_part])
+        for part, rows in _blocks(features, _ROWS):
+            compared = _compared(rows, *tensors[0], tensors[1], radii[part])
+            near_real, real_is_close, near_own, own_is_close = (values.numpy() for values in compared)
+            _settle(near_real, real_is_close, rows, others, real_radii[None, real_part])
+            _settle(near_own, own_is_close, rows, others, radii[part, None])
+            num_near[part] += np.count_nonzero(near_real, axis=1)
+            covered[real_part] |= near_real.any(axis=0)
+            recalled[real_part] |= near_own.any(axis=0)
     return NeighborScores(
         precision=float(np.mean(num_near > 0)),
         recall=float(np.mean(recalled)),
@@ -92,29 +89,70 @@ def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features:
     )
 
 
+def _blocks(features: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+    for start in range(0, len(features), size):
+        part = slice(start, start + size)
+        yield part, features[part]
+
+
+def _nearest(features: np.ndarray, count: int) -> np.ndarray:
+    """Returns the indices of the nearest samples of each one in the set, (num_images, count), nearly in order."""
+    closeness = np.full([len(features), count], -np.inf, np.float32)
+    indices = np.zeros([len(features), count], np.int32)
+    for block, others in _blocks(features, _OTHERS):
+        tensors = _tensors(others)
+        for part, rows in _blocks(features, _ROWS):
+            closer = _closer(rows, *tensors, block.start, closeness[part], indices[part])
+            closeness[part], indices[part] = (values.numpy() for values in closer)
+    return indices
+
+
 _FEATURES = tf.TensorSpec([None, None], tf.float32)
 _NUMBERS = tf.TensorSpec([None], tf.float32)
 
 
+@tf.function(input_signature=[_FEATURES], autograph=False)
 def _squared_norms(features: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.square(features), axis=1)
 
 
-@tf.function(input_signature=[_FEATURES, _FEATURES, tf.TensorSpec([], tf.int32)], autograph=False)
-def _nearest(rows: tf.Tensor, others: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Returns the indices of the nearest others of each row, (num_rows, count), nearly in order."""
+def _tensors(features: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns features and their squared norms as tensors."""
+    tensor = tf.constant(features)
+    return tensor, _squared_norms(tensor)
+
+
+@tf.function(
+    input_signature=[
+        *(_FEATURES, _FEATURES, _NUMBERS, tf.TensorSpec([], tf.int32)),
+        *(_FEATURES, tf.TensorSpec([None, None], tf.int32)),
+    ],
+    autograph=False,
+)
+def _closer(
+    rows: tf.Tensor,
+    others: tf.Tensor,
+    norms_of_others: tf.Tensor,
+    first: tf.Tensor,
+    closeness: tf.Tensor,
+    indices: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns closeness and indices of the nearest samples so far, with the others from index `first` on."""
     # The norm of a row does not change the order of its distances.
-    closeness = 2.0 * tf.matmul(rows, others, transpose_b=True) - _squared_norms(others)
-    return tf.math.top_k(closeness, count).indices
+    of_others = 2.0 * tf.matmul(rows, others, transpose_b=True) - norms_of_others
+    count = tf.shape(indices)[1]
+    found = tf.math.top_k(of_others, tf.minimum(count, tf.shape(others)[0]))
+    closeness, chosen = tf.math.top_k(tf.concat([closeness, found.values], axis=1), count)
+    return closeness, tf.gather(tf.concat([indices, first + found.indices], axis=1), chosen, batch_dims=1)
 
 
-@tf.function(input_signature=[_FEATURES, _FEATURES, _NUMBERS, _NUMBERS], autograph=False)
+@tf.function(input_signature=[_FEATURES, _FEATURES, *[_NUMBERS] * 3], autograph=False)
 def _compared(
-    rows: tf.Tensor, others: tf.Tensor, radii_of_others: tf.Tensor, radii: tf.Tensor
+    rows: tf.Tensor, others: tf.Tensor, norms_of_others: tf.Tensor, radii_of_others: tf.Tensor, radii: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
     """Returns which pairs are within the radius of the other, and whether that is uncertain; then of the row."""
     products = tf.matmul(rows, others, transpose_b=True)
-    return _within(products, _squared_norms(rows), _squared_norms(others), radii_of_others, radii)
+    return _within(products, _squared_norms(rows), norms_of_others, radii_of_others, radii)
 
 
 def _within(

@@ -20,6 +20,7 @@ from vitgan_tf.evaluation.scores import (
     REAL_ORDER,
     Gaussian,
     GaussianAccumulator,
+    reorder,
     scrambled_order,
 )
 from vitgan_tf.files import atomic_file, only_one
@@ -117,7 +118,7 @@ def _compute(images: np.ndarray, rows: np.ndarray, extractor: FeatureExtractor) 
         first, row = first + len(batch), row + len(kept)
     if features is None:
         raise ValueError("no real images")
-    features = features[scrambled_order(features, REAL_ORDER)]
+    reorder(features, scrambled_order(features, REAL_ORDER))
     return RealStatistics(accumulator.result(), features, manifold_radii(features))
 
 

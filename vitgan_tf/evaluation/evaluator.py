@@ -112,6 +112,7 @@ class Evaluator:
             self.real.gaussian,
             self.real.features,
             self.real.radii,
+            self.real.nearest,
         )
 
 

@@ -1,4 +1,4 @@
-"""Scores from the nearest neighbours of features: precision and recall, density and coverage.
+"""Scores from the nearest neighbours of features: precision and recall, density and coverage, authenticity.
 
 Distances of all pairs are computed in float32, as matrix products, and again in float64 where rounding would decide.
 """
@@ -33,18 +33,24 @@ class NeighborScores:
       density: number of real neighbourhoods that hold a generated sample, mean over the samples, divided by 3; above
         1 where generated samples gather near real ones      (Naeem et al. 2020, Eq. 5)
       coverage: fraction of the real samples whose neighbourhood holds any generated one      (likewise, Eq. 6)
+      authenticity: fraction of the generated samples that are farther from their nearest real one than that is from
+        its nearest other real one; those that are as far or closer may be copies. 0 for copies; about 1/2 for
+        independent samples of the real distribution: 1/3 where it is uniform on a line, 1/2 in many dimensions, more
+        where its density varies      (Alaa et al. 2022; strictly farther, as in the authors' code)
     """
 
     precision: float
     recall: float
     density: float
     coverage: float
+    authenticity: float
 
 
-def manifold_radii(features: np.ndarray) -> np.ndarray:
-    """Distance of each sample to its third nearest neighbour in the set: (num_images,) float32.
+def neighbor_distances(features: np.ndarray) -> np.ndarray:
+    """Distances of each sample to its first, second and third nearest neighbour in the set: (num_images, 3) float32.
 
-    With fewer than four samples, the distance to the farthest one; 0 for a single sample.
+    In place of neighbours that a set of fewer than four samples lacks, the distance to the farthest sample; 0 for a
+    single sample.
 
     Args:
       features: (num_images, feature_dim) float32.
@@ -52,30 +58,39 @@ def manifold_radii(features: np.ndarray) -> np.ndarray:
     # One more: the nearest neighbour is the sample itself.
     wanted = min(NEIGHBORS + 1, len(features))
     candidates = _nearest(features, min(wanted + _FURTHER, len(features)))
-    radii = np.empty(len(features), np.float32)
-    for part, _ in _blocks(features, _ROWS):
-        pairs = np.repeat(np.arange(len(features))[part], candidates.shape[1])
-        distances = _exact_distances(features, features, pairs, candidates[part].ravel())
-        radii[part] = np.sort(distances.reshape(-1, candidates.shape[1]), axis=1)[:, wanted - 1]
-    return radii
+    nearest = np.empty([len(features), NEIGHBORS], np.float32)
+    for part, rows in _blocks(features, _ROWS):
+        distances = np.sort(_distances_to(rows, features, candidates[part]), axis=1)
+        nearest[part] = distances[:, np.minimum(np.arange(1, NEIGHBORS + 1), wanted - 1)]
+    return nearest
 
 
-def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features: np.ndarray) -> NeighborScores:
+def manifold_radii(features: np.ndarray) -> np.ndarray:
+    """Distances to the third nearest neighbour, the last of `neighbor_distances`: (num_images,) float32."""
+    return neighbor_distances(features)[:, -1]
+
+
+def neighbor_scores(
+    real_features: np.ndarray, real_radii: np.ndarray, real_nearest: np.ndarray, features: np.ndarray
+) -> NeighborScores:
     """Compares generated samples with real ones. The papers use other networks; here the chosen one's features count.
 
     Args:
       real_features: (num_real, feature_dim) float32.
-      real_radii: their `manifold_radii`.
+      real_radii: their `manifold_radii`, (num_real,) float32.
+      real_nearest: distance of each to its nearest neighbour, the first of `neighbor_distances`: (num_real,) float32.
       features: features of the generated images, (num_generated, feature_dim) float32.
     """
     radii = manifold_radii(features)
     num_near = np.zeros(len(features), np.int64)
     recalled, covered = np.zeros(len(real_features), bool), np.zeros(len(real_features), bool)
+    candidates = _Candidates(len(features), min(1 + _FURTHER, len(real_features)))
     for real_part, others in _blocks(real_features, _OTHERS):
-        tensors = _tensors(others), tf.constant(real_radii[real_part])
+        tensors = *_tensors(others), tf.constant(real_radii[real_part])
         for part, rows in _blocks(features, _ROWS):
-            compared = _compared(rows, *tensors[0], tensors[1], radii[part])
-            near_real, real_is_close, near_own, own_is_close = (values.numpy() for values in compared)
+            compared = _compared(rows, *tensors, radii[part], real_part.start, *candidates.of(part))
+            near_real, real_is_close, near_own, own_is_close = (values.numpy() for values in compared[:4])
+            candidates.update(part, *compared[4:])
             _settle(near_real, real_is_close, rows, others, real_radii[None, real_part])
             _settle(near_own, own_is_close, rows, others, radii[part, None])
             num_near[part] += np.count_nonzero(near_real, axis=1)
@@ -86,7 +101,37 @@ def neighbor_scores(real_features: np.ndarray, real_radii: np.ndarray, features:
         recall=float(np.mean(recalled)),
         density=float(np.mean(num_near) / NEIGHBORS),
         coverage=float(np.mean(covered)),
+        authenticity=_authenticity(features, real_features, real_nearest, candidates.indices),
     )
+
+
+def _authenticity(
+    features: np.ndarray, real_features: np.ndarray, real_nearest: np.ndarray, candidates: np.ndarray
+) -> float:
+    """See `NeighborScores`; of equally near real samples, the first one counts."""
+    is_authentic = np.empty(len(features), bool)
+    for part, rows in _blocks(features, _ROWS):
+        columns = np.sort(candidates[part], axis=1)
+        distances = _distances_to(rows, real_features, columns)
+        chosen = np.arange(len(rows)), np.argmin(distances, axis=1)
+        is_authentic[part] = distances[chosen].astype(np.float32) > real_nearest[columns[chosen]]
+    return float(np.mean(is_authentic))
+
+
+class _Candidates:
+    """Indices of nearly the nearest samples of each row, and their closeness, from block to block of the others."""
+
+    def __init__(self, num_rows: int, count: int):
+        self.indices = np.zeros([num_rows, count], np.int32)
+        self._closeness = np.full([num_rows, count], -np.inf, np.float32)
+
+    def of(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Returns closeness and indices of some rows."""
+        return self._closeness[part], self.indices[part]
+
+    def update(self, part: slice, closeness: tf.Tensor, indices: tf.Tensor) -> None:
+        """Replaces closeness and indices of some rows."""
+        self._closeness[part], self.indices[part] = closeness.numpy(), indices.numpy()
 
 
 def _blocks(features: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray]]:
@@ -97,18 +142,17 @@ def _blocks(features: np.ndarray, size: int) -> Iterator[tuple[slice, np.ndarray
 
 def _nearest(features: np.ndarray, count: int) -> np.ndarray:
     """Returns the indices of the nearest samples of each one in the set, (num_images, count), nearly in order."""
-    closeness = np.full([len(features), count], -np.inf, np.float32)
-    indices = np.zeros([len(features), count], np.int32)
+    candidates = _Candidates(len(features), count)
     for block, others in _blocks(features, _OTHERS):
         tensors = _tensors(others)
         for part, rows in _blocks(features, _ROWS):
-            closer = _closer(rows, *tensors, block.start, closeness[part], indices[part])
-            closeness[part], indices[part] = (values.numpy() for values in closer)
-    return indices
+            candidates.update(part, *_closest(rows, *tensors, block.start, *candidates.of(part)))
+    return candidates.indices
 
 
 _FEATURES = tf.TensorSpec([None, None], tf.float32)
 _NUMBERS = tf.TensorSpec([None], tf.float32)
+_CANDIDATES = (tf.TensorSpec([], tf.int32), _FEATURES, tf.TensorSpec([None, None], tf.int32))
 
 
 @tf.function(input_signature=[_FEATURES], autograph=False)
@@ -122,37 +166,38 @@ def _tensors(features: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
     return tensor, _squared_norms(tensor)
 
 
-@tf.function(
-    input_signature=[
-        *(_FEATURES, _FEATURES, _NUMBERS, tf.TensorSpec([], tf.int32)),
-        *(_FEATURES, tf.TensorSpec([None, None], tf.int32)),
-    ],
-    autograph=False,
-)
-def _closer(
+@tf.function(input_signature=[_FEATURES, _FEATURES, _NUMBERS, *_CANDIDATES], autograph=False)
+def _closest(
+    rows: tf.Tensor, others: tf.Tensor, norms_of_others: tf.Tensor, first: tf.Tensor, *closest: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns closeness and indices of the closest of the samples so far and of others, numbered from `first` on."""
+    return _updated(tf.matmul(rows, others, transpose_b=True), norms_of_others, first, *closest)
+
+
+@tf.function(input_signature=[_FEATURES, _FEATURES, *[_NUMBERS] * 3, *_CANDIDATES], autograph=False)
+def _compared(
     rows: tf.Tensor,
     others: tf.Tensor,
     norms_of_others: tf.Tensor,
-    first: tf.Tensor,
-    closeness: tf.Tensor,
-    indices: tf.Tensor,
+    radii_of_others: tf.Tensor,
+    radii: tf.Tensor,
+    *candidates: tf.Tensor,
+) -> tuple[tf.Tensor, ...]:
+    """Returns which pairs are within the radius of the other, if that is uncertain; of the row; and `_closest`."""
+    products = tf.matmul(rows, others, transpose_b=True)
+    within = _within(products, _squared_norms(rows), norms_of_others, radii_of_others, radii)
+    return (*within, *_updated(products, norms_of_others, *candidates))
+
+
+def _updated(
+    products: tf.Tensor, norms_of_others: tf.Tensor, first: tf.Tensor, closeness: tf.Tensor, indices: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns closeness and indices of the nearest samples so far, with the others from index `first` on."""
     # The norm of a row does not change the order of its distances.
-    of_others = 2.0 * tf.matmul(rows, others, transpose_b=True) - norms_of_others
+    of_others = 2.0 * products - norms_of_others
     count = tf.shape(indices)[1]
-    found = tf.math.top_k(of_others, tf.minimum(count, tf.shape(others)[0]))
+    found = tf.math.top_k(of_others, tf.minimum(count, tf.shape(of_others)[1]))
     closeness, chosen = tf.math.top_k(tf.concat([closeness, found.values], axis=1), count)
     return closeness, tf.gather(tf.concat([indices, first + found.indices], axis=1), chosen, batch_dims=1)
-
-
-@tf.function(input_signature=[_FEATURES, _FEATURES, *[_NUMBERS] * 3], autograph=False)
-def _compared(
-    rows: tf.Tensor, others: tf.Tensor, norms_of_others: tf.Tensor, radii_of_others: tf.Tensor, radii: tf.Tensor
-) -> tuple[tf.Tensor, ...]:
-    """Returns which pairs are within the radius of the other, and whether that is uncertain; then of the row."""
-    products = tf.matmul(rows, others, transpose_b=True)
-    return _within(products, _squared_norms(rows), norms_of_others, radii_of_others, radii)
 
 
 def _within(
@@ -170,14 +215,21 @@ def _settle(
     """Decides the uncertain pairs in float64, but for sets of which nearly all samples are equal."""
     pairs = np.unravel_index(np.flatnonzero(is_close), is_close.shape)
     if len(pairs[0]) <= _MAX_CLOSE_PAIRS:
-        is_near[pairs] = _exact_distances(rows, others, *pairs) <= np.broadcast_to(radii, is_near.shape)[pairs]
+        distances = _exact_distances(rows, others, *pairs).astype(np.float32)
+        is_near[pairs] = distances <= np.broadcast_to(radii, is_near.shape)[pairs]
+
+
+def _distances_to(rows: np.ndarray, others: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Returns the `_exact_distances` of each row to the others at columns (num_rows, count), in that shape."""
+    pairs = np.repeat(np.arange(len(rows)), columns.shape[1])
+    return _exact_distances(rows, others, pairs, columns.ravel()).reshape(columns.shape)
 
 
 def _exact_distances(
     rows: np.ndarray, others: np.ndarray, row_indices: np.ndarray, other_indices: np.ndarray
 ) -> np.ndarray:
-    """Returns the distances of some pairs, computed in float64 and rounded to float32."""
-    distances = np.empty(len(row_indices), np.float32)
+    """Returns the distances of some pairs, float64."""
+    distances = np.empty(len(row_indices))
     for start in range(0, len(distances), _PAIRS):
         part = slice(start, start + _PAIRS)
         differences = rows[row_indices[part]].astype(np.float64) - others[other_indices[part]]

@@ -26,6 +26,7 @@ class Samples:
       real_gaussian: mean and covariance of the real images' features.
       real_features: features of the real images, (num_real_kept, feature_dim) float32.
       real_radii: their `manifold_radii`.
+      real_nearest: distance of each to its nearest neighbour, see `neighbor_distances`.
     """
 
     images: np.ndarray | None = None
@@ -35,11 +36,12 @@ class Samples:
     real_gaussian: Gaussian | None = None
     real_features: np.ndarray | None = None
     real_radii: np.ndarray | None = None
+    real_nearest: np.ndarray | None = None
 
     @functools.cached_property
     def neighbors(self) -> NeighborScores:
         """Scores from the nearest neighbours, computed together."""
-        return neighbor_scores(self.real_features, self.real_radii, self.features)
+        return neighbor_scores(self.real_features, self.real_radii, self.real_nearest, self.features)
 
 
 Value = Union[float, Mapping[str, Union[float, None]]]
@@ -85,7 +87,7 @@ def _sliced(samples: Samples) -> Value:
     return {"": float(np.mean(list(of_levels.values()))), **levels}
 
 
-_NEIGHBORS = ("features", "real_features", "real_radii")
+_NEIGHBORS = ("features", "real_features", "real_radii", "real_nearest")
 FRECHET = Score(
     lambda samples: frechet_distance(gaussian(samples.features), samples.real_gaussian), ("features", "real_gaussian")
 )
@@ -95,4 +97,5 @@ PRECISION = Score(lambda samples: samples.neighbors.precision, _NEIGHBORS)
 RECALL = Score(lambda samples: samples.neighbors.recall, _NEIGHBORS)
 DENSITY = Score(lambda samples: samples.neighbors.density, _NEIGHBORS)
 COVERAGE = Score(lambda samples: samples.neighbors.coverage, _NEIGHBORS)
+AUTHENTICITY = Score(lambda samples: samples.neighbors.authenticity, _NEIGHBORS)
 SLICED_WASSERSTEIN = Score(_sliced, ("images", "real_images"))

@@ -316,7 +316,7 @@ def test_saved_models_without_checksums(saved_model, tmp_path):
 
 def test_statistics_of_real_images(tmp_path):
     features = np.random.RandomState(0).randn(50, 8).astype(np.float32)
-    statistics = RealStatistics(gaussian(features), features, np.ones(50, np.float32))
+    statistics = RealStatistics(gaussian(features), features, *np.ones([2, 50], np.float32), np.arange(50))
     path = str(tmp_path / "statistics.npz")
     real_statistics._write(path, "key", statistics)
     with open(path, "rb") as file:

@@ -129,7 +129,8 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
         *("d_loss", "g_loss", "real_logits", "fake_logits", "bcr_real", "bcr_fake"),
         *("images_per_second", "samples", "samples_deviation"),
         *("digits_fd", "digits_is", "digits_is_std", "digits_kd", "digits_kd_std"),
-        *("digits_precision", "digits_recall", "digits_density", "digits_coverage", "digits_fd_half_split"),
+        *("digits_precision", "digits_recall", "digits_density", "digits_coverage"),
+        *("digits_authenticity", "digits_fd_half_split"),
         *("sigma/largest_relative_error", "attention/discriminator", "attention/generator"),
     }
     assert norms <= tags

@@ -79,6 +79,7 @@ def _expected(real_images, generated):
         f"recall{count}_full": recall,
         f"density{count}_full": density,
         f"coverage{count}_full": coverage,
+        f"authenticity{count}_full": reference.authenticity(real, features),
     }
 
 

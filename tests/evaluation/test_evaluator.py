@@ -70,6 +70,7 @@ def test_the_real_images_score_best(digits, score):
     scores = score(images)
     assert 0.0 <= scores["digits_fd"] < 1e-3
     assert scores["digits_precision"] == scores["digits_recall"] == 1.0
+    assert scores["digits_authenticity"] == 0.0  # all of them are copies
     # Unbiased over other images: of the same ones, it falls below 0 by their distance from themselves, 0.
     assert scores["digits_kd"] < 0.0 < scores["digits_kd_std"]
     assert scores["digits_is"] > 9.0 and 0 < scores["digits_is_std"] < 0.5
@@ -212,6 +213,7 @@ def test_evaluator_of_the_published_network_names_its_scores(digits, tmp_path):
         "recall32",
         "density32",
         "coverage32",
+        "authenticity32",
         "swd",
     }
     assert evaluator.distance_name == "fid32"

@@ -100,6 +100,18 @@ def test_batches_of_any_size_give_the_same_rows(sizes, batch_size):
     assert calls == [(batch_size, 4, 4, 1)]  # traced once, with one static shape
 
 
+def test_float_images_are_neither_rounded_nor_scaled(module):
+    extractor = tfgan_inception(_location(inception=module))
+    images = _images(37, 32)
+    features, logits = _run(extractor, images)
+    of_floats = _run(extractor, to_float(images).numpy())
+    np.testing.assert_array_equal(of_floats[0], features)
+    np.testing.assert_array_equal(of_floats[1], logits)
+    shifted = _run(extractor, to_float(images).numpy() + np.float32(1e-3))[0]  # an eighth of a grey level
+    assert 1e-6 < np.abs(shifted - features).max() < 0.1
+    np.testing.assert_array_equal(_run(extractor, images)[0], features)
+
+
 def test_activations_that_are_not_finite_are_refused():
     extractor = FeatureExtractor("broken", lambda images: (images[:, 0, 0], tf.math.log(images[:, 0, 0] - 2)), "", "")
     with pytest.raises(UserError, match="activations of broken are not finite"):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from vitgan_tf.evaluation import real_statistics as module
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.neighbors import manifold_radii
+from vitgan_tf.evaluation.neighbors import manifold_radii, neighbor_distances
 from vitgan_tf.evaluation.real_statistics import real_statistics
 from vitgan_tf.evaluation.scores import REAL_ORDER, scrambled_order
 
@@ -48,6 +48,7 @@ def _same(first, second):
     np.testing.assert_array_equal(first.gaussian.covariance, second.gaussian.covariance)
     np.testing.assert_array_equal(first.features, second.features)
     np.testing.assert_array_equal(first.radii, second.radii)
+    np.testing.assert_array_equal(first.nearest, second.nearest)
     assert first.gaussian.count == second.gaussian.count
 
 
@@ -63,19 +64,24 @@ def test_they_are_those_of_numpy():
     np.testing.assert_allclose(result.gaussian.covariance, np.cov(features, rowvar=False), rtol=1e-5)
     np.testing.assert_array_equal(result.features, features[scrambled_order(features, REAL_ORDER)])
     np.testing.assert_array_equal(result.radii, manifold_radii(result.features))
+    np.testing.assert_array_equal(result.nearest, neighbor_distances(result.features)[:, 0])
+    np.testing.assert_array_equal(features[result.rows], result.features)
     assert result.gaussian.count == 100
 
 
 def test_those_of_some_rows_are_those_of_these_images_alone(tmp_path):
     images = _images()
     rows = np.arange(5, 100, 3)
-    _same(
+    some, alone = (
         real_statistics(images, _Counting(), KEY, str(tmp_path), rows),
         real_statistics(images[rows], _Counting(), KEY, None),
     )
+    _same(some, alone)
+    np.testing.assert_array_equal(some.rows, rows[alone.rows])
     extractor = _Counting()
-    real_statistics(images[rows], extractor, KEY, str(tmp_path))
+    read = real_statistics(images[rows], extractor, KEY, str(tmp_path))
     assert extractor.images == 0  # the same images have the same key
+    np.testing.assert_array_equal(read.rows, alone.rows)
 
 
 def test_they_do_not_depend_on_the_order_of_the_images():
@@ -94,7 +100,8 @@ def test_of_large_sets_a_random_part_is_kept(monkeypatch):
     np.testing.assert_allclose(result.gaussian.covariance, np.cov(features, rowvar=False), rtol=1e-5)
     rows = [np.flatnonzero((features == row).all(axis=1))[0] for row in result.features]
     assert len(set(rows)) == 40 and 35 < np.mean(rows) < 64  # from everywhere
-    assert result.radii.shape == (40,)
+    assert result.radii.shape == result.nearest.shape == (40,)
+    np.testing.assert_array_equal(features[result.rows], result.features)
 
 
 def test_a_second_time_they_are_read(tmp_path):
@@ -128,7 +135,7 @@ def test_another_key_is_another_file(tmp_path, monkeypatch, change):
     assert extractor.images == before + len(images)
     assert len(_files(tmp_path)) == 2
     again = _Counting()
-    monkeypatch.setattr(module, "_VERSION", 2)
+    monkeypatch.undo()
     _same(real_statistics(_images(), again, KEY, str(tmp_path)), first)
     assert again.images == 0
 

@@ -1,6 +1,7 @@
 """Scores against the float64 reference, against tensorflow-gan, and against what is known of them."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from vitgan_tf.evaluation.scores import (
     inception_score,
     kernel_blocks,
     kernel_distance,
+    reorder,
     scrambled_order,
 )
 
@@ -149,6 +151,18 @@ def test_orders_of_two_sets_are_independent_permutations():
     shaken = features[0] * np.float32(1 + 1e-7)
     np.testing.assert_array_equal(scrambled_order(shaken, 0), scrambled_order(features[0], 0))
     assert sorted(scrambled_order(np.ones((5, 2), np.float32), 0)) == list(range(5))
+
+
+def test_rows_are_reordered_without_a_copy_of_the_whole():
+    array = np.random.RandomState(0).normal(size=(2000, 1000)).astype(np.float32)
+    order = np.random.RandomState(1).permutation(2000)
+    expected = array[order]
+    tracemalloc.start()
+    reorder(array, order)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(array, expected)
+    assert peak < array.nbytes / 4
 
 
 @pytest.mark.parametrize("count", [10, 57, 200])

@@ -232,6 +232,21 @@ def density_and_coverage(real: np.ndarray, generated: np.ndarray, k: int = 3) ->
     return float(held.sum() / (k * len(generated))), float(np.mean(held.any(axis=0)))
 
 
+# Authenticity (Alaa et al. 2022).
+
+
+def authenticity(real: np.ndarray, generated: np.ndarray) -> float:
+    """The fraction of generated points that are farther from the nearest real one than that from any other."""
+    real, generated = np.asarray(real, np.float64), np.asarray(generated, np.float64)
+    authentic = 0
+    for point in generated:
+        distances = distances_to(point, real)
+        nearest = int(np.argmin(distances))
+        others = np.delete(real, nearest, axis=0)
+        authentic += bool(distances[nearest] > np.min(distances_to(real[nearest], others)))
+    return authentic / len(generated)
+
+
 # Sliced Wasserstein distance (Karras et al. 2018, section 5; random draws as in the code under test).
 
 

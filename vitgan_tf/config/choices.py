@@ -91,6 +91,7 @@ SCORES: Registry[Any] = Registry(
         "recall": "vitgan_tf.evaluation.samples:RECALL",
         "density": "vitgan_tf.evaluation.samples:DENSITY",
         "coverage": "vitgan_tf.evaluation.samples:COVERAGE",
+        "authenticity": "vitgan_tf.evaluation.samples:AUTHENTICITY",
         "swd": "vitgan_tf.evaluation.samples:SLICED_WASSERSTEIN",
     },
 )

@@ -15,7 +15,7 @@ from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
 from vitgan_tf.evaluation.samples import UNKNOWN, Samples
-from vitgan_tf.evaluation.scores import GENERATED_ORDER, scrambled_order
+from vitgan_tf.evaluation.scores import GENERATED_ORDER, reorder, scrambled_order
 
 
 def random_rows(count: int, wanted: int) -> np.ndarray:
@@ -105,14 +105,17 @@ class Evaluator:
             return Samples(images.array, self._real_images)
         features, logits = _gathered(self.extractor.activations(images.passing(counted)), wanted)
         order = scrambled_order(features, GENERATED_ORDER)
+        reorder(features, order)
+        reorder(logits, order)
         return Samples(
             images.array,
             self._real_images,
-            features[order],
-            logits[order],
+            features,
+            logits,
             self.real.gaussian,
             self.real.features,
             self.real.radii,
+            self.real.nearest,
         )
 
 

@@ -34,8 +34,8 @@ class FeatureExtractor:
 
     Args:
       function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it accepts ->
-        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once. The logits of a network
-        without any are None.
+        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once for each type of
+        images. The logits of a network without any are None.
       num_channels: input channels; for 3, grey images are converted to RGB.
       batch_size: global batch size; changes the results only by rounding.
     """
@@ -92,19 +92,19 @@ class FeatureExtractor:
         """Global batch size: a multiple of the number of replicas."""
         return self._per_replica * self._replicas
 
-    def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def _all_replicas(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
         if self._strategy is None:  # created outside a scope, but perhaps called inside one
-            return self._one_replica(images_uint8)
-        activations = self._strategy.run(self._share_of_replica, args=(images_uint8,))
+            return self._one_replica(images)
+        activations = self._strategy.run(self._share_of_replica, args=(images,))
         return tuple(self._strategy.gather(values, axis=0) for values in activations)
 
-    def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def _share_of_replica(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * self._per_replica
         # A slice with a dynamic start would have no static size, which TPUs need.
-        return self._one_replica(tf.gather(images_uint8, start + tf.range(self._per_replica)))
+        return self._one_replica(tf.gather(images, start + tf.range(self._per_replica)))
 
-    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        images = to_float(images_uint8)
+    def _one_replica(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        images = to_float(images) if images.dtype == tf.uint8 else images
         if images.shape[-1] == 1 and self._num_channels == 3:
             images = tf.image.grayscale_to_rgb(images)
         # Gathering logits of width 0 from several replicas would crash TensorFlow 2.15.
@@ -114,14 +114,15 @@ class FeatureExtractor:
         """Yields features and logits of images, float32, batch by batch; logits of width 0 if there are none.
 
         Args:
-          batches: images (any number, height, width, channels) uint8, all of the same size.
+          batches: images (any number, height, width, channels) uint8, all of the same size; or float32, about in
+            [-1, 1], which are not rounded.
 
         Raises:
           UserError: an activation is not finite.
         """
         for images in _rebatched(batches, self.batch_size):
             # Pads the last batch: one static shape, one graph, as compilers need.
-            padding = np.zeros((self.batch_size - len(images), *images.shape[1:]), np.uint8)
+            padding = np.zeros((self.batch_size - len(images), *images.shape[1:]), images.dtype)
             results = [values.numpy()[: len(images)] for values in self._step(np.concatenate([images, padding]))]
             if not all(np.isfinite(values).all() for values in results):
                 raise UserError(f"the activations of {self.name} are not finite: its weights may be damaged")

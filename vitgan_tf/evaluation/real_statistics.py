@@ -15,11 +15,12 @@ from absl import logging
 
 from vitgan_tf.errors import first_line
 from vitgan_tf.evaluation.extractors import FeatureExtractor
-from vitgan_tf.evaluation.neighbors import manifold_radii
+from vitgan_tf.evaluation.neighbors import neighbor_distances
 from vitgan_tf.evaluation.scores import (
     REAL_ORDER,
     Gaussian,
     GaussianAccumulator,
+    reorder,
     scrambled_order,
 )
 from vitgan_tf.files import atomic_file, only_one
@@ -28,7 +29,8 @@ from vitgan_tf.progress import progress
 # Larger sets are subsampled where individual features are needed: 0.4 GB for 2,048 features.
 MAX_KEPT = 50_000
 # Incremented when the computation changes, so that older files are ignored.
-_VERSION = 2
+_VERSION = 3
+_OF_FEATURES = ("features", "radii", "nearest", "rows")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +40,18 @@ class RealStatistics:
     Attributes:
       gaussian: mean and covariance of the features of all images.
       features: features of all images or of MAX_KEPT random ones, in `scrambled_order`:
-        (num_kept, feature_dim) float32; empty in statistics of other programs.
-      radii: `manifold_radii` of these features; likewise empty.
+        (num_kept, feature_dim) float32; empty in statistics of other programs, as are the following.
+      radii: `manifold_radii` of these features, (num_kept,) float32.
+      nearest: distance of each of them to its nearest neighbour, the first of `neighbor_distances`: (num_kept,)
+        float32.
+      rows: index of the image of each of them in the array of images, (num_kept,) int64; empty without that array.
     """
 
     gaussian: Gaussian
     features: np.ndarray
     radii: np.ndarray
+    nearest: np.ndarray
+    rows: np.ndarray
 
 
 def real_statistics(
@@ -67,7 +74,7 @@ def real_statistics(
     """
     rows = np.arange(len(images)) if rows is None else rows
     if cache_dir is None:
-        return _compute(images, rows, extractor)
+        return _with_rows(_compute(images, rows, extractor), rows)
     key = {
         **key,
         "images_sha256": hash_of_all(images, rows),
@@ -84,7 +91,12 @@ def real_statistics(
         logging.info("computing %s features of %d real images", extractor.name, len(rows))
         statistics = _compute(images, rows, extractor)
         _write(path, text, statistics)
-    return statistics
+    return _with_rows(statistics, rows)
+
+
+def _with_rows(statistics: RealStatistics, rows: np.ndarray) -> RealStatistics:
+    """Replaces indices among the images used, as files hold them, by those in the whole array."""
+    return dataclasses.replace(statistics, rows=rows[statistics.rows])
 
 
 def _parts(images: np.ndarray, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -116,8 +128,11 @@ def _compute(images: np.ndarray, rows: np.ndarray, extractor: FeatureExtractor) 
         first, row = first + len(batch), row + len(kept)
     if features is None:
         raise ValueError("no real images")
-    features = features[scrambled_order(features, REAL_ORDER)]
-    return RealStatistics(accumulator.result(), features, manifold_radii(features))
+    order = scrambled_order(features, REAL_ORDER)
+    reorder(features, order)
+    distances = neighbor_distances(features)
+    nearest, radii = np.ascontiguousarray(distances[:, [0, -1]].T)
+    return RealStatistics(accumulator.result(), features, radii, nearest, np.flatnonzero(is_kept)[order])
 
 
 def _read(path: str, key: str) -> RealStatistics | None:
@@ -127,10 +142,11 @@ def _read(path: str, key: str) -> RealStatistics | None:
             if str(file["key"]) != key:
                 raise ValueError("it belongs to other images or another extractor")
             gaussian = Gaussian(int(file["count"]), file["mean"], file["covariance"])
-            statistics = RealStatistics(gaussian, file["features"], file["radii"])
+            of_features = [file[name] for name in _OF_FEATURES]
+            statistics = RealStatistics(gaussian, *of_features)
             num_kept, dim = statistics.features.shape
-            shapes = gaussian.mean.shape, gaussian.covariance.shape, statistics.radii.shape
-            if shapes != ((dim,), (dim, dim), (num_kept,)):
+            shapes = [values.shape for values in (gaussian.mean, gaussian.covariance, *of_features[1:])]
+            if shapes != [(dim,), (dim, dim), *[(num_kept,)] * 3]:
                 raise ValueError(f"its arrays have inconsistent shapes: {shapes}")
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -151,8 +167,7 @@ def _write(path: str, key: str, statistics: RealStatistics) -> None:
                 count=gaussian.count,
                 mean=gaussian.mean,
                 covariance=gaussian.covariance,
-                features=statistics.features,
-                radii=statistics.radii,
+                **{name: getattr(statistics, name) for name in _OF_FEATURES},
             )
     except OSError as error:
         logging.warning("cannot write the statistics to %s (%s)", path, error.strerror or error)

@@ -34,6 +34,7 @@ class Samples:
       real_gaussian: mean and covariance of the real images' features.
       real_features: features of the real images, (num_real_kept, feature_dim) float32.
       real_radii: their `manifold_radii`.
+      real_nearest: distance of each to its nearest neighbour, see `neighbor_distances`.
     """
 
     images: np.ndarray = dataclasses.field(default_factory=unknown)
@@ -43,11 +44,12 @@ class Samples:
     real_gaussian: Gaussian = dataclasses.field(default_factory=lambda: Gaussian(0, UNKNOWN, UNKNOWN))
     real_features: np.ndarray = dataclasses.field(default_factory=unknown)
     real_radii: np.ndarray = dataclasses.field(default_factory=unknown)
+    real_nearest: np.ndarray = dataclasses.field(default_factory=unknown)
 
     @functools.cached_property
     def neighbors(self) -> NeighborScores:
         """Scores from the nearest neighbours, computed together."""
-        return neighbor_scores(self.real_features, self.real_radii, self.features)
+        return neighbor_scores(self.real_features, self.real_radii, self.real_nearest, self.features)
 
 
 Value = Union[float, Mapping[str, Union[float, None]]]
@@ -93,7 +95,7 @@ def _sliced(samples: Samples) -> Value:
     return {"": float(np.mean(list(of_levels.values()))), **levels}
 
 
-_NEIGHBORS = ("features", "real_features", "real_radii")
+_NEIGHBORS = ("features", "real_features", "real_radii", "real_nearest")
 FRECHET = Score(lambda samples: frechet_distance(gaussian(samples.features), samples.real_gaussian), ("features",))
 INCEPTION = Score(_inception, ("logits",))
 KERNEL = Score(_kernel, ("features", "real_features"))
@@ -101,4 +103,5 @@ PRECISION = Score(lambda samples: samples.neighbors.precision, _NEIGHBORS)
 RECALL = Score(lambda samples: samples.neighbors.recall, _NEIGHBORS)
 DENSITY = Score(lambda samples: samples.neighbors.density, _NEIGHBORS)
 COVERAGE = Score(lambda samples: samples.neighbors.coverage, _NEIGHBORS)
+AUTHENTICITY = Score(lambda samples: samples.neighbors.authenticity, _NEIGHBORS)
 SLICED_WASSERSTEIN = Score(_sliced, ("images", "real_images"))

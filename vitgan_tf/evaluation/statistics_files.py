@@ -1,7 +1,8 @@
 """Files of real statistics: in the layout that pytorch-fid and torch-fidelity share, and in ours, which has more.
 
 The shared layout is an .npz archive of `mu`, (feature_dim,), and `sigma`, (feature_dim, feature_dim), the covariance
-with divisor n - 1. Ours adds `count`, `features`, `radii` and `protocol`, a JSON object; other programs ignore them.
+with divisor n - 1. Ours adds `count`, `features`, `radii`, `nearest` and `protocol`, a JSON object, which other
+programs ignore.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
+from vitgan_tf.evaluation.samples import UNKNOWN
 from vitgan_tf.evaluation.scores import Gaussian
 from vitgan_tf.files import atomic_file, parsed_json
 
-SUFFIX = ".npz"
+_OF_FEATURES = ("features", "radii", "nearest")
 # Entries of the protocol that describe the real images, and what a file of other programs leaves unknown.
 _UNKNOWN = {"split": "unknown", "real_fingerprint": "", "num_real": 0, "num_split": 0, "num_real_kept": 0}
 # Eigenvalues below 0 by more than this part of the largest one are no rounding errors.
@@ -41,8 +43,7 @@ def write_statistics(path: str, real: RealStatistics, protocol: Protocol) -> Non
                 mu=real.gaussian.mean,
                 sigma=real.gaussian.covariance,
                 count=real.gaussian.count,
-                features=real.features,
-                radii=real.radii,
+                **{name: getattr(real, name) for name in _OF_FEATURES},
                 protocol=json.dumps(protocol.as_dict()),
             )
     except OSError as error:
@@ -74,19 +75,21 @@ def read_statistics(
         raise UserError(f"{path!r} holds values that are not finite numbers")
     _check_covariance(path, covariance)
     entries = {"dataset": os.path.basename(path), **_UNKNOWN}
-    features = radii = np.empty([0, len(mean)], np.float32)
+    known = {}
     if "protocol" in arrays:
         written = parsed_json(str(arrays["protocol"]))
         _check_network(path, written, extractor)
         entries = {name: written[name] for name in entries}
-        features, radii = arrays.get("features", features), arrays.get("radii", radii)
+        known = {name: arrays[name] for name in _OF_FEATURES if name in arrays}
     feature_dim = extractor.feature_dim(image_shape)
     if len(mean) != feature_dim:
         raise UserError(
             f"{path!r} has {len(mean)} features, and {extractor.name} has {feature_dim}: another network computed "
             "them"
         )
-    return RealStatistics(Gaussian(int(arrays.get("count", 0)), mean, covariance), features, radii), entries
+    features = {name: known.get(name, UNKNOWN) for name in _OF_FEATURES}
+    gaussian = Gaussian(int(arrays.get("count", 0)), mean, covariance)
+    return RealStatistics(gaussian, **features, rows=UNKNOWN), entries
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:

@@ -45,6 +45,12 @@ def test_the_table_has_a_row_for_each_truncation():
     assert lines[3].startswith("| 1 | 3, 4, 6 | 14.33 ± 1.5 | 0.8 ± ")
 
 
+def test_a_score_of_one_truncation_alone_leaves_cells_empty():
+    results = [{**result, "x_ppl": 5.0} if result["truncation"] == 1.0 else result for result in RESULTS]
+    lines = summary_table(summarize(results)).splitlines()
+    assert lines[0].endswith("| x_ppl |") and lines[2].endswith(" |  |") and lines[3].endswith("| 5 ± 0 |")
+
+
 def test_the_picture_shows_precision_against_recall():
     picture = Image.open(io.BytesIO(trade_off(summarize(RESULTS))))
     assert picture.size == (750, 750) and len(np.unique(np.asarray(picture))) > 10

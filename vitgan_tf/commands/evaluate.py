@@ -33,7 +33,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line, write_atomically
 from vitgan_tf.presets import PRESETS
 
-TRUNCATION_PICTURE = "truncation.png"
+TRUNCATION_PICTURE, NEAREST_PICTURE = "truncation.png", "nearest.png"
 
 
 def define_flags(given: flags.FlagValues) -> None:
@@ -45,6 +45,20 @@ def define_flags(given: flags.FlagValues) -> None:
         "cross_check",
         False,
         "Compute the Frechet distance by tensorflow-gan and by SciPy too.",
+        flag_values=given,
+    )
+    flags.DEFINE_integer(
+        "nearest",
+        None,
+        f"Draw so many images beside the real ones nearest to them, in {NEAREST_PICTURE} beside the result.",
+        lower_bound=1,
+        flag_values=given,
+    )
+    flags.DEFINE_integer(
+        "path_length",
+        0,
+        "Compute the path length in W, of so many samples; StyleGAN2's authors take 50,000.",
+        lower_bound=0,
         flag_values=given,
     )
     define_path(given, "dump_images", None, "Folder for the generated images as PNG files; new or empty.")
@@ -129,7 +143,11 @@ def main(line: CommandLine) -> dict[str, Any]:
         candidate = comparison.candidate
         path = given.output or evaluation.metrics_path(candidate)
         _check_writable(path)
-        options = evaluation.Options(given.batch_size, given.dump_images, given.cross_check, comparison.statistics)
+        if given.nearest and path is None:
+            raise UserError(f"--nearest writes {NEAREST_PICTURE} beside the result: set --output=FILE")
+        options = evaluation.Options(
+            given.batch_size, given.dump_images, given.cross_check, comparison.statistics, given.path_length
+        )
         config = dataclasses.replace(candidate.eval, **fields)
         scoring = evaluation.Scoring(candidate, config, comparison.location, options)
         if given.save_statistics:
@@ -140,6 +158,9 @@ def main(line: CommandLine) -> dict[str, Any]:
         for truncation, seed in drawings:
             results.append(scoring.result(seed, truncation))
             failure = _append(path, results[-1]) or failure
+        if given.nearest and path is not None:
+            picture = os.path.join(os.path.dirname(path), NEAREST_PICTURE)
+            scoring.write_nearest(picture, given.nearest, given.seed[0])
     result = _printed(results, path)
     if failure is not None:
         raise failure

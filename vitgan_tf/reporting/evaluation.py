@@ -7,6 +7,7 @@ import dataclasses
 import os
 from typing import Any
 
+import numpy as np
 from absl import logging
 
 from vitgan_tf.config import DataLocation, EvalConfig
@@ -14,11 +15,14 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.evaluator import Evaluator
 from vitgan_tf.evaluation.generation import dump_folder
+from vitgan_tf.evaluation.nearest import nearest_real
+from vitgan_tf.evaluation.path_length import path_length
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.statistics_files import write_statistics
 from vitgan_tf.logs import shown_logs
 from vitgan_tf.progress import progress
 from vitgan_tf.reporting.candidates import Candidate
+from vitgan_tf.reporting.nearest import write_nearest
 from vitgan_tf.runs.directory import DIGITS_CLASSIFIER, METRICS
 
 
@@ -31,12 +35,14 @@ class Options:
       dump_dir: folder for the images as PNG files, written even if they cannot be scored; None for none.
       cross_check: see `Evaluator.evaluate`.
       statistics: file of the real images' statistics, in place of the images; see `read_statistics`.
+      path_samples: number of samples of the path length; 0 to leave it out.
     """
 
     batch_size: int = 128
     dump_dir: str | None = None
     cross_check: bool = False
     statistics: str | None = None
+    path_samples: int = 0
 
 
 class Scoring:
@@ -95,8 +101,36 @@ class Scoring:
                     pass
             else:
                 evaluator.protocol = dataclasses.replace(evaluator.protocol, seed=seed, truncation=truncation)
-                return {**self._head(evaluator.protocol), **evaluator.evaluate(batches, options.cross_check)}
+                scores = evaluator.evaluate(batches, options.cross_check)
+                return {**self._head(evaluator.protocol), **scores, **self._path_length(evaluator, seed, truncation)}
         raise UserError(f"the images are in {options.dump_dir!r}, but there are no scores: {reason}") from reason
+
+    @shown_logs()
+    def write_nearest(self, path: str, count: int, seed: int) -> None:
+        """Writes a picture of the first images of a seed, each beside the real images nearest to it.
+
+        Nearest by the extractor's features; without a network, by pixels.
+
+        Args:
+          path: see `images.write_picture`.
+          count: number of images.
+          seed: seed of the latents.
+
+        Raises:
+          UserError: only statistics of the real images are known, or the picture cannot be written.
+        """
+        evaluator = self._evaluator()
+        if not len(evaluator.split_images):
+            raise UserError("--nearest needs real images, not their statistics: set another --reference")
+        is_fixed = self._config.noise == "fixed"
+        drawn, _ = self._candidate.batches(min(count, self._config.num_generated), seed, count, is_fixed)
+        images = np.concatenate(list(drawn))
+        indices, _ = nearest_real(images, evaluator.split_images, evaluator.extractor, evaluator.real)
+        try:
+            write_nearest(path, images, evaluator.split_images, indices)
+        except OSError as error:
+            raise UserError(f"cannot write {path!r}: {error.strerror or error}") from error
+        logging.info("generated images beside the nearest real ones: %s", path)
 
     @shown_logs()
     def save_statistics(self, path: str) -> None:
@@ -110,6 +144,25 @@ class Scoring:
             raise UserError("--save_statistics needs a network whose features are described: choose an --extractor")
         write_statistics(path, evaluator.real, evaluator.protocol)
         logging.info("statistics of the real images: %s", path)
+
+    def _path_length(self, evaluator: Evaluator, seed: int, truncation: float) -> dict[str, float]:
+        """Returns the path length by its name; nothing for truncated styles, whose paths are shorter."""
+        options, candidate = self._options, self._candidate
+        if not options.path_samples or truncation != 1.0:
+            return {}
+        if candidate.styles is None or evaluator.extractor is None:
+            raise UserError("--path_length needs a generator with styles, and an --extractor")
+        styles = candidate.styles()
+        value = path_length(
+            styles.map,
+            lambda w: styles.draw(w, None),
+            evaluator.extractor,
+            candidate.latent_dim,
+            options.path_samples,
+            seed,
+            options.batch_size,
+        )
+        return {f"{evaluator.protocol.extractor}_ppl": value}
 
     def _evaluator(self) -> Evaluator:
         if self._built is None:

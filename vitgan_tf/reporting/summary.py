@@ -44,15 +44,17 @@ def _mean_and_deviation(values: Sequence[float]) -> list[float | None]:
 
 def summary_table(entries: Sequence[dict[str, Any]]) -> str:
     """Returns entries of `summarize` as a Markdown table: a row per truncation, mean ± deviation of its scores."""
-    names = list(entries[0]["scores"])
+    names = list(dict.fromkeys(name for entry in entries for name in entry["scores"]))
     lines = [["truncation", "seeds", *names], ["---"] * (2 + len(names))]
     for entry in entries:
         seeds = ", ".join(map(str, entry["seeds"]))
-        lines.append([f"{entry['truncation']:g}", seeds, *(_cell(*entry["scores"][name]) for name in names)])
+        lines.append([f"{entry['truncation']:g}", seeds, *(_cell(*entry["scores"].get(name, ())) for name in names)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cell(mean: float, deviation: float | None) -> str:
+def _cell(mean: float | None = None, deviation: float | None = None) -> str:
+    if mean is None:
+        return ""
     return f"{mean:.4g}" + (f" ± {deviation:.2g}" if deviation is not None else "")
 
 

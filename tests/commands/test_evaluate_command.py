@@ -228,6 +228,16 @@ def test_several_seeds_and_truncations_are_summed_up(setting, tmp_path):
     assert "--dump_images takes one seed and one truncation" in line
 
 
+def test_path_lengths_of_a_run_and_of_its_saved_model_agree(setting, tmp_path):
+    path, place, _, _ = setting
+    common = ["--num_generated=12", "--path_length=20", *place, f"--output={tmp_path / 'out.jsonl'}"]
+    lengths = [
+        _succeeds(f"--model={path / model}", *common)[1]["tfgan_inception_ppl"]
+        for model in ("run", "run/saved_model")
+    ]
+    assert lengths[0] > 0 and lengths[1] == pytest.approx(lengths[0], rel=0.05)
+
+
 def test_truncated_images_are_those_that_the_saved_model_generates(setting, tmp_path):
     path, place, _, _ = setting
     for index, model in enumerate(("run", "elsewhere/model")):

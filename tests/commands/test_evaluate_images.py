@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import reference.scores as reference
+from PIL import Image
 from support import official, tiny_network
 
 from vitgan_tf.commands import call
@@ -134,6 +135,25 @@ def test_a_singular_covariance_has_a_distance(setting, capsys, tmp_path):
     assert result["tiny_fd_scipy"] == pytest.approx(expected, rel=1e-2)
 
 
+@pytest.mark.parametrize("extractor", ["auto", "none"])
+def test_images_are_drawn_beside_the_nearest_real_ones(setting, capsys, tmp_path, extractor):
+    _, images, real, _ = setting
+    options = {"extractor": extractor, "network": None} if extractor == "none" else {}
+    copied = np.concatenate([real[[7, 3]], images[:4]])
+    folder = _write(tmp_path / "copied", copied)
+    _evaluate(setting, capsys, images=folder, nearest=5, output=tmp_path / "o.jsonl", **options)
+    picture = np.asarray(Image.open(tmp_path / "nearest.png"))
+    # Rows of 8 pixels and a line: the image, a gap, then its copy.
+    factor = picture.shape[1] // (EDGE + 2 + 4 * EDGE + 3)
+    small = picture[::factor, ::factor]
+    shown = np.sort(np.random.RandomState(0).permutation(6)[:5])
+    for row in range(5):
+        first = small[row * (EDGE + 1) :][:EDGE, :EDGE]
+        np.testing.assert_array_equal(first, copied[shown[row]])
+        if shown[row] < 2:
+            np.testing.assert_array_equal(small[row * (EDGE + 1) :][:EDGE, EDGE + 2 :][:, :EDGE], first)
+
+
 def test_a_data_set_is_a_reference_by_its_name(setting, capsys, tmp_path):
     from vitgan_tf.data.digits import load_digits
 
@@ -202,6 +222,16 @@ BAD = {
         lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(5), sigma=np.eye(5)), "extractor": "none"},
         "need the network that computed them",
     ),
+    "nearest without a place": (lambda p: {"nearest": 3}, "set --output=FILE"),
+    "nearest of statistics": (
+        lambda p: {
+            "reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=np.eye(DIM)),
+            "nearest": 3,
+            "output": p / "o.jsonl",
+        },
+        "--nearest needs real images",
+    ),
+    "path of images": (lambda p: {"path_length": 3}, "--path_length needs a generator with styles"),
     "seeds": (lambda p: {"seed": [0, 1]}, "--seed does not apply to given images"),
     "truncation": (lambda p: {"truncation": 0.5}, "--truncation needs a generator with styles"),
     "no reference": (lambda p: {"reference": None}, "set --reference=DIR, a data set or FILE.npz"),

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.config import DataLocation, EvalConfig
@@ -155,7 +156,7 @@ class Scoring:
         styles = candidate.styles()
         value = path_length(
             styles.map,
-            lambda w: styles.draw(w, None),
+            lambda w: tf.clip_by_value(styles.draw(w, None), -1.0, 1.0),  # as people see them
             evaluator.extractor,
             candidate.latent_dim,
             options.path_samples,

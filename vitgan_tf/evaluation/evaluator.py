@@ -68,17 +68,22 @@ class Evaluator:
         if cross_check:
             self._check_features_of_all()
         samples = self._samples(batches)
+        further = self.further_scores(samples.logits) if samples.logits is not None else {}
         values: dict[str, Any] = {}
+        later = dict(SCORES.items())
         for name, score in SCORES.items():
             for suffix, value in score.values(samples).items():
                 full_name = name + suffix
                 values[self.protocol.score_name(full_name) if score.has_network else full_name] = value
+            del later[name]
+            if not cross_check:
+                samples.free_activations(need for score in later.values() for need in score.needs)
         if not all(math.isfinite(value) for value in values.values() if value is not None):
             raise UserError(f"scores are not finite: {values}")
         if cross_check:
             for name, check in CROSS_CHECKS.items():
                 values[f"{self.distance_name}_{name}"] = check(samples.real_features, samples.features)
-        return {**values, **(self.further_scores(samples.logits) if samples.logits is not None else {})}
+        return {**values, **further}
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """Returns additional scores from the logits (num_generated, num_classes); subclasses override it."""

@@ -29,7 +29,7 @@ class FeatureExtractor:
 
     Args:
       function: float32 images (batch, height, width, channels) in [-1, 1], of any size that it accepts ->
-        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once for each type of images.
+        (features (batch, feature_dim), logits (batch, num_classes)), float32; traced once.
       num_channels: input channels; for 3, grey images are converted to RGB.
       batch_size: global batch size; changes the results only by rounding.
     """
@@ -69,19 +69,19 @@ class FeatureExtractor:
         """Global batch size: a multiple of the number of replicas."""
         return self._per_replica * self._replicas
 
-    def _all_replicas(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _all_replicas(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         if self._strategy is None:  # created outside a scope, but perhaps called inside one
-            return self._one_replica(images)
-        activations = self._strategy.run(self._share_of_replica, args=(images,))
+            return self._one_replica(images_uint8)
+        activations = self._strategy.run(self._share_of_replica, args=(images_uint8,))
         return tuple(self._strategy.gather(values, axis=0) for values in activations)
 
-    def _share_of_replica(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _share_of_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         start = tf.distribute.get_replica_context().replica_id_in_sync_group * self._per_replica
         # A slice with a dynamic start would have no static size, which TPUs need.
-        return self._one_replica(tf.gather(images, start + tf.range(self._per_replica)))
+        return self._one_replica(tf.gather(images_uint8, start + tf.range(self._per_replica)))
 
-    def _one_replica(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = to_float(images) if images.dtype == tf.uint8 else images
+    def _one_replica(self, images_uint8: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = to_float(images_uint8) if images_uint8.dtype == tf.uint8 else images_uint8
         if images.shape[-1] == 1 and self._num_channels == 3:
             images = tf.image.grayscale_to_rgb(images)
         return self._function(images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Callable, Union
 
 import numpy as np
@@ -37,6 +37,11 @@ class Samples:
     real_features: np.ndarray | None = None
     real_radii: np.ndarray | None = None
     real_nearest: np.ndarray | None = None
+
+    def free_activations(self, needed: Iterable[str]) -> None:
+        """Frees those of the generated images that are not needed further: patches of images need the memory."""
+        for name in {"features", "logits"}.difference(needed):
+            setattr(self, name, None)
 
     @functools.cached_property
     def neighbors(self) -> NeighborScores:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import weakref
 
 import numpy as np
 import psutil
@@ -227,6 +228,25 @@ def test_evaluator_of_the_published_network_names_its_scores(digits, tmp_path):
         resized = reference.resize_bilinear_tf1(reference.to_unit_range(np.repeat(images, 3, axis=-1)), 299)
         features.append(reference.stand_in_inception(resized, weights)[0])
     np.testing.assert_allclose(scores["fid32"], reference.frechet_distance_low_rank(*features), rtol=1e-4)
+
+
+def test_features_are_freed_before_patches_of_images_need_the_memory(digits, classifier_path, monkeypatch):
+    evaluator, references, alive = _evaluator(300, classifier_path), [], []
+    expected = evaluator.evaluate([digits[0][:300]])
+    gaussian, sliced_wasserstein = samples_module.gaussian, samples_module.sliced_wasserstein
+
+    def seen(features):
+        references.append(weakref.ref(features))
+        return gaussian(features)
+
+    def checked(*sets):
+        alive.append(references[-1]() is not None)
+        return sliced_wasserstein(*sets)
+
+    monkeypatch.setattr(samples_module, "gaussian", seen)
+    monkeypatch.setattr(samples_module, "sliced_wasserstein", checked)
+    assert evaluator.evaluate([digits[0][:300]]) == expected
+    assert alive == [False]
 
 
 def test_the_digits_classifier_judges_digits_alone(tmp_path):

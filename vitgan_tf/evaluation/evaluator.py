@@ -71,17 +71,27 @@ class Evaluator:
         if cross_check:
             self._check_features_of_all()
         samples = self._samples(batches)
-        values: dict[str, Any] = {}
-        for name, score in SCORES.items():
-            for suffix, value in score.values(samples).items():
-                full_name = name + suffix
-                values[self.protocol.score_name(full_name) if score.has_network else full_name] = value
+        values = self._values(samples, has_network=True)
+        checks = CROSS_CHECKS.items() if cross_check else ()
+        checked = {
+            f"{self.distance_name}_{name}": check(samples.real_features, samples.features) for name, check in checks
+        }
+        further = self.further_scores(samples.logits)
+        samples = Samples(samples.images, samples.real_images)  # their patches need the memory of the activations
+        values.update(self._values(samples, has_network=False))
         if not all(math.isfinite(value) for value in values.values() if value is not None):
             raise UserError(f"scores are not finite: {values}")
-        if cross_check:
-            for name, check in CROSS_CHECKS.items():
-                values[f"{self.distance_name}_{name}"] = check(samples.real_features, samples.features)
-        return {**values, **self.further_scores(samples.logits)}
+        return {**values, **checked, **further}
+
+    def _values(self, samples: Samples, has_network: bool) -> dict[str, Any]:
+        """Returns the values, by their public names, of the scores that a network enters, or of the others."""
+        values: dict[str, Any] = {}
+        for name, score in SCORES.items():
+            if score.has_network == has_network:
+                for suffix, value in score.values(samples).items():
+                    full_name = name + suffix
+                    values[self.protocol.score_name(full_name) if has_network else full_name] = value
+        return values
 
     def further_scores(self, logits: np.ndarray) -> dict[str, Any]:
         """Returns additional scores from the logits (num_generated, num_classes); subclasses override it."""

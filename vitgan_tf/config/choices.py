@@ -80,7 +80,7 @@ AUGMENTATIONS: Registry[Any] = Registry(
         "cutout": "vitgan_tf.augment:random_cutout",
     },
 )
-# Items: `evaluation.samples.Score`.
+# Items: `evaluation.samples.Score`, or (`evaluation.samples.Samples`) -> a score of the features.
 SCORES: Registry[Any] = Registry(
     "score",
     {

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from vitgan_tf.config.choices import SCORES
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.cross_check import CROSS_CHECKS
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.evaluation.real_statistics import RealStatistics
-from vitgan_tf.evaluation.samples import UNKNOWN, Samples
+from vitgan_tf.evaluation.samples import UNKNOWN, Samples, all_scores
 from vitgan_tf.evaluation.scores import GENERATED_ORDER, reorder, scrambled_order
 
 
@@ -86,7 +85,7 @@ class Evaluator:
     def _values(self, samples: Samples, has_network: bool) -> dict[str, Any]:
         """Returns the values, by their public names, of the scores that a network enters, or of the others."""
         values: dict[str, Any] = {}
-        for name, score in SCORES.items():
+        for name, score in all_scores().items():
             if score.has_network == has_network:
                 for suffix, value in score.values(samples).items():
                     full_name = name + suffix

@@ -9,6 +9,7 @@ from typing import Callable, Union
 
 import numpy as np
 
+from vitgan_tf.config.choices import SCORES
 from vitgan_tf.evaluation.neighbors import NeighborScores, neighbor_scores
 from vitgan_tf.evaluation.scores import Gaussian, frechet_distance, gaussian, inception_score, kernel_distance
 from vitgan_tf.evaluation.sliced_wasserstein import sliced_wasserstein
@@ -79,6 +80,14 @@ class Score:
             return {}
         value = self.compute(samples)
         return dict(value) if isinstance(value, Mapping) else {"": value}
+
+
+def all_scores() -> dict[str, Score]:
+    """Returns the scores in `choices.SCORES` by name; a plain function, as of a plugin, is one of the features."""
+    scores = {}
+    for name, item in SCORES.items():
+        scores[name] = item if isinstance(item, Score) else Score(item, ("features",))
+    return scores
 
 
 def _inception(samples: Samples) -> Value:

@@ -93,7 +93,7 @@ def test_calls_do_not_know_of_each_other():
         (["run", "--flagfile=/none"], {}, "/none"),
         (["run"], {"plugin": ["/none.py"]}, "--plugin=/none.py: there is no such Python file"),
         (["run", "--help"], {}, "Unknown command line flag 'help'"),
-        (["evaluate"], {}, "Flag --model must have a value other than None"),
+        (["evaluate"], {}, "say what is scored, with --model=RUN or --images=DIR"),
         (["report"], {}, "give one run directory: vitgan report RUN"),
         (["benchmark", "trian"], {}, "say what to measure: vitgan benchmark sample|"),
     ],

@@ -184,11 +184,11 @@ DIM = tiny_network.DIM
 BAD = {
     "other size": (
         lambda p: {"reference": _write(p / "x", _random(5, 0, 16))},
-        "has images 8 pixels wide, .* has some 16",
+        "has images 8 pixels wide, the real ones are 16 pixels wide: --resolution=16 brings",
     ),
     "other channels": (
         lambda p: {"reference": _write(p / "x", _random(5, 0, channels=1))},
-        "has images with 3 channels, .* has some with 1 channels: --num_channels=1 or 3",
+        r"has images of 3 channel\(s\), the real ones are of 1 channel\(s\): --num_channels=1 brings",
     ),
     "one image": (lambda p: {"images": _write(p / "x", _random(1, 0))}, "holds 1 image: at least 2 are needed"),
     "one real image": (lambda p: {"reference": _write(p / "x", _random(1, 0))}, "1 real images are too few"),
@@ -198,7 +198,7 @@ BAD = {
     "too many": (lambda p: {"num_generated": 25}, "--num_generated=25: there are 24 images only"),
     "NaN": (
         lambda p: {"reference": _statistics(p / "x.npz", mu=np.full(DIM, np.nan), sigma=np.eye(DIM))},
-        "holds values that are not finite numbers",
+        "holds values that are not finite numbers: mu",
     ),
     "other network": (
         lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(64), sigma=np.eye(64))},
@@ -214,12 +214,58 @@ BAD = {
     ),
     "negative": (
         lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=-np.eye(DIM))},
-        "is no covariance: a variance is negative",
+        "is no covariance: it has negative eigenvalues",
     ),
     "no statistics": (lambda p: {"reference": _statistics(p / "x.npz", x=1)}, "it has x, not mu and sigma"),
-    "damaged": (lambda p: {"reference": _garbage(p / "x.npz")}, "cannot read the statistics in"),
+    "damaged": (lambda p: {"reference": _garbage(p / "x.npz")}, "it is no .npz archive"),
+    "an array alone": (lambda p: {"reference": _array(p / "x.npz")}, "it is no .npz archive"),
+    "text": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.full(DIM, "a"), sigma=np.eye(DIM))},
+        "not finite numbers: mu",
+    ),
+    "complex": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(DIM, complex), sigma=np.eye(DIM))},
+        "not finite numbers: mu",
+    ),
+    "nothing in it": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(0), sigma=np.zeros((0, 0)))},
+        "does not fit together",
+    ),
+    "indefinite": (
+        lambda p: {
+            "reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=np.eye(DIM) * 0.1 + 1 - np.eye(DIM))
+        },
+        "negative eigenvalues",
+    ),
+    "cross-check of statistics": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=np.eye(DIM)), "cross_check": True},
+        "statistics alone are known",
+    ),
+    "statistics of statistics": (
+        lambda p: {
+            "reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=np.eye(DIM)),
+            "save_statistics": p / "y.npz",
+        },
+        "describes real images, not statistics",
+    ),
+    "part of statistics": (
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(DIM), sigma=np.eye(DIM)), "num_real": 5},
+        "--num_real does not apply to statistics",
+    ),
+    "ignored network": (lambda p: {"extractor": "none"}, "eval.network is for eval.extractor=network, got none"),
+    "setting of no network": (
+        lambda p: {"network": None, "network_range": [0, 1], "extractor": "none"},
+        "eval.network_range needs eval.network",
+    ),
+    "ignored resizing": (
+        lambda p: {"network": None, "extractor": "none", "resize": "clean"},
+        "images are not resized: leave out --resize=clean",
+    ),
+    "a seed twice": (lambda p: {"seed": [0, 0]}, "a number is given twice"),
+    "no whole seed": (lambda p: {"seed": 1.5}, "write whole numbers, separated by commas"),
+    "folder without a place": (lambda p: {"reference": "folder"}, "set --reference=DIR in its place"),
     "no network": (
-        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(5), sigma=np.eye(5)), "extractor": "none"},
+        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(5), sigma=np.eye(5)), "extractor": "none", "network": None},
         "need the network that computed them",
     ),
     "nearest without a place": (lambda p: {"nearest": 3}, "set --output=FILE"),
@@ -231,12 +277,15 @@ BAD = {
         },
         "--nearest needs real images",
     ),
-    "path of images": (lambda p: {"path_length": 3}, "--path_length needs a generator with styles"),
-    "seeds": (lambda p: {"seed": [0, 1]}, "--seed does not apply to given images"),
-    "truncation": (lambda p: {"truncation": 0.5}, "--truncation needs a generator with styles"),
+    "path of images": (
+        lambda p: {"path_length": 3},
+        "--path_length needs a generator: it does not apply to given images",
+    ),
+    "seeds": (lambda p: {"seed": [0, 1]}, "--seed needs a generator"),
+    "truncation": (lambda p: {"truncation": 0.5}, "--truncation needs a generator"),
     "no reference": (lambda p: {"reference": None}, "set --reference=DIR, a data set or FILE.npz"),
     "nothing to score": (lambda p: {"images": None}, "say what is scored"),
-    "both": (lambda p: {"reference": "digits", "dataset": "digits"}, "--dataset applies only to a SavedModel"),
+    "both": (lambda p: {"reference": "digits", "dataset": "digits"}, "--reference takes the place of --dataset"),
     "checkpoint": (lambda p: {"checkpoint": "best"}, "--checkpoint applies only to a run directory"),
 }
 
@@ -244,6 +293,11 @@ BAD = {
 def _zip(path):
     zipfile.ZipFile(path, "w").close()
     return path
+
+
+def _array(path):
+    np.save(path.with_suffix(".npy"), np.zeros(3))
+    return path.with_suffix(".npy").rename(path)
 
 
 def _garbage(path):
@@ -266,3 +320,30 @@ def test_statistics_of_another_resizing_are_refused(setting, capsys, tmp_path):
     with pytest.raises(UserError, match="was computed by another network: extractor_sha256 is"):
         network = tiny_network.write(tmp_path / "tiny", EDGE, seed=1)
         _evaluate(setting, capsys, reference=tmp_path / "s.npz", network=network)
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("protocol", "hello", "its protocol is not whole"),
+        ("protocol", "[1]", "its protocol is not whole"),
+        ("protocol", "{}", "its protocol is not whole"),
+        ("radii", np.zeros(3), "features, radii and nearest do not fit together"),
+        ("features", np.zeros((NUM_REAL, 4)), "features, radii and nearest do not fit together"),
+        ("nearest", np.full(NUM_REAL, np.nan), "not finite numbers: nearest"),
+    ],
+)
+def test_damaged_statistics_are_refused(setting, capsys, tmp_path, name, value, message):
+    _evaluate(setting, capsys, save_statistics=tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "s.npz", **{**arrays, name: value})
+    with pytest.raises(UserError, match=message):
+        _evaluate(setting, capsys, reference=tmp_path / "s.npz")
+
+
+def test_statistics_of_other_images_are_refused(setting, capsys, tmp_path):
+    _evaluate(setting, capsys, save_statistics=tmp_path / "s.npz")
+    grey = _write(tmp_path / "grey", _random(5, 0, channels=1))
+    with pytest.raises(UserError, match="describes images of 8 x 8 x 3, not 8 x 8 x 1"):
+        _evaluate(setting, capsys, images=grey, reference=tmp_path / "s.npz")

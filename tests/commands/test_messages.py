@@ -28,6 +28,7 @@ SAID_BY = {
     "commands.prepare_data": ("prepare-data",),
     "commands.run": ("run",),
     "commands.tables": ("tables",),
+    "config.evaluation": ("run", "evaluate", "tables"),
     "data": (*LOADING, "prepare-data"),
     "data.cache": LOADING,
     "data.loading": LOADING,

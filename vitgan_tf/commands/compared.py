@@ -1,4 +1,4 @@
-"""Which images `vitgan evaluate` scores, and which real ones it compares them with."""
+"""Finds the images that `vitgan evaluate` scores, and which real ones it compares them with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
+from absl import flags, logging
 
 from vitgan_tf.commands.configuration import data_location_from_flags, section_from_flags
 from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
@@ -24,7 +24,7 @@ _SHAPE_FIELDS = ("image_size", "num_channels")
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What an evaluation compares.
+    """The two sides of an evaluation.
 
     Attributes:
       candidate: the images that are scored; with no images of its own, the real ones stand for themselves.
@@ -39,14 +39,36 @@ class Comparison:
 
 def check_flags(given: flags.FlagValues) -> None:
     """Raises UserError if the flags that say what is compared do not go together."""
-    reference_only = given.reference is not None and given.save_statistics is not None
-    if (given.model is None) == (given.images is None) and not (given.model is None and reference_only):
+    reference = named_reference(given)
+    reference_only = given.model is None and given.images is None
+    if (given.model is not None and given.images is not None) or (
+        reference_only and (given.reference is None or given.save_statistics is None)
+    ):
         raise UserError(
             "say what is scored, with --model=RUN or --images=DIR, but not both; or, with --reference=DIR and "
             "--save_statistics=FILE.npz, whose statistics are written"
         )
-    is_run, is_model = is_run_directory(given), given.model is not None and is_saved_model(given.model)
-    if given.model is not None and not (is_run or is_model):
+    if given.dataset is not None and given.reference is not None:
+        raise UserError("--reference takes the place of --dataset: leave out one of them")
+    if given.model is not None:
+        _check_model(given)
+    if given.images is not None:
+        _check_images(given, reference)
+    if reference is not None:
+        _check_reference(given, reference, reference_only)
+    for name in section_from_flags(given, "data"):
+        if name not in _SHAPE_FIELDS and reference is None:
+            raise UserError(f"--{name} applies only to a SavedModel, with --dataset, and with --reference")
+
+
+def named_reference(given: flags.FlagValues) -> str | None:
+    """Returns --reference, or --dataset in its place."""
+    return given.dataset if given.reference is None else given.reference
+
+
+def _check_model(given: flags.FlagValues) -> None:
+    is_run, is_model = is_run_directory(given), is_saved_model(given.model)
+    if not (is_run or is_model):
         raise UserError(f"{given.model!r} is neither a run directory, with a {CONFIG}, nor a SavedModel")
     for name, allowed, kind in (
         ("dataset", is_model, "a SavedModel"),
@@ -55,21 +77,51 @@ def check_flags(given: flags.FlagValues) -> None:
     ):
         if given[name].present and not allowed:
             raise UserError(f"--{name} applies only to {kind}")
-    if given.dataset is not None and given.reference is not None:
-        raise UserError("--reference takes the place of --dataset: leave out one of them")
-    if given.images is not None and (len(given.seed) > 1 or given.seed != [0]):
-        raise UserError("--seed does not apply to given images, which are not drawn")
-    fields = section_from_flags(given, "data")
-    reference = given.reference or given.dataset
-    for name in fields:
-        if name in _SHAPE_FIELDS and given.model is not None:
-            raise UserError(f"--{name} does not apply to a generator, whose images have their size")
-        if name not in _SHAPE_FIELDS and not reference and given.images is None:
-            raise UserError(f"--{name} applies only to a SavedModel, with --dataset, and with --reference")
-    if given.images is not None and not reference:
+    for name, flag in zip(_SHAPE_FIELDS, ("resolution", "num_channels")):
+        if name in section_from_flags(given, "data"):
+            raise UserError(f"--{flag} does not apply to a generator, whose images have their size")
+    if given.path_length and 1.0 not in given.truncation:
+        raise UserError("--path_length is for styles that are not truncated: add 1 to --truncation")
+
+
+def _check_images(given: flags.FlagValues, reference: str | None) -> None:
+    for name in ("checkpoint", "weights"):
+        if given[name].present:
+            raise UserError(f"--{name} applies only to a run directory")
+    for name, is_set in (
+        ("seed", given.seed != [0]),
+        ("truncation", given.truncation != [1.0]),
+        ("path_length", given.path_length > 0),
+    ):
+        if is_set:
+            raise UserError(f"--{name} needs a generator: it does not apply to given images")
+    if reference is None:
         raise UserError("--images are compared with real ones: set --reference=DIR, a data set or FILE.npz")
-    if reference and reference not in PRESETS and not os.path.exists(os.path.expanduser(reference)):
+
+
+def _check_reference(given: flags.FlagValues, reference: str, reference_only: bool) -> None:
+    if reference in PRESETS:
+        if reference == "folder" and given.data_dir is None:
+            raise UserError("--reference=folder needs the folder of the images: set --reference=DIR in its place")
+        if os.path.isdir(reference):
+            logging.warning("--reference=%s is the data set; the folder is --reference=./%s", reference, reference)
+        return
+    if not os.path.exists(os.path.expanduser(reference)):
         raise UserError(f"--reference={reference}: there is no such data set, folder or file")
+    if not is_statistics(reference):
+        return
+    if given.save_statistics is not None:
+        raise UserError("--save_statistics describes real images, not statistics: set another --reference")
+    if given.nearest:
+        raise UserError("--nearest needs real images, not their statistics: set another --reference")
+    for name in ("num_real", "split"):
+        if name in section_from_flags(given, "eval"):
+            raise UserError(f"--{name} does not apply to statistics, whose images are chosen")
+
+
+def is_statistics(reference: str) -> bool:
+    """Returns whether a reference is a file of statistics."""
+    return reference not in PRESETS and reference.lower().endswith(STATISTICS_SUFFIX)
 
 
 def is_run_directory(given: flags.FlagValues) -> bool:
@@ -94,7 +146,7 @@ def comparison(given: flags.FlagValues) -> Comparison:
         candidate = _only_reference(given, data, reference_location)
     elif is_run_directory(given):
         candidate = candidates.from_run(given.model, given.checkpoint or "latest", given.weights or "ema")
-        if data is not None:
+        if data is not None and statistics is None:
             candidate = dataclasses.replace(
                 candidate, data=candidates.of_size(data, candidate.data, given.model), fingerprint=None
             )
@@ -108,7 +160,7 @@ def _reference(
     given: flags.FlagValues, location: DataLocation
 ) -> tuple[DataConfig | None, EvalConfig | None, DataLocation, str | None]:
     """Returns the real images, the evaluation of their preset, where they lie, and a file of statistics."""
-    name, fields = given.reference or given.dataset, section_from_flags(given, "data")
+    name, fields = named_reference(given), section_from_flags(given, "data")
     if name is None:
         return None, None, location, None
     if name in PRESETS:
@@ -117,7 +169,7 @@ def _reference(
     # The candidate determines size and channels.
     data = DataConfig(**{"dataset": "folder", "image_size": 1, "num_channels": 3, **fields})
     path = os.path.expanduser(name)
-    if path.lower().endswith(STATISTICS_SUFFIX):
+    if is_statistics(name):
         return data, None, location, path
     return data, None, dataclasses.replace(location, data_dir=path), None
 
@@ -145,16 +197,19 @@ def _shapes(
     if data.dataset == "folder":
         real_shape = images_shape if statistics is not None else shape(reference_location)
         data = dataclasses.replace(data, **real_shape)
-    for name, words, advice in (
-        ("image_size", "{} pixels wide", "--resolution=EDGE"),
-        ("num_channels", "with {} channels", "--num_channels=1 or 3"),
+    differences, advice = [], []
+    for name, words, flag in (
+        ("image_size", "{} pixels wide", f"--resolution={data.image_size}"),
+        ("num_channels", "of {} channel(s)", f"--num_channels={data.num_channels}"),
     ):
         ours, others = images_shape[name], getattr(data, name)
         if ours != others:
-            raise UserError(
-                f"{given.images!r} has images {words.format(ours)}, {given.reference!r} has some "
-                f"{words.format(others)}: {advice} brings all to one kind"
+            differences.append(
+                f"{given.images!r} has images {words.format(ours)}, the real ones are {words.format(others)}"
             )
+            advice.append(flag)
+    if differences:
+        raise UserError(f"{'; '.join(differences)}: {' '.join(advice)} brings all to one kind")
     folder = DataConfig(**{**fields, "dataset": "folder", **images_shape})
     return data, folder
 

@@ -131,7 +131,7 @@ def main(line: CommandLine) -> dict[str, Any]:
     given = line.flags
     compared.check_flags(given)
     fields = section_from_flags(given, "eval")
-    dataclasses.replace(EvalConfig(), **fields)  # checked before anything is loaded
+    _changed(EvalConfig(), fields)  # checked before anything is loaded
     drawings = list(itertools.product(given.truncation, given.seed))
     if given.dump_images and len(drawings) > 1:
         raise UserError("--dump_images takes one seed and one truncation: leave out the others")
@@ -143,12 +143,13 @@ def main(line: CommandLine) -> dict[str, Any]:
         candidate = comparison.candidate
         path = given.output or evaluation.metrics_path(candidate)
         _check_writable(path)
+        _check_writable(given.save_statistics)
         if given.nearest and path is None:
             raise UserError(f"--nearest writes {NEAREST_PICTURE} beside the result: set --output=FILE")
         options = evaluation.Options(
             given.batch_size, given.dump_images, given.cross_check, comparison.statistics, given.path_length
         )
-        config = dataclasses.replace(candidate.eval, **fields)
+        config = _changed(candidate.eval, fields)
         scoring = evaluation.Scoring(candidate, config, comparison.location, options)
         if given.save_statistics:
             scoring.save_statistics(given.save_statistics)
@@ -158,13 +159,22 @@ def main(line: CommandLine) -> dict[str, Any]:
         for truncation, seed in drawings:
             results.append(scoring.result(seed, truncation))
             failure = _append(path, results[-1]) or failure
+        result = _printed(results, path)
         if given.nearest and path is not None:
             picture = os.path.join(os.path.dirname(path), NEAREST_PICTURE)
-            scoring.write_nearest(picture, given.nearest, given.seed[0])
-    result = _printed(results, path)
+            scoring.write_nearest(picture, given.nearest, given.seed[0], given.truncation[0])
     if failure is not None:
         raise failure
     return result
+
+
+def _changed(config: EvalConfig, fields: dict[str, Any]) -> EvalConfig:
+    """Returns the settings with the fields of the command line; those of another network than theirs do not count."""
+    if "extractor" in fields or "network" in fields:
+        known = dataclasses.asdict(config).items()
+        config = EvalConfig(**{name: value for name, value in known if not name.startswith("network")})
+        config = dataclasses.replace(config, extractor="auto")
+    return dataclasses.replace(config, **fields)
 
 
 def _printed(results: list[dict[str, Any]], path: str | None) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def define_numbers(
     number: Callable[[Any], Any],
     bounds: tuple[float, float],
 ) -> None:
-    """Defines a flag for one or several numbers, separated by commas, within these bounds."""
+    """Defines a flag for one or several different numbers, separated by commas, within these bounds."""
     serializer: flags.CsvListSerializer = flags.CsvListSerializer(",")
-    flags.DEFINE(NumbersParser(number, bounds), name, default, help_text, given, serializer)
+    flags.DEFINE(NumbersParser(number, bounds, are_different=True), name, default, help_text, given, serializer)
 
 
 def define_config_flags(given: flags.FlagValues) -> None:

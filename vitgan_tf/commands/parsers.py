@@ -54,20 +54,33 @@ class NumbersParser(flags.ArgumentParser):
     Args:
       number: parses one of them.
       bounds: lowest and highest number that is allowed.
+      are_different: whether a number that is given twice is refused.
     """
 
     syntactic_help = "numbers, separated by commas"
 
-    def __init__(self, number: Callable[[Any], Any], bounds: tuple[float, float] = (-math.inf, math.inf)):
+    def __init__(
+        self,
+        number: Callable[[Any], Any],
+        bounds: tuple[float, float] = (-math.inf, math.inf),
+        are_different: bool = False,
+    ):
         super().__init__()
         self._number = number
         self._bounds = bounds
+        self._are_different = are_different
 
     def parse(self, argument: str | list[Any]) -> list[Any]:
-        numbers = [self._number(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+        try:
+            numbers = [self._number(part) for part in argument.split(",")] if isinstance(argument, str) else argument
+        except ValueError as error:
+            kind = "whole numbers" if self._number is int else "numbers"
+            raise ValueError(f"write {kind}, separated by commas") from error
         low, high = self._bounds
         if not all(low <= number <= high for number in numbers):
-            raise ValueError(f"must be between {low:g} and {high:g}")
+            raise ValueError(f"must be between {low} and {high}")
+        if self._are_different and len(set(numbers)) < len(numbers):
+            raise ValueError("a number is given twice")
         return numbers
 
 

@@ -37,14 +37,16 @@ def common_shape(location: DataLocation, is_resized: bool = False) -> tuple[int,
     path = location.data_dir or ""
     builder = tfds_sets.find_in(path)
     if builder is not None and "image" in builder.info.features:
-        height, _, channels = builder.info.features["image"].shape
+        height, width, channels = builder.info.features["image"].shape
+        if height is None or height != width:
+            raise UserError(f"the data set in {path!r} has images of several sizes, or not square: prepare it first")
         return height, channels
     source = FOLDER.source(path, "training")
     with limited_pixels(location.max_megapixels):
         shapes = _shapes(source.items())
     sizes = sorted({shape[:2] for shape in shapes})
     if not sizes:
-        raise UserError(f"none of the {len(source)} images of {path!r} can be used")
+        raise UserError(f"none of the {len(source)} images of {path!r} has a header that can be read")
     (width, height), *others = sizes
     if others and not is_resized:
         raise UserError(

@@ -149,6 +149,12 @@ def _extractor_or_none(name: str, *arguments: Any) -> FeatureExtractor | None:
 
 def no_extractor(request: ExtractorRequest) -> None:
     """No network: only the scores that need none are computed."""
+    _check_not_resized(request, "without a network")
+
+
+def _check_not_resized(request: ExtractorRequest, words: str) -> None:
+    if request.settings.resize not in ("", "none"):
+        raise UserError(f"{words}, images are not resized: leave out --resize={request.settings.resize}")
 
 
 def usual_extractor(request: ExtractorRequest) -> FeatureExtractor:
@@ -186,8 +192,7 @@ def digits_extractor(request: ExtractorRequest) -> FeatureExtractor:
             f"the digits classifier cannot score images of {data.dataset}: choose another --extractor, such as "
             "--extractor=classifier"
         )
-    if request.settings.resize not in ("", "none"):
-        raise UserError(f"the digits classifier resizes no images: leave out --resize={request.settings.resize}")
+    _check_not_resized(request, "for the digits classifier")
     name = f"digits_classifier_{data.image_size}.h5"
     path = request.classifier_path or os.path.join(request.location.cache_dir, name)
     digits = request.training()
@@ -205,6 +210,7 @@ def labels_extractor(request: ExtractorRequest) -> FeatureExtractor:
     data, cache_dir = request.data, request.location.cache_dir
     if data.dataset == "digits":
         return digits_extractor(request)
+    _check_not_resized(request, "for a classifier of labels")
     training = request.training()
     if training.labels is None:
         spec = dataset_spec(data)

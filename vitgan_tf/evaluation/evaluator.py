@@ -99,6 +99,8 @@ class Evaluator:
     def _check_features_of_all(self) -> None:
         if self.extractor is None:
             raise UserError("--cross_check needs a network whose features are compared: choose an --extractor")
+        if self.protocol.split == "unknown":
+            raise UserError("--cross_check needs the features of real images, and statistics alone are known")
         if self.protocol.num_real_kept < self.protocol.num_real:
             raise UserError(
                 f"--cross_check needs the features of all {self.protocol.num_real} real images, and "

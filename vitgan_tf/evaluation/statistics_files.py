@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.extractors import FeatureExtractor
@@ -68,39 +70,60 @@ def read_statistics(
       UserError: the file cannot be read or holds no mean and covariance; or another network computed them.
     """
     arrays = _arrays(path)
-    mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+    mean, covariance = arrays["mu"], arrays["sigma"]
+    if mean.ndim != 1 or not len(mean) or covariance.shape != (len(mean), len(mean)):
         raise UserError(f"{path!r} does not fit together: mu is {mean.shape}, sigma {covariance.shape}")
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise UserError(f"{path!r} holds values that are not finite numbers")
     _check_covariance(path, covariance)
     entries = {"dataset": os.path.basename(path), **_UNKNOWN}
-    known = {}
+    features, count = dict.fromkeys(_OF_FEATURES, UNKNOWN), 0
     if "protocol" in arrays:
-        written = parsed_json(str(arrays["protocol"]))
-        _check_network(path, written, extractor)
+        written = _written_protocol(path, arrays["protocol"], entries)
+        _check_network(path, written, extractor, image_shape)
         entries = {name: written[name] for name in entries}
-        known = {name: arrays[name] for name in _OF_FEATURES if name in arrays}
+        features, count = _features(path, arrays, len(mean)), int(written["num_real"])
     feature_dim = extractor.feature_dim(image_shape)
     if len(mean) != feature_dim:
         raise UserError(
             f"{path!r} has {len(mean)} features, and {extractor.name} has {feature_dim}: another network computed "
             "them"
         )
-    features = {name: known.get(name, UNKNOWN) for name in _OF_FEATURES}
-    gaussian = Gaussian(int(arrays.get("count", 0)), mean, covariance)
+    gaussian = Gaussian(count, mean.astype(np.float64), covariance.astype(np.float64))
     return RealStatistics(gaussian, **features, rows=UNKNOWN), entries
+
+
+def _features(path: str, arrays: dict[str, np.ndarray], feature_dim: int) -> dict[str, np.ndarray]:
+    features = {name: arrays.get(name, UNKNOWN) for name in _OF_FEATURES}
+    count = len(features["features"])
+    if [values.shape for values in features.values()] != [(count, feature_dim), (count,), (count,)]:
+        raise UserError(f"{path!r} is damaged: its features, radii and nearest do not fit together")
+    return features
+
+
+def _written_protocol(path: str, text: np.ndarray, needed: Iterable[str]) -> dict[str, Any]:
+    try:
+        written = parsed_json(str(text))
+    except ValueError:
+        written = None
+    if not isinstance(written, dict) or not all(isinstance(written.get(name), (str, int)) for name in needed):
+        raise UserError(f"{path!r} is damaged: its protocol is not whole")
+    return written
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open(path, "rb") as opened, zipfile.ZipFile(opened), np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    except zipfile.BadZipFile as error:
+        raise UserError(f"cannot read the statistics in {path!r}: it is no .npz archive") from error
     except Exception as error:  # damaged archives raise errors of many types
         raise UserError(f"cannot read the statistics in {path!r}: {first_line(error)}") from error
     missing = [name for name in ("mu", "sigma") if name not in arrays]
     if missing:
         raise UserError(f"{path!r} holds no statistics: it has {', '.join(arrays) or 'no arrays'}, not mu and sigma")
+    for name in ("mu", "sigma", *_OF_FEATURES):
+        values = arrays.get(name, UNKNOWN)
+        if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+            raise UserError(f"{path!r} holds values that are not finite numbers: {name}")
     return arrays
 
 
@@ -108,12 +131,20 @@ def _check_covariance(path: str, covariance: np.ndarray) -> None:
     scale = np.abs(covariance).max()
     if np.abs(covariance - covariance.T).max() > 1e-6 * scale:
         raise UserError(f"sigma of {path!r} is no covariance: it is not symmetric")
-    if np.diag(covariance).min() < -_NEGATIVE * scale:
-        raise UserError(f"sigma of {path!r} is no covariance: a variance is negative")
+    eigenvalues = scipy.linalg.eigvalsh(covariance)
+    if eigenvalues[0] < -_NEGATIVE * max(eigenvalues[-1], 0.0):
+        raise UserError(f"sigma of {path!r} is no covariance: it has negative eigenvalues")
 
 
-def _check_network(path: str, written: dict[str, Any], extractor: FeatureExtractor) -> None:
+def _check_network(
+    path: str, written: dict[str, Any], extractor: FeatureExtractor, image_shape: Sequence[int]
+) -> None:
+    size, channels = written.get("image_size"), written.get("num_channels")
+    if (size, size, channels) != tuple(image_shape):
+        raise UserError(
+            f"{path!r} describes images of {size} x {size} x {channels}, not {' x '.join(map(str, image_shape))}"
+        )
     for name, ours in extractor.protocol_entries().items():
         words = "another network" if name.startswith("extractor") else "another resizing"
-        if written.get(name) != ours:
+        if name in written and written[name] != ours:
             raise UserError(f"{path!r} was computed by {words}: {name} is {written[name]!r}, not {ours!r}")

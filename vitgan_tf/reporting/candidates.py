@@ -52,7 +52,7 @@ class Styles:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """What is scored.
+    """Images to be scored, or the generator that draws them.
 
     Attributes:
       data: configuration of the images that it was trained on or is compared with.
@@ -219,7 +219,7 @@ def of_size(data: DataConfig, shape: DataConfig, path: str) -> DataConfig:
     if (size, channels) != (data.image_size, data.num_channels):
         raise UserError(
             f"{path!r} draws images of {size} x {size} x {channels}, but those of {data.dataset} are "
-            f"{data.image_size} x {data.image_size} x {data.num_channels}: choose the --dataset it was trained on"
+            f"{data.image_size} x {data.image_size} x {data.num_channels}: choose the data set it was trained on"
         )
     return data
 

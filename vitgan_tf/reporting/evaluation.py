@@ -107,7 +107,7 @@ class Scoring:
         raise UserError(f"the images are in {options.dump_dir!r}, but there are no scores: {reason}") from reason
 
     @shown_logs()
-    def write_nearest(self, path: str, count: int, seed: int) -> None:
+    def write_nearest(self, path: str, count: int, seed: int, truncation: float = 1.0) -> None:
         """Writes a picture of the first images of a seed, each beside the real images nearest to it.
 
         Nearest by the extractor's features; without a network, by pixels.
@@ -116,6 +116,7 @@ class Scoring:
           path: see `images.write_picture`.
           count: number of images.
           seed: seed of the latents.
+          truncation: truncation psi of the styles.
 
         Raises:
           UserError: only statistics of the real images are known, or the picture cannot be written.
@@ -124,14 +125,20 @@ class Scoring:
         if not len(evaluator.split_images):
             raise UserError("--nearest needs real images, not their statistics: set another --reference")
         is_fixed = self._config.noise == "fixed"
-        drawn, _ = self._candidate.batches(min(count, self._config.num_generated), seed, count, is_fixed)
+        drawn, _ = self._candidate.truncated(truncation).batches(count, seed, self._options.batch_size, is_fixed)
         images = np.concatenate(list(drawn))
         indices, _ = nearest_real(images, evaluator.split_images, evaluator.extractor, evaluator.real)
         try:
             write_nearest(path, images, evaluator.split_images, indices)
         except OSError as error:
             raise UserError(f"cannot write {path!r}: {error.strerror or error}") from error
-        logging.info("generated images beside the nearest real ones: %s", path)
+        logging.info(
+            "%d images of seed %d, truncation %g, beside the nearest real ones: %s",
+            len(images),
+            seed,
+            truncation,
+            path,
+        )
 
     @shown_logs()
     def save_statistics(self, path: str) -> None:
@@ -141,6 +148,8 @@ class Scoring:
           UserError: no network computes them, or the file cannot be written.
         """
         evaluator = self._evaluator()
+        if self._options.statistics is not None:
+            raise UserError("--save_statistics describes real images, not statistics: set another --reference")
         if evaluator.real is None:
             raise UserError("--save_statistics needs a network whose features are described: choose an --extractor")
         write_statistics(path, evaluator.real, evaluator.protocol)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ def summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
       For each truncation, in the order of the results: truncation, seeds, and {score: [mean, deviation]} as "scores";
-      the deviation has the divisor n - 1, and is None for a single seed. Scores that are None are left out.
+      the deviation has the divisor n - 1, and is None for a single seed. Scores that are None, deviations and
+      reference values are left out.
     """
     entries = []
     for truncation in dict.fromkeys(result["truncation"] for result in results):
@@ -25,7 +27,7 @@ def summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         scores = {
             name: _mean_and_deviation([result[name] for result in chosen])
             for name in score_names(chosen[0])
-            if not name.endswith("_std")
+            if not name.endswith(("_std", "_half_split"))
         }
         entries.append({"truncation": truncation, "seeds": [result["seed"] for result in chosen], "scores": scores})
     return entries
@@ -65,7 +67,10 @@ def trade_off(entries: Sequence[dict[str, Any]]) -> bytes | None:
       entries: result of `summarize`.
     """
     scores = entries[0]["scores"]
-    names = [next((name for name in scores if kind in name), "") for kind in ("recall", "precision")]
+    names = [
+        next((name for name in scores if re.fullmatch(rf"(.*_)?{kind}(\d.*)?", name)), "")
+        for kind in ("recall", "precision")
+    ]
     if not all(names):
         return None
     # Imported here because it takes a second.

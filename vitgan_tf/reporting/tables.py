@@ -99,7 +99,7 @@ def _check_protocol(path: str, lines: Sequence[dict[str, Any]]) -> None:
 
 def _inception_score(distance: str, cell: Cell) -> str | None:
     """Returns the name of the Inception score that goes with a distance: digits_is, is5k, ...; None without one."""
-    prefix = distance.removesuffix("fd") if distance.endswith("_fd") else ""
+    prefix = distance.removesuffix("fd") if distance.endswith("_fd") else distance.split("fid")[0]
     names = dict.fromkeys(name for line in cell.training_metrics() for name in line)
     return next((name for name in names if re.fullmatch(rf"{prefix}is(\d+k?)?", name)), None)
 

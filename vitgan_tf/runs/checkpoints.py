@@ -168,8 +168,9 @@ class RunCheckpoints:
             return
         paths = list(map(self._path, steps))
         times = [os.path.getmtime(path + ".index") for path in paths]
+        # Absolute: in a relative folder, TensorFlow would take the names for paths from the working directory.
         tf.compat.v1.train.update_checkpoint_state(
-            self._directory,
+            os.path.abspath(self._directory),
             os.path.basename(paths[-1]),
             list(map(os.path.basename, paths)),
             all_model_checkpoint_timestamps=times,

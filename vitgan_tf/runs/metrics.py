@@ -36,5 +36,5 @@ def distance_name(lines: Iterable[Mapping[str, Any]]) -> str | None:
     The Frechet distance: digits_fd, fid5k...; in lines without one, the sliced Wasserstein distance, swd.
     """
     names = list(dict.fromkeys(name for line in training_lines(lines) for name in line))
-    distances = [name for name in names if re.fullmatch(r"\w+_fd|(clean_)?fid\w*", name)]
+    distances = [name for name in names if re.fullmatch(r"\w+_fd|(\w+_)?fid\d\w*", name)]
     return next(iter([*distances, *(name for name in names if name == SWD)]), None)

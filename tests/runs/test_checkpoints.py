@@ -200,6 +200,14 @@ def _files_up_to(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_the_list_of_a_relative_folder_holds_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _saved(pathlib.Path("run"), (1, 2, 3, 4), keep=2)
+    state = tf.train.get_checkpoint_state(str(tmp_path / "run"))
+    assert list(state.all_model_checkpoint_paths) == [str(tmp_path / "run" / f"ckpt-{step}") for step in (3, 4)]
+    assert _restored(pathlib.Path("run")) == 4
+
+
 @pytest.mark.parametrize("size", [0, 100, SIZE * 2])
 def test_a_state_that_cannot_be_written_leaves_those_before_as_they_are(tmp_path, size):
     path = _saved(tmp_path / "run", [1, 2])

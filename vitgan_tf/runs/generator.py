@@ -76,4 +76,5 @@ def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
     if chosen not in kept:
         there = f"available steps: {', '.join(kept)}" if kept else "there is none"
         raise UserError(f"{folder!r} holds no checkpoint {checkpoint!r}: {there}")
-    return kept[chosen]
+    # By its name: lists that earlier versions wrote in relative folders hold other paths.
+    return os.path.join(folder, os.path.basename(kept[chosen]))

@@ -265,7 +265,11 @@ BAD = {
     "no whole seed": (lambda p: {"seed": 1.5}, "write whole numbers, separated by commas"),
     "folder without a place": (lambda p: {"reference": "folder"}, "set --reference=DIR in its place"),
     "no network": (
-        lambda p: {"reference": _statistics(p / "x.npz", mu=np.zeros(5), sigma=np.eye(5)), "extractor": "none", "network": None},
+        lambda p: {
+            "reference": _statistics(p / "x.npz", mu=np.zeros(5), sigma=np.eye(5)),
+            "extractor": "none",
+            "network": None,
+        },
         "need the network that computed them",
     ),
     "nearest without a place": (lambda p: {"nearest": 3}, "set --output=FILE"),
@@ -347,3 +351,14 @@ def test_statistics_of_other_images_are_refused(setting, capsys, tmp_path):
     grey = _write(tmp_path / "grey", _random(5, 0, channels=1))
     with pytest.raises(UserError, match="describes images of 8 x 8 x 3, not 8 x 8 x 1"):
         _evaluate(setting, capsys, images=grey, reference=tmp_path / "s.npz")
+
+
+def test_a_network_of_the_command_line_takes_the_place_of_the_runs():
+    from vitgan_tf.commands.evaluate import _changed
+    from vitgan_tf.config import EvalConfig
+
+    run = EvalConfig(extractor="classifier", split="evaluation")
+    assert _changed(run, {"network": "x"}) == EvalConfig(network="x", split="evaluation")
+    run = EvalConfig(network="x", network_size=8, num_real=7)
+    assert _changed(run, {"extractor": "none"}) == EvalConfig(extractor="none", num_real=7)
+    assert _changed(run, {"network_size": 9}) == EvalConfig(network="x", network_size=9, num_real=7)

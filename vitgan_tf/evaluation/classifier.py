@@ -200,7 +200,7 @@ def classifier_of(training: LabelledImages, cache_dir: str, seed: int = 0) -> Tr
     if len(images) < MIN_PER_CLASS * num_present:
         raise UserError(
             f"{len(images)} images of {num_present} classes are too few to train a classifier: at least "
-            f"{MIN_PER_CLASS} for each class are needed"
+            f"{MIN_PER_CLASS} per class are needed, on average"
         )
     digest = hashlib.sha256(repr((_VERSION, seed, class_names)).encode())
     digest.update(hash_of_all(images, np.arange(len(images))).encode() + labels.tobytes())

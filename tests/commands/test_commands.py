@@ -100,9 +100,9 @@ def test_the_log_is_readable(finished):
     lines = [line for line in result.stderr.splitlines() if not re.match(GREETING, line)]
     assert len(result.stderr.splitlines()) - len(lines) <= 2
     for line in lines:
-        assert re.fullmatch(r"I\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ (run|digits|writers|progress)\.py:\d+\] .+", line), (
-            line
-        )
+        assert re.fullmatch(
+            r"I\d{4} \d\d:\d\d:\d\d\.\d{6} \d+ (run|classifier|writers|progress)\.py:\d+\] .+", line
+        ), line
     for words in ("generator 0.01 M weights", "held-out accuracy", "steps: ", "run complete"):
         assert words in result.stderr
 
@@ -130,7 +130,7 @@ def test_tensorboard_has_the_scalars_and_samples(finished):
         *("images_per_second", "samples", "samples_deviation"),
         *("digits_fd", "digits_is", "digits_is_std", "digits_kd", "digits_kd_std"),
         *("digits_precision", "digits_recall", "digits_density", "digits_coverage"),
-        *("digits_authenticity", "digits_fd_half_split"),
+        *("digits_authenticity", "digits_fd_half_split", "swd"),
         *("sigma/largest_relative_error", "attention/discriminator", "attention/generator"),
     }
     assert norms <= tags
@@ -255,7 +255,7 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     trained = _metrics(tmp_path / "vitgan" / "seed_0")
     assert [line["step"] for line in trained] == [0, 2]
     lines = (tmp_path / "generator.md").read_text().splitlines()[2:]
-    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 |  |  |  |  | 11.3 |"
+    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 |  |  |  |  |  | 11.3 |"
     assert lines[5].startswith(f"| (C) modulate, Fourier | {trained[-1]['digits_fd']:.4g} |")
     with open(tmp_path / "generator.csv", newline="") as file:
         table = list(csv.DictReader(file))
@@ -428,7 +428,7 @@ def test_generate_refuses_a_folder_that_is_no_model(tmp_path):
 
 def test_benchmark_refuses_unknown_measurements():
     lines = _error("tools/benchmark.py", "trian")
-    assert len(lines) == 1 and "sample|scale|train|products|data|render|eval|endurance [--flags]" in lines[0]
+    assert len(lines) == 1 and "sample|scale|train|products|data|render|eval|swd|endurance [--flags]" in lines[0]
     lines = _error("tools/benchmark.py", "data", "--dataset=digits")
     assert len(lines) == 1 and "'digits' is not read from files" in lines[0]
     lines = _error("tools/benchmark.py", "render")

@@ -17,6 +17,7 @@ from vitgan_tf.presets import preset
 from vitgan_tf.training import run
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import CollapseWatch, SkipWatch, StopOnDivergence
+from vitgan_tf.training.callbacks.writers import MetricsWriter
 from vitgan_tf.training.diagnostics import divergence_report, spectral_layers
 from vitgan_tf.training.optimizer import FusedAdam
 from vitgan_tf.training.rollback import with_rollbacks
@@ -37,7 +38,8 @@ RUN = {
 @pytest.fixture(autouse=True)
 def _no_scores(monkeypatch):
     """Evaluations take longer than these trainings."""
-    monkeypatch.setattr(run, "_evaluator", lambda *_: None)
+    monkeypatch.setattr(run, "_evaluator", lambda *_: types.SimpleNamespace())
+    monkeypatch.setattr(MetricsWriter, "at_step", lambda *_: None)
 
 
 def _adam_after(gradients, **options):

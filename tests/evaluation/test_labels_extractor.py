@@ -140,7 +140,7 @@ def _images(labels, class_names=CLASS_NAMES):
         (
             FOLDER,
             _images([0, 1] * 9),
-            "18 images of 2 classes are too few to train a classifier: at least 10 for each",
+            "18 images of 2 classes are too few to train a classifier: at least 10 per class",
         ),
     ],
 )

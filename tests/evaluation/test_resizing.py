@@ -110,5 +110,7 @@ def test_no_resizing_needs_images_of_inceptions_size(tmp_path):
 
 
 def test_the_digits_are_not_resized():
-    with pytest.raises(UserError, match="the digits classifier resizes no images: leave out --resize=clean"):
+    with pytest.raises(
+        UserError, match="for the digits classifier, images are not resized: leave out --resize=clean"
+    ):
         load_extractor("auto", DataConfig("digits", 16, 1), DataLocation(), settings=EvalConfig(resize="clean"))

@@ -75,7 +75,6 @@ class EvalConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_network()
         if self.network_range and (len(self.network_range) != 2 or self.network_range[0] == self.network_range[1]):
             raise ConfigError(
                 f"eval.network_range must be two different numbers, got {', '.join(map(str, self.network_range))}"
@@ -90,6 +89,7 @@ class EvalConfig(Section):
             raise ConfigError("eval.network_mean and eval.network_range exclude each other")
         if self.network_size and self.resize == "none":
             raise ConfigError(f"eval.network_size must be 0 with eval.resize=none, got {self.network_size}")
+        self._check_network()
 
     def _check_network(self) -> None:
         if self.network and self.extractor not in ("auto", "network"):

@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import psutil
 import pytest
 import tensorflow as tf
+from absl import logging
 from tensorflow.python.framework import ops
 
 # As the commands do: its advice on retracing depends on the tests before.
@@ -34,6 +35,15 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """The lines that go to the log."""
+    lines = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(logging, level, lambda text, *values: lines.append(text % values))
+    return lines
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,6 @@ import psutil
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from absl import logging
 from support import official
 
 from vitgan_tf import connectivity
@@ -44,15 +43,6 @@ def _quiet(monkeypatch):
     # What tensorflow-datasets says of its own deprecated calls, and its progress bars.
     monkeypatch.setattr("tensorflow_datasets.core.features.feature.logging.warning", lambda *args: None)
     tfds.disable_progress_bar()
-
-
-@pytest.fixture
-def messages(monkeypatch):
-    """The lines that go to the log."""
-    lines = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(logging, level, lambda text, *values: lines.append(text % values))
-    return lines
 
 
 def _sorted(images):

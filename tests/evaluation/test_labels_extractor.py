@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from absl import logging
 from support import official
 
 from vitgan_tf.config import DataConfig, DataLocation
@@ -47,14 +46,6 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(classifier, "train_classifier", train)
     return calls
-
-
-@pytest.fixture
-def messages(monkeypatch):
-    lines = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(logging, level, lambda text, *values: lines.append(text % values))
-    return lines
 
 
 @pytest.mark.parametrize("size, edge", [(8, 2), (16, 4), (28, 7), (32, 4), (48, 6), (64, 4), (128, 4), (256, 4)])

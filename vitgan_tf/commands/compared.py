@@ -55,7 +55,7 @@ def check_flags(given: flags.FlagValues) -> None:
     if given.images is not None:
         _check_images(given, reference)
     if reference is not None:
-        _check_reference(given, reference, reference_only)
+        _check_reference(given, reference)
     for name in section_from_flags(given, "data"):
         if name not in _SHAPE_FIELDS and reference is None:
             raise UserError(f"--{name} applies only to a SavedModel, with --dataset, and with --reference")
@@ -99,7 +99,7 @@ def _check_images(given: flags.FlagValues, reference: str | None) -> None:
         raise UserError("--images are compared with real ones: set --reference=DIR, a data set or FILE.npz")
 
 
-def _check_reference(given: flags.FlagValues, reference: str, reference_only: bool) -> None:
+def _check_reference(given: flags.FlagValues, reference: str) -> None:
     if reference in PRESETS:
         if reference == "folder" and given.data_dir is None:
             raise UserError("--reference=folder needs the folder of the images: set --reference=DIR in its place")

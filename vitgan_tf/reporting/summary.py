@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from vitgan_tf.reporting.sweep import mean_and_deviation
 
 
 def summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -41,7 +41,8 @@ def score_names(result: dict[str, Any]) -> list[str]:
 
 
 def _mean_and_deviation(values: Sequence[float]) -> list[float | None]:
-    return [float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None]
+    mean, deviation = mean_and_deviation(values)
+    return [mean, deviation if len(values) > 1 else None]  # JSON has no NaN
 
 
 def summary_table(entries: Sequence[dict[str, Any]]) -> str:

@@ -154,6 +154,28 @@ def test_images_are_drawn_beside_the_nearest_real_ones(setting, capsys, tmp_path
             np.testing.assert_array_equal(small[row * (EDGE + 1) :][:EDGE, EDGE + 2 :][:, :EDGE], first)
 
 
+def test_no_more_images_are_drawn_beside_real_ones_than_are_scored(setting, capsys, tmp_path):
+    _evaluate(setting, capsys, nearest=999, output=tmp_path / "o.jsonl")
+    height, width, _ = np.asarray(Image.open(tmp_path / "nearest.png")).shape
+    factor = width // (EDGE + 2 + 4 * EDGE + 3)
+    assert height == factor * (NUM_IMAGES * (EDGE + 1) - 1)
+
+
+def test_statistics_that_cannot_be_written_are_named_at_once(setting, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="choose another file with --save_statistics"):
+        _evaluate(setting, capsys, save_statistics=tmp_path / "file" / "s.npz")
+
+
+def test_settings_of_a_runs_own_network_are_changed(setting, capsys, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    # The run is read before its network is missed.
+    with pytest.raises(UserError) as error:
+        call("evaluate", model=tmp_path / "run", network_size=9)
+    assert "eval.network" not in str(error.value)
+
+
 def test_a_data_set_is_a_reference_by_its_name(setting, capsys, tmp_path):
     from vitgan_tf.data.digits import load_digits
 

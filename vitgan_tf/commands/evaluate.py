@@ -131,7 +131,7 @@ def main(line: CommandLine) -> dict[str, Any]:
     given = line.flags
     compared.check_flags(given)
     fields = section_from_flags(given, "eval")
-    _changed(EvalConfig(), fields)  # checked before anything is loaded
+    _check_fields(given, fields)
     drawings = list(itertools.product(given.truncation, given.seed))
     if given.dump_images and len(drawings) > 1:
         raise UserError("--dump_images takes one seed and one truncation: leave out the others")
@@ -143,7 +143,7 @@ def main(line: CommandLine) -> dict[str, Any]:
         candidate = comparison.candidate
         path = given.output or evaluation.metrics_path(candidate)
         _check_writable(path)
-        _check_writable(given.save_statistics)
+        _check_writable(given.save_statistics, "--save_statistics")
         if given.nearest and path is None:
             raise UserError(f"--nearest writes {NEAREST_PICTURE} beside the result: set --output=FILE")
         options = evaluation.Options(
@@ -166,6 +166,12 @@ def main(line: CommandLine) -> dict[str, Any]:
     if failure is not None:
         raise failure
     return result
+
+
+def _check_fields(given: flags.FlagValues, fields: dict[str, Any]) -> None:
+    """Checks fields before anything is loaded, but for settings of a network that the run may have."""
+    is_run = compared.is_run_directory(given)
+    _changed(EvalConfig(), {name: fields[name] for name in fields if not (is_run and name.startswith("network_"))})
 
 
 def _changed(config: EvalConfig, fields: dict[str, Any]) -> EvalConfig:
@@ -206,8 +212,8 @@ def _append(path: str | None, result: dict[str, Any]) -> UserError | None:
     return None
 
 
-def _check_writable(path: str | None) -> None:
-    """Raises UserError if the result cannot be written: the evaluation may take an hour."""
+def _check_writable(path: str | None, flag: str = "--output") -> None:
+    """Raises UserError if a file cannot be written: the evaluation may take an hour."""
     if path is None or (os.path.exists(path) and os.access(path, os.W_OK)):
         return
     try:
@@ -216,8 +222,8 @@ def _check_writable(path: str | None) -> None:
             pass
         os.remove(path)
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise _cannot_write(path, error, flag) from error
 
 
-def _cannot_write(path: str | None, error: OSError) -> UserError:
-    return UserError(f"cannot write {path!r} ({error.strerror}): choose another file with --output")
+def _cannot_write(path: str | None, error: OSError, flag: str = "--output") -> UserError:
+    return UserError(f"cannot write {path!r} ({error.strerror}): choose another file with {flag}")

@@ -102,8 +102,10 @@ class Scoring:
                     pass
             else:
                 evaluator.protocol = dataclasses.replace(evaluator.protocol, seed=seed, truncation=truncation)
+                # First: it may be refused.
+                lengths = self._path_length(evaluator, seed, truncation)
                 scores = evaluator.evaluate(batches, options.cross_check)
-                return {**self._head(evaluator.protocol), **scores, **self._path_length(evaluator, seed, truncation)}
+                return {**self._head(evaluator.protocol), **scores, **lengths}
         raise UserError(f"the images are in {options.dump_dir!r}, but there are no scores: {reason}") from reason
 
     @shown_logs()
@@ -114,7 +116,7 @@ class Scoring:
 
         Args:
           path: see `images.write_picture`.
-          count: number of images.
+          count: number of images, at most as many as are scored.
           seed: seed of the latents.
           truncation: truncation psi of the styles.
 
@@ -124,7 +126,7 @@ class Scoring:
         evaluator = self._evaluator()
         if not len(evaluator.split_images):
             raise UserError("--nearest needs real images, not their statistics: set another --reference")
-        is_fixed = self._config.noise == "fixed"
+        count, is_fixed = min(count, self._config.num_generated), self._config.noise == "fixed"
         drawn, _ = self._candidate.truncated(truncation).batches(count, seed, self._options.batch_size, is_fixed)
         images = np.concatenate(list(drawn))
         indices, _ = nearest_real(images, evaluator.split_images, evaluator.extractor, evaluator.real)

@@ -8,8 +8,11 @@ a loop; `diff_augment` draws them.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.config.choices import AUGMENTATIONS
@@ -48,20 +51,23 @@ class Draws:
       dtype: dtype of the drawn numbers.
     """
 
-    def __init__(self, probability: float, random: BatchRandom, dtype: tf.DType):
-        self._random = random
-        self._dtype = dtype
-        self._count = 0
-        self._applies = self._uniform(0.0, 1.0) < probability
+    # Numbers that are drawn together.
+    _BLOCK = 4
 
-    def _uniform(self, low: float, high: float) -> tf.Tensor:
-        random = self._random.fork(self._count)
-        self._count += 1
-        return random.uniform(1, 1, 1, low=low, high=high, dtype=self._dtype)
+    def __init__(self, probability: float, random: BatchRandom, dtype: tf.DType):
+        self._dtype = dtype
+        self._numbers = self._endless(random)
+        self._applies = next(self._numbers) < probability
+
+    def _endless(self, random: BatchRandom) -> Iterator[tf.Tensor]:
+        """Yields numbers in [0, 1), (batch, 1, 1, 1)."""
+        for block in itertools.count():
+            yield from tf.unstack(random.fork(block).uniform(self._BLOCK, 1, 1, 1, dtype=self._dtype), axis=1)
 
     def uniform(self, low: float, high: float, neutral: float) -> tf.Tensor:
         """Draws one number in [low, high) per image, or neutral: (batch, 1, 1, 1). Every call draws new numbers."""
-        return tf.where(self._applies, self._uniform(low, high), tf.cast(neutral, self._dtype))
+        number = low + (high - low) * next(self._numbers)
+        return tf.where(self._applies, number, tf.constant(neutral, self._dtype))
 
     def whole(self, low: int, high: int, neutral: int) -> tf.Tensor:
         """Draws one integer in [low, high] per image, or neutral, as float: (batch, 1, 1, 1)."""
@@ -131,9 +137,10 @@ def _resample(images: tf.Tensor, factor: tf.Tensor, down: tf.Tensor, right: tf.T
 
 def _interpolation_weights(size: int, factor: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
     """Weights of the input positions (last axis) for each output position, (batch, size, size)."""
-    positions = tf.range(size, dtype=factor.dtype)
+    positions = np.arange(size)
     centre = (size - 1) / 2
-    sources = (positions[None, :, None] - centre - shift[:, 0]) / factor[:, 0] + centre
+    shift, factor = tf.squeeze(shift, 1), tf.squeeze(factor, 1)
+    sources = (positions[:, None] - centre - shift) / factor + centre
     return tf.nn.relu(1.0 - tf.abs(sources - positions))
 
 
@@ -147,8 +154,8 @@ def cutout(images: tf.Tensor, row: tf.Tensor, column: tf.Tensor, size: tuple[int
       size: height and width of the rectangle in pixels.
     """
     _, height, width, _ = images.shape
-    rows = tf.range(height, dtype=images.dtype)[:, None, None] - row
-    columns = tf.range(width, dtype=images.dtype)[:, None] - column
+    rows, columns = (np.arange(edge) for edge in (height, width))
+    rows, columns = rows[:, None, None] - row, columns[:, None] - column
     inside = (rows >= 0) & (rows < size[0]) & (columns >= 0) & (columns < size[1])
     return images * tf.cast(~inside, images.dtype)
 

@@ -21,7 +21,7 @@ def test_self_modulated_layer_norm_equals_a_loop():
     w = np.random.normal(size=(3, 5))
     result = layer((h.astype(np.float32), w.astype(np.float32))).numpy()
     for image in range(3):
-        gamma, beta = _affine(layer.gamma, w[image]), _affine(layer.beta, w[image])
+        gamma, beta = np.split(_affine(layer.affine, w[image]), 2)
         for token in range(4):
             features = h[image, token]
             mean = features.sum() / 6
@@ -43,7 +43,8 @@ def test_gamma_and_beta_are_separate_vectors_that_depend_on_the_style():
     h = tf.random.normal((1, 3, 8))
     outputs = [layer((h, tf.random.normal((1, 5), seed=seed))).numpy() for seed in (1, 2)]
     assert np.abs(outputs[0] - outputs[1]).max() > 0.1
-    assert layer.gamma.kernel.shape == layer.beta.kernel.shape == (5, 8)
+    assert layer.affine.kernel.shape == (5, 16)
+    np.testing.assert_array_equal(layer.affine.bias, [1.0] * 8 + [0.0] * 8)
 
 
 def _naive_modulated(layer, points, y, demodulate):

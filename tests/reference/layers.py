@@ -117,12 +117,11 @@ def layer_norm(h, gamma, beta, epsilon):
 
 
 @in_float64
-def self_modulated_layer_norm(h, w, gamma_kernel, gamma_bias, beta_kernel, beta_bias, epsilon=1e-3):
-    """gamma(w) (h - mu) / sigma + beta(w); gamma and beta affine in w (the 1 of gamma is in its bias)."""
+def self_modulated_layer_norm(h, w, kernel, bias, epsilon=1e-3):
+    """gamma(w) (h - mu) / sigma + beta(w); gamma, then beta, affine in w (the 1 of gamma is in its bias)."""
     out = np.empty_like(h)
     for image in range(len(h)):
-        gamma = equalized_dense(w[image], gamma_kernel, gamma_bias)
-        beta = equalized_dense(w[image], beta_kernel, beta_bias)
+        gamma, beta = np.split(equalized_dense(w[image], kernel, bias), 2)
         out[image] = layer_norm(h[image], gamma, beta, epsilon)
     return out
 

@@ -2,7 +2,7 @@
 
 The weights are a dict from a variable's path to its array. A transformer block `block_<i>` has
 
-    attention_norm, mlp_norm                 gamma, beta; modulated: {gamma,beta}/{kernel,bias}
+    attention_norm, mlp_norm                 gamma, beta; modulated: affine/{kernel,bias}
     self_attention/{query,key,value,output}  dot product: kernel, and a bias of query and output
     self_attention/{query_key,value,output}  L2: kernel, and a bias of output
     mlp/{expand,contract}                    kernel, bias
@@ -48,9 +48,8 @@ def _norm(h, weights, path, w):
     """Layer norm; self-modulated where there is a w."""
     if w is None:
         return layers.layer_norm(h, weights[f"{path}/gamma"], weights[f"{path}/beta"], LAYER_NORM_EPSILON)
-    gamma = weights[f"{path}/gamma/kernel"], weights[f"{path}/gamma/bias"]
-    beta = weights[f"{path}/beta/kernel"], weights[f"{path}/beta/bias"]
-    return layers.self_modulated_layer_norm(h, w, *gamma, *beta, SLN_EPSILON)
+    affine = weights[f"{path}/affine/kernel"], weights[f"{path}/affine/bias"]
+    return layers.self_modulated_layer_norm(h, w, *affine, SLN_EPSILON)
 
 
 def _self_attention(x, weights, path, attention, normalization, num_heads):

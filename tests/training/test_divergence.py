@@ -116,7 +116,7 @@ def test_a_step_leaves_out_the_update_that_is_not_finite():
 @pytest.mark.slow
 def test_a_step_is_left_out_where_one_of_its_two_updates_is():
     gan = build_gan(override(preset("tiny"), {"train.on_nan": "skip"}))
-    names = {metric.name for metric in gan.metrics if not metric.name.endswith("_max")}
+    names = gan.metrics[0].names
     counts = []
     for weights in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0)):
         given = {name: (2.0, weight) for name, weight in zip(("d_gradient_norm", "g_gradient_norm"), weights)}

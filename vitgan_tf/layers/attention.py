@@ -64,7 +64,7 @@ def l2_attention_weights(keys: tf.Tensor, num_queries: int | None = None) -> tf.
     else:
         products = tf.matmul(keys[..., :num_queries, :], keys, transpose_b=True)
         squared_norms = tf.reduce_sum(tf.square(keys), axis=-1)
-    return _softmax(products - 0.5 * squared_norms[..., None, :], dtype)
+    return _softmax(products - 0.5 * tf.expand_dims(squared_norms, -2), dtype)
 
 
 def _softmax(logits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -17,9 +18,8 @@ def coordinate_grid(height: int, width: int) -> tf.Tensor:
     Returns:
       (height * width, 2) float32, rows in raster order, columns (y, x), values inside (-1, 1).
     """
-    y = (2.0 * tf.range(height, dtype=tf.float32) + 1.0) / height - 1.0
-    x = (2.0 * tf.range(width, dtype=tf.float32) + 1.0) / width - 1.0
-    return tf.reshape(tf.stack(tf.meshgrid(y, x, indexing="ij"), axis=-1), [-1, 2])
+    y, x = ((2.0 * np.arange(size, dtype=np.float32) + 1.0) / size - 1.0 for size in (height, width))
+    return tf.constant(np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2))
 
 
 def patch_pixels(grid_size: int, image_size: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.layers.formulas import bias_act, product
@@ -34,11 +35,12 @@ def linear(
       scale: scalar factor of the kernel.
       kernel_is_transposed: see kernel.
     """
-    units = kernel.shape[0 if kernel_is_transposed else 1]
-    outputs = product(tf.reshape(inputs, [-1, inputs.shape[-1]]), kernel, scale, kernel_is_transposed)
+    rows = inputs if inputs.shape.rank == 2 else tf.reshape(inputs, [-1, inputs.shape[-1]])
+    outputs = product(rows, kernel, scale, kernel_is_transposed)
     outputs = outputs if bias is None else bias_act(outputs, bias)
     if inputs.shape.rank == 2:
         return outputs
+    units = outputs.shape[-1]
     sizes = tf.shape(inputs)
     lead = [sizes[i] if size is None else size for i, size in enumerate(inputs.shape[:-1])]
     return tf.reshape(outputs, [*lead, units])
@@ -59,7 +61,7 @@ class EqualizedDense(tf.keras.layers.Layer):
     Args:
       units: number of output features.
       use_bias: whether to add a learned bias.
-      bias_initial_value: initial value of the bias as applied (after the multiplier).
+      bias_initial_value: initial value of the bias as applied (after the multiplier), a number or (units,).
       lr_multiplier: m above.
 
     Raises:
@@ -70,7 +72,7 @@ class EqualizedDense(tf.keras.layers.Layer):
         self,
         units: int,
         use_bias: bool = True,
-        bias_initial_value: float = 0.0,
+        bias_initial_value: float | np.ndarray = 0.0,
         lr_multiplier: float = 1.0,
         **kwargs: Any,
     ):
@@ -100,5 +102,7 @@ class EqualizedDense(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        scale = self.lr_multiplier / math.sqrt(self.kernel.shape[0])
-        return linear(inputs, self.kernel, None if self.bias is None else self.bias * self.lr_multiplier, scale)
+        bias, scale = self.bias, self.lr_multiplier / math.sqrt(self.kernel.shape[0])
+        if bias is not None and self.lr_multiplier != 1.0:
+            bias = bias * self.lr_multiplier
+        return linear(inputs, self.kernel, bias, scale)

@@ -55,10 +55,9 @@ def _transposed_product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor
 def _sum_of_outer_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
     """left^T right, summed over many rows.
 
-    Computed as a batch of one: oneDNN's code for batches is faster at this in float32.
+    The operation for batches, here without one: oneDNN's code behind it is faster at this in float32.
     """
-    left, right = tf.expand_dims(left, 0), tf.expand_dims(right, 0)
-    return tf.squeeze(tf.matmul(left, right, transpose_a=True), 0)
+    return tf.raw_ops.BatchMatMulV2(x=left, y=right, adj_x=True)
 
 
 def bias_act(
@@ -239,13 +238,10 @@ def _feature_mean(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf
 
 def _sum_like(x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Sums x over the axes along which weights, (features,) or (batch, 1, features), are broadcast to it."""
-    if weights.shape.rank == 1:
-        total = _sum_of_rows(tf.reshape(x, [-1, x.shape[-1]]))
-    else:
-        total = tf.reduce_sum(x, axis=1, keepdims=True)
-    return tf.cast(total, weights.dtype)
-
-
-def _sum_of_rows(x: tf.Tensor) -> tf.Tensor:
-    """(rows, features) -> (features,), as a product with ones, which TensorFlow runs at memory speed."""
-    return tf.squeeze(tf.matmul(tf.ones([1, x.shape[0]], x.dtype), x), 0)
+    if weights.shape.rank > 1:
+        return tf.cast(tf.reduce_sum(x, axis=1, keepdims=True), weights.dtype)
+    if not is_narrow(x):
+        return tf.raw_ops.BiasAddGrad(out_backprop=x)
+    # As a product with ones, which is summed in float32.
+    rows = tf.reshape(x, [-1, x.shape[-1]])
+    return tf.cast(tf.squeeze(tf.matmul(tf.ones([1, rows.shape[0]], x.dtype), rows), 0), weights.dtype)

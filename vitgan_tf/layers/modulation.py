@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.layers.equalized import EqualizedDense, equalized_kernel_initializer, linear
@@ -16,7 +17,7 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
     """Layer normalisation whose gain and offset are affine functions of a style vector.
 
     SLN(h, w) = gamma(w) * (h - mu) / sqrt(sigma^2 + epsilon) + beta(w)      (paper, "Self-modulated LayerNorm")
-    gamma(w) = 1 + w A + a,   beta(w) = w B + b,   mu and sigma^2 over the features of each token
+    [gamma(w), beta(w)] = [1, 0] + w A + b,   mu and sigma^2 over the features of each token
 
     The 1 in gamma and epsilon = 1e-3 follow the authors' reproduction.
 
@@ -29,15 +30,15 @@ class SelfModulatedLayerNorm(tf.keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         tokens_shape, style_shape = input_shape
-        self.gamma = EqualizedDense(tokens_shape[-1], bias_initial_value=1.0, name="gamma")
-        self.gamma.build(style_shape)
-        self.beta = EqualizedDense(tokens_shape[-1], name="beta")
-        self.beta.build(style_shape)
+        features = tokens_shape[-1]
+        initial_bias = np.repeat([1.0, 0.0], features)
+        self.affine = EqualizedDense(2 * features, bias_initial_value=initial_bias, name="affine")
+        self.affine.build(style_shape)
         super().build(input_shape)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         tokens, style = inputs
-        gamma, beta = (as_float32(affine(style))[:, None] for affine in (self.gamma, self.beta))
+        gamma, beta = tf.split(tf.expand_dims(as_float32(self.affine(style)), 1), 2, axis=-1)
         return layer_norm(tokens, gamma, beta, self.epsilon)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,9 @@ from vitgan_tf.layers.formulas import bias_act
 
 # From this size on, Lanczos iteration is faster than a full eigendecomposition.
 _LANCZOS_SIZE = 64
+# `factors` by layer inside `kernel_factors_together`. Thread-local, because strategies trace each replica in its own
+# thread.
+_together = threading.local()
 
 
 def leading_singular_triplet(matrix: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
@@ -110,10 +116,8 @@ class ISNDense(tf.keras.layers.Layer):
         Returns:
           sigma(kernel), a scalar differentiable with respect to the kernel, and the new u, (1, units).
         """
-        v = tf.math.l2_normalize(tf.matmul(self.u, self.kernel, transpose_b=True))  # (1, fan_in)
-        v_kernel = tf.matmul(tf.stop_gradient(v), self.kernel)  # (1, units)
-        u = tf.stop_gradient(tf.math.l2_normalize(v_kernel))
-        return tf.reduce_sum(v_kernel * u), u
+        ((_, sigma, u),) = _power_iterations([self])
+        return sigma[0], u[0]
 
     def applied_kernel(self) -> tf.Tensor:
         """Returns W_ISN, the matrix that multiplies the inputs, (fan_in, units)."""
@@ -123,8 +127,8 @@ class ISNDense(tf.keras.layers.Layer):
         """Returns the scalar W_ISN / `kernel`."""
         if self.normalization == "none":
             return 1.0 / math.sqrt(self.kernel.shape[0])
-        sigma, _ = self.power_iteration()
-        return self.initial_sigma / sigma
+        factors = getattr(_together, "factors", {})
+        return factors[id(self)] if id(self) in factors else _kernel_factors([self])[id(self)]
 
     def call(
         self,
@@ -187,5 +191,43 @@ def normalized_layers(network: tf.keras.Model) -> list[ISNDense]:
 
 def move_power_iterations(layers: list[ISNDense]) -> None:
     """Advances every power iteration once; called once per training step."""
+    for group, _, u in _power_iterations(layers):
+        for layer, own_u in zip(group, tf.unstack(u)):
+            layer.u.assign(own_u)
+
+
+@contextlib.contextmanager
+def kernel_factors_together(network: tf.keras.Model) -> Iterator[None]:
+    """Computes the factors of all normalised kernels of a network at once, for the calls of its layers inside."""
+    before = getattr(_together, "factors", {})
+    _together.factors = {**before, **_kernel_factors(normalized_layers(network))}
+    try:
+        yield
+    finally:
+        _together.factors = before
+
+
+def _kernel_factors(layers: list[ISNDense]) -> dict[int, tf.Tensor]:
+    """Returns the scalar W_ISN / `kernel` of each layer, by the layer's id."""
+    factors: dict[int, tf.Tensor] = {}
+    for group, sigma, _ in _power_iterations(layers):
+        of_group = tf.unstack(tf.stack([layer.initial_sigma for layer in group]) / sigma)
+        factors.update(zip(map(id, group), of_group))
+    return factors
+
+
+def _power_iterations(layers: Iterable[ISNDense]) -> Iterator[tuple[list[ISNDense], tf.Tensor, tf.Tensor]]:
+    """Runs one power iteration per layer; layers whose kernels have the same shape, (fan_in, units), are one batch.
+
+    Yields:
+      For each batch, the layers, their sigma(kernel), (layers,), and their new u, (layers, 1, units).
+    """
+    groups: dict[tuple[int, ...], list[ISNDense]] = {}
     for layer in layers:
-        layer.u.assign(layer.power_iteration()[1])
+        groups.setdefault(tuple(layer.kernel.shape), []).append(layer)
+    for group in groups.values():
+        kernels, u = tf.stack([layer.kernel for layer in group]), tf.stack([layer.u for layer in group])
+        v = tf.math.l2_normalize(tf.matmul(u, kernels, transpose_b=True), axis=-1)  # (layers, 1, fan_in)
+        v_kernels = tf.matmul(tf.stop_gradient(v), kernels)  # (layers, 1, units)
+        u = tf.stop_gradient(tf.math.l2_normalize(v_kernels, axis=-1))
+        yield group, tf.reduce_sum(v_kernels * u, axis=[1, 2]), u

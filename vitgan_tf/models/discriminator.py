@@ -11,7 +11,7 @@ from vitgan_tf.layers.coordinates import coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import extract_patches
-from vitgan_tf.layers.spectral import ISNDense
+from vitgan_tf.layers.spectral import ISNDense, kernel_factors_together
 from vitgan_tf.layers.transformer import TransformerBlock
 
 
@@ -110,6 +110,10 @@ class ViTDiscriminator(tf.keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
+        with kernel_factors_together(self):
+            return self._logits(images)
+
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
         tokens = self._embed(images)
         for block in self.blocks[:-1]:
             tokens = block(tokens)

@@ -59,7 +59,7 @@ class FusedAdam(tf.keras.optimizers.Adam):
         coefficients = {
             "beta1_power": tf.pow(beta_1, step),
             "beta2_power": tf.pow(beta_2, step),
-            "lr": tf.cast(self.learning_rate, dtype),
+            "lr": tf.convert_to_tensor(self.learning_rate, dtype),
             "beta1": beta_1,
             "beta2": beta_2,
             "epsilon": tf.constant(self.epsilon, dtype),

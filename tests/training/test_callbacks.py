@@ -295,7 +295,8 @@ def test_progress_lines_in_a_log_count_from_the_resumed_step(caplog):
     with caplog.at_level("INFO", logger="absl"):
         _run(callback, 2)
     messages = [record.getMessage() for record in caplog.records]
-    assert messages[0].startswith("steps: 4/5 (80 %)")
+    assert messages[0].startswith("steps: 3/5 (60 %)") and "tracing and compiling the training step" in messages[0]
+    assert messages[1].startswith("steps: 4/5 (80 %)")
     assert messages[-1].startswith("steps: 5/5 (100 %)")
     assert "d_loss 1.500, g_loss 0.500" in messages[-1]
 
@@ -308,8 +309,11 @@ def test_progress_bar_counts_every_step_on_a_terminal(monkeypatch):
     monkeypatch.setattr("sys.stderr", Terminal())
     callback = ProgressBar(first_step=3, total_steps=6)
     _run(callback, 3)
-    last = sys.stderr.getvalue().split("\r")[-1]
-    assert "6/6" in last and "d_loss 1.500, g_loss 0.500" in last
+    shown = sys.stderr.getvalue().split("\r")
+    first = next(line for line in shown if "tracing" in line)
+    assert "3/6" in first and "tracing and compiling the training step" in first
+    last = shown[-1]
+    assert "6/6" in last and "tracing" not in last and "d_loss 1.500, g_loss 0.500" in last
     callback.close()  # once more, as after an error
 
 

@@ -9,7 +9,7 @@ from vitgan_tf.training.callbacks.base import StepCallback
 
 
 class ProgressBar(StepCallback):
-    """Shows steps, elapsed and remaining time, steps per second and losses."""
+    """Shows steps, elapsed and remaining time, steps per second and losses; before the first step, why it takes long."""
 
     def __init__(self, first_step: int, total_steps: int):
         super().__init__(first_step, total_steps)
@@ -18,6 +18,7 @@ class ProgressBar(StepCallback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._progress = Progress("steps", self.total_steps, "step", self.first_step, is_kept=True)
+        self._progress.show(self.first_step, "tracing and compiling the training step", is_due=True)
 
     def at_step(self, step: int, logs: dict[str, float]) -> None:
         assert self._progress is not None

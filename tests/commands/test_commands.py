@@ -428,7 +428,8 @@ def test_generate_refuses_a_folder_that_is_no_model(tmp_path):
 
 def test_benchmark_refuses_unknown_measurements():
     lines = _error("tools/benchmark.py", "trian")
-    assert len(lines) == 1 and "sample|scale|train|products|data|render|eval|swd|endurance [--flags]" in lines[0]
+    measurements = "sample|scale|compare|train|products|data|render|eval|swd|endurance"
+    assert len(lines) == 1 and f"{measurements} [--flags]" in lines[0]
     lines = _error("tools/benchmark.py", "data", "--dataset=digits")
     assert len(lines) == 1 and "'digits' is not read from files" in lines[0]
     lines = _error("tools/benchmark.py", "render")

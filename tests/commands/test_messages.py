@@ -56,7 +56,7 @@ ELSEWHERE = {
 }
 # Texts about flags in general, options of other programs, and parts of command lines.
 NO_MESSAGES = {"--flags", "--help", "--version", "--name=value"}
-COMMAND_LINES = ("commands.plugins", "commands.run", "reporting.sweep", "benchmarks.scale")
+COMMAND_LINES = ("checkout", "commands.plugins", "commands.run", "reporting.sweep", "benchmarks.scale")
 FLAG = re.compile(r"(?<![\w-])--(?:no)?([a-z_]+(?:\.[a-z_]+)?)(?![\w.{-])(=[^\s;:,)]+(?:,[\w.-]+)*)?")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from absl import logging
@@ -96,8 +96,8 @@ def _batch_row(result: dict[str, Any], reference: dict[str, Any]) -> dict[str, A
     return {
         "batch_size": result["batch_size"],
         **_per_image(result),
-        "relative_time_per_image": _ratio(_seconds(result), _seconds(reference)),
-        "relative_time_at_equal_peak": _ratio(_products(result), _products(reference)),
+        "relative_time_per_image": ratio(_seconds(result), _seconds(reference)),
+        "relative_time_at_equal_peak": ratio(_products(result), _products(reference)),
         **{name: result[name] for name in _COPIED},
     }
 
@@ -105,12 +105,12 @@ def _batch_row(result: dict[str, Any], reference: dict[str, Any]) -> dict[str, A
 def _token_row(result: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
     return {
         **_per_image(result),
-        "relative_time_per_image": _ratio(_seconds(result), _seconds(reference)),
-        "relative_gflops_per_image": _ratio(_gflops(result), _gflops(reference)),
-        "relative_time_per_gflop": _ratio(
+        "relative_time_per_image": ratio(_seconds(result), _seconds(reference)),
+        "relative_gflops_per_image": ratio(_gflops(result), _gflops(reference)),
+        "relative_time_per_gflop": ratio(
             _seconds(result) / _gflops(result), _seconds(reference) / _gflops(reference)
         ),
-        "relative_time_per_gflop_at_equal_peak": _ratio(
+        "relative_time_per_gflop_at_equal_peak": ratio(
             reference["fraction_of_matmul_peak"], result["fraction_of_matmul_peak"]
         ),
         **{name: result[name] for name in _COPIED},
@@ -128,8 +128,8 @@ def _token_fields(patch_size: int) -> dict[str, Any]:
 
 def _per_image(result: dict[str, Any]) -> dict[str, float]:
     return {
-        "milliseconds_per_image": _ratio(1000 * result["step_seconds"], result["batch_size"]),
-        "gflops_per_image": _ratio(result["gflops_per_step"], result["batch_size"]),
+        "milliseconds_per_image": ratio(1000 * result["step_seconds"], result["batch_size"]),
+        "gflops_per_image": ratio(result["gflops_per_step"], result["batch_size"]),
     }
 
 
@@ -148,8 +148,8 @@ def _products(result: dict[str, Any]) -> float:
     return _gflops(result) / result["fraction_of_matmul_peak"]
 
 
-def _ratio(value: float, other: float) -> float:
-    """Ratio, to four significant digits."""
+def ratio(value: float, other: float) -> float:
+    """Returns a ratio, to four significant digits."""
     return float(f"{value / other:.4g}")
 
 
@@ -160,20 +160,26 @@ def as_flags(fields: dict[str, Any]) -> list[str]:
     ]
 
 
-def in_own_process(command: Sequence[str]) -> Measure:
+def in_own_process(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measure:
     """Returns a `Measure` that runs a command with the fields as extra flags and reads JSON from its last line.
 
-    If the command fails, the `Measure` raises UserError with the last line of standard error or the exit code.
+    What the command logs is printed on standard error. If it fails, the `Measure` raises UserError with the last line
+    of that or the exit code.
+
+    Args:
+      command: program and arguments.
+      environment: environment variables of the process; None for those of this process.
     """
 
     def measure(fields: dict[str, Any]) -> dict[str, Any]:
         arguments = as_flags(fields)
-        process = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        process = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment)
+        lines, reason = process.stderr.strip().splitlines(), f"exit code {process.returncode}"
+        if process.returncode == 1 and lines:
+            reason = lines.pop()
+        print(*lines, sep="\n", end="\n" if lines else "", file=sys.stderr)
         if process.returncode:
-            lines = process.stderr.strip().splitlines()
-            reason = lines[-1] if process.returncode == 1 and lines else f"exit code {process.returncode}"
             raise UserError(f"cannot measure {' '.join(arguments)}: {reason}")
-        print(process.stderr, end="", file=sys.stderr)
         return json.loads(process.stdout.splitlines()[-1])
 
     return measure

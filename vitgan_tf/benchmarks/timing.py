@@ -15,25 +15,56 @@ import tensorflow as tf
 MATMUL_SIZE = 4096
 
 
+def live_operations(graph: tf.Graph) -> list[tf.Operation]:
+    """Returns the operations of a traced function that its outputs or control outputs depend on.
+
+    Args:
+      graph: graph of the function.
+    """
+    live: dict[tf.Operation, None] = {}
+    pending = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
+    while pending:
+        operation = pending.pop()
+        if operation not in live:
+            live[operation] = None
+            pending += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    return list(live)
+
+
+def count_live_operations(graph: tf.Graph) -> int:
+    """Counts the live operations of a traced function and, once per call, those of the functions that it calls.
+
+    A call compiled by XLA counts as one operation, since XLA makes one kernel of it.
+
+    Args:
+      graph: graph of the function.
+    """
+    return sum(
+        1 + sum(map(count_live_operations, _called_graphs(operation, graph))) for operation in live_operations(graph)
+    )
+
+
+def _called_graphs(operation: tf.Operation, graph: tf.Graph) -> list[tf.Graph]:
+    """Returns the graphs of the functions that an operation calls, for example both branches of a condition."""
+    attributes = operation.node_def.attr
+    if attributes["_XlaMustCompile"].b:
+        return []
+    called = [function for attribute in attributes.values() for function in (attribute.func, *attribute.list.func)]
+    return [graph._get_function(function.name).graph for function in called if function.name]
+
+
 def used_products(function: tf.types.experimental.ConcreteFunction) -> list[tf.Operation]:
     """Returns the matrix products of a traced function whose results are used.
 
     Raises:
       ValueError: the shape of a product is not static.
     """
-    products, seen = [], set()
-    pending = [tensor.op for tensor in function.graph.outputs] + list(function.graph.control_outputs)
-    while pending:
-        operation = pending.pop()
-        if operation in seen:
-            continue
-        seen.add(operation)
-        pending += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-        if operation.type in ("MatMul", "BatchMatMulV2"):
-            shapes = operation.inputs[0].shape, operation.outputs[0].shape
-            if not all(shape.is_fully_defined() for shape in shapes):
-                raise ValueError(f"the shape of {operation.name} is not static")
-            products.append(operation)
+    live = live_operations(function.graph)
+    products = [operation for operation in live if operation.type in ("MatMul", "BatchMatMulV2")]
+    for operation in products:
+        shapes = operation.inputs[0].shape, operation.outputs[0].shape
+        if not all(shape.is_fully_defined() for shape in shapes):
+            raise ValueError(f"the shape of {operation.name} is not static")
     return products
 
 

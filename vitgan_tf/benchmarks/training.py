@@ -10,7 +10,13 @@ from typing import Any, Callable
 import psutil
 import tensorflow as tf
 
-from vitgan_tf.benchmarks.timing import matmul_flops, peak_memory, rounded, time_between_products
+from vitgan_tf.benchmarks.timing import (
+    count_live_operations,
+    matmul_flops,
+    peak_memory,
+    rounded,
+    time_between_products,
+)
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.training.build import build_gan
@@ -57,6 +63,8 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
       seconds_of_start: its phases: imports, building (networks and optimisers), tracing (the step as a TensorFlow
         graph) and first_step (compilation by TensorFlow and XLA, and the step itself).
       graph_operations: number of operations in the traced step; TensorFlow makes and compiles them one by one.
+      live_operations: number of those that the step's results depend on, with those of called functions once per
+        call; a kernel compiled by XLA is one.
       dataset, batch_size, xla, microbatch, precision, tf32, steps. With tf32, the float32 products are TensorFloat-32
         too.
 
@@ -70,7 +78,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
     plan = execution_plan(config)
     gan = build_gan(config, plan)
     times.append(time.time())
-    step, graph_operations = _training_function(gan, config)
+    step, graph = _training_function(gan, config)
     times.append(time.time())
     step()
     times.append(time.time())
@@ -99,12 +107,13 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "peak_memory_gb": peak_memory_gb,
         "seconds_to_first_step": rounded(times[-1] - times[0]),
         "seconds_of_start": {phase: rounded(end - start) for phase, start, end in zip(phases, times, times[1:])},
-        "graph_operations": graph_operations,
+        "graph_operations": len(graph.get_operations()),
+        "live_operations": count_live_operations(graph),
     }
 
 
-def _training_function(gan: GAN, config: ExperimentConfig) -> tuple[Callable[[], None], int]:
-    """Traces a step on random images; returns a call of it, which ends when the step does, and its operations."""
+def _training_function(gan: GAN, config: ExperimentConfig) -> tuple[Callable[[], None], tf.Graph]:
+    """Traces a step on random images; returns a call of it, which ends when the step does, and its graph."""
     data = config.data
     shape = [config.train.batch_size, data.image_size, data.image_size, data.num_channels]
     iterator = iter(tf.data.Dataset.from_tensors(tf.random.uniform(shape, -1.0, 1.0)).repeat())
@@ -114,7 +123,7 @@ def _training_function(gan: GAN, config: ExperimentConfig) -> tuple[Callable[[],
     def step() -> None:
         tf.nest.map_structure(lambda value: value.numpy(), train_function(iterator))
 
-    return step, len(graph.get_operations())
+    return step, graph
 
 
 def _make_folder(directory: str) -> None:

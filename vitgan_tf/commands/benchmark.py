@@ -1,11 +1,11 @@
 """Measures speed and memory: vitgan benchmark train --dataset=cifar10 --batch_size=32
 
 train: the training step of a preset, on random images. products: each matrix product of the step by itself.
-scale: cost of the step against batch size and number of tokens, each row in its own process. sample: the generator
-of a preset at several batch sizes. data: the input pipeline of a preset and its training step. render: the generator
-of --model at several resolutions. eval: an evaluation of 50,000 images, and three ways to compute the Frechet
-distance. swd: sliced Wasserstein distance of images with faults. endurance: growth of memory, files and step time
-over a long run.
+scale: cost of the step against batch size and number of tokens, each row in its own process. compare: training and
+sampling of several presets, by turns in this checkout and in its commit --baseline. sample: the generator of a preset
+at several batch sizes. data: the input pipeline of a preset and its training step. render: the generator of --model
+at several resolutions. eval: an evaluation of 50,000 images, and three ways to compute the Frechet distance. swd:
+sliced Wasserstein distance of images with faults. endurance: growth of memory, files and step time over a long run.
 Prints a table and, as the last line of standard output, the same results as one JSON object.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -23,10 +24,15 @@ from vitgan_tf.commands.flags import define_config_flags, define_data_location_f
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
+from vitgan_tf.presets import preset
 
 TAKES_ARGUMENTS = True
-# Flags that `scale` passes to its processes, besides the configuration fields.
-_PASSED_ON = ("config", "dataset", "variant", "generator", "discriminator", "steps")
+# Flags that `compare` passes to its processes, besides the configuration fields; `scale` passes more.
+_NETWORKS = ("variant", "generator", "discriminator")
+_PASSED_ON = ("config", "dataset", "steps", *_NETWORKS)
+_COMPARED = ["cifar10", "celeba64", "digits", "tiny"]
+# Flags of one benchmark alone.
+_ONLY = {"profile": "train", "baseline": "compare", "pairs": "compare", "presets": "compare"}
 
 
 def define_flags(given: flags.FlagValues) -> None:
@@ -36,7 +42,8 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "steps",
         20,
-        "Timed training steps. sample: batches per size; products: calls per product; endurance: steps of the run.",
+        "Timed training steps. sample: batches per size; products: calls per product; endurance: steps of the run; "
+        "compare: of train and sample, default 20 for digits and tiny, 3 for other presets.",
         lower_bound=1,
         flag_values=given,
     )
@@ -50,6 +57,9 @@ def define_flags(given: flags.FlagValues) -> None:
         flag_values=given,
     )
     define_path(given, "profile", None, "Folder for a TensorBoard profile of three further steps, for train.")
+    flags.DEFINE_string("baseline", None, "Commit to compare this checkout with, for compare.", flag_values=given)
+    flags.DEFINE_integer("pairs", 8, "Times that compare measures both commits.", lower_bound=1, flag_values=given)
+    flags.DEFINE_list("presets", _COMPARED, "Presets, separated by commas, for compare.", flag_values=given)
 
 
 def main(line: CommandLine) -> dict[str, Any]:
@@ -57,6 +67,7 @@ def main(line: CommandLine) -> dict[str, Any]:
     commands = {
         "sample": _sample,
         "scale": _scale,
+        "compare": _compare,
         "train": _train,
         "products": _products,
         "data": _data,
@@ -69,14 +80,19 @@ def main(line: CommandLine) -> dict[str, Any]:
     if len(line.arguments) != 1 or line.arguments[0] not in commands:
         raise UserError(f"say what to measure: {invocation('benchmark')} {'|'.join(commands)} [--flags]")
     name = line.arguments[0]
-    if given.profile is not None and name != "train":
-        raise UserError("--profile applies only to train: leave it out")
-    if name in ("sample", "scale") and given["train.batch_size"].present:
+    for flag, benchmark in _ONLY.items():
+        if given[flag].present and name != benchmark:
+            raise UserError(f"--{flag} applies only to {benchmark}: leave it out")
+    if name in ("sample", "scale", "compare") and given["train.batch_size"].present:
         raise UserError(f"{name} sets its own batch sizes: leave out --batch_size")
     result = commands[name](given)
+    _show(result)
+    return result
+
+
+def _show(result: dict[str, Any]) -> None:
     print(_table(result))
     print(json.dumps(result))
-    return result
 
 
 def _table(result: dict[str, Any]) -> str:
@@ -112,13 +128,39 @@ def _sample(given: flags.FlagValues) -> dict:
 
 def _scale(given: flags.FlagValues) -> dict:
     config = config_from_flags(given)
-    from vitgan_tf.benchmarks.scale import as_flags, in_own_process, measure_scale
+    from vitgan_tf.benchmarks.scale import in_own_process, measure_scale
 
-    passed_on = {name: given[name].value for name in _PASSED_ON if given[name].present}
-    fields = fields_from_flags(given)
     train = [sys.executable, "-m", "vitgan_tf", "benchmark", "train"]
-    train += [*(f"--plugin={path}" for path in given.plugin), *as_flags({**passed_on, **fields})]
-    return measure_scale(config, in_own_process(train))
+    return measure_scale(config, in_own_process([*train, *_passed_on(given, _PASSED_ON)]))
+
+
+def _passed_on(given: flags.FlagValues, names: Sequence[str]) -> list[str]:
+    """Returns the words of --plugin, of these flags if they are given, and of the configuration fields."""
+    from vitgan_tf.benchmarks.scale import as_flags
+
+    named = {name: given[name].value for name in names if given[name].present}
+    return [*(f"--plugin={path}" for path in given.plugin), *as_flags({**named, **fields_from_flags(given)})]
+
+
+def _compare(given: flags.FlagValues) -> dict:
+    _check_comparison(given)
+    from vitgan_tf.benchmarks.compare import measure_commits
+
+    steps = given.steps if given["steps"].present else None
+    arguments = _passed_on(given, _NETWORKS)
+    return measure_commits(given.baseline, given.presets, given.pairs, steps, arguments, show=_show)
+
+
+def _check_comparison(given: flags.FlagValues) -> None:
+    if given.baseline is None:
+        raise UserError("compare needs a commit, for example --baseline=HEAD")
+    for name in ("config", "dataset"):
+        if given[name].present:
+            raise UserError(f"compare takes --presets=cifar10,digits instead of --{name}: leave it out")
+    if not given.presets or len(set(given.presets)) < len(given.presets):
+        raise UserError("--presets needs names, each of them once, for example --presets=cifar10,digits")
+    for name in given.presets:
+        preset(name)
 
 
 def _train(given: flags.FlagValues) -> dict:

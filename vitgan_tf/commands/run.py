@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from typing import Any
 
 from absl import flags, logging
 
-import vitgan_tf
+from vitgan_tf import checkout
 from vitgan_tf.commands import configuration
 from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.flags import (
@@ -56,7 +55,7 @@ def main(line: CommandLine) -> str | dict[str, Any]:
     strategy = strategy_from_flags(given, several_processes=True, gpu_memory_gb=config.train.gpu_memory_gb)
     from vitgan_tf.training.run import run_experiment
 
-    provenance = {"command": [*invocation("run").split(), *line.words], "commit": _commit()}
+    provenance = {"command": [*invocation("run").split(), *line.words], "commit": checkout.commit()}
     run_experiment(config, model_dir, provenance, configuration.data_location_from_flags(given), strategy)
     return model_dir
 
@@ -65,15 +64,3 @@ def _model_dir(given: flags.FlagValues) -> str:
     if given.model_dir is None and given.config is not None:
         raise UserError("--config needs a run directory: give --model_dir=DIR")
     return given.model_dir or os.path.join("runs", configuration.run_name_from_flags(given))
-
-
-def _commit() -> str | None:
-    """Returns the commit of the checkout that contains the package; None for an installed package."""
-    git = ["git", "-C", os.path.dirname(os.path.abspath(vitgan_tf.__file__))]
-    try:
-        # A virtual environment may lie in another project's checkout, which does not track it.
-        for command in (["ls-files", "--error-unmatch", "__init__.py"], ["rev-parse", "HEAD"]):
-            result = subprocess.run([*git, *command], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()

@@ -390,13 +390,15 @@ def test_seed_decides_initial_weights_latents_and_augmentation():
 
 
 def test_resumed_run_equals_unbroken_run(tmp_path):
-    """Bit by bit: networks, spectral-norm vectors, moving average, both optimisers."""
-    first = build_gan(CONFIG)
+    """Bit by bit: networks, spectral-norm vectors, moving average, both optimisers, as their rates rise and fall."""
+    schedule = {"train.total_kimg": 0.08, "train.warmup_kimg": 0.04, "train.decay_kimg": 0.04}
+    config = override(CONFIG, schedule)
+    first = build_gan(config)
     _fit(first, 3)
     path = first.checkpoint().save(str(tmp_path / "checkpoint"))
     _fit(first, 5, first_step=3)
     unbroken = first
-    second = build_gan(CONFIG)
+    second = build_gan(config)
     for variable in second.generator.trainable_variables:
         variable.assign(tf.zeros_like(variable))
     second.checkpoint().restore(path).assert_consumed()

@@ -8,7 +8,7 @@ from support import classifier, small
 
 from vitgan_tf.config import override
 from vitgan_tf.presets import preset
-from vitgan_tf.training.optimizer import FusedAdam, build_optimizer
+from vitgan_tf.training.optimizer import FusedAdam, LinearSchedule, build_optimizer
 from vitgan_tf.training.plan import execution_plan
 from vitgan_tf.training.run import run_experiment
 
@@ -121,3 +121,33 @@ def test_skipping_trains_with_several_steps_per_execution_on_a_gpu(tmp_path, mon
 def test_configured_as_in_the_paper():
     config = build_optimizer(0.002, preset("cifar10").train).get_config()
     assert (config["beta_1"], config["beta_2"], config["learning_rate"]) == (0.0, 0.99, pytest.approx(0.002))
+
+
+@pytest.mark.parametrize("warmup, decay", [(4, 0), (0, 6), (3, 5), (8, 8), (0.5, 2.5)])
+def test_learning_rate_rises_and_falls_linearly(warmup, decay):
+    schedule, total = LinearSchedule(0.002, 10, warmup, decay), 10
+    copy = LinearSchedule.from_config(schedule.get_config())
+    for step in range(total + 2):
+        factor = 1.0
+        if warmup:
+            factor = min(factor, (step + 1) / warmup)
+        if decay:
+            factor = min(factor, max(total - step, 0) / decay)
+        for each in (schedule, copy):
+            np.testing.assert_allclose(each(tf.constant(step, tf.int64)), 0.002 * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("scales_loss", [False, True])
+def test_each_update_has_the_rate_of_its_step(scales_loss):
+    """With beta1 = 0 and constant gradients, Adam moves a weight by the rate itself."""
+    fields = {"train.warmup_kimg": 0.016, "train.decay_kimg": 0.024, "train.total_kimg": 0.04, "train.batch_size": 8}
+    optimizer = build_optimizer(0.01, override(preset("tiny"), fields).train, scales_loss)
+    weight, moves = tf.Variable([1.0]), []
+    optimizer.build([weight])
+    for _ in range(6):
+        before = weight.numpy()[0]
+        gradient = optimizer.get_scaled_loss(tf.constant([2.0])) if scales_loss else tf.constant([2.0])
+        gradients = optimizer.get_unscaled_gradients([gradient]) if scales_loss else [gradient]
+        optimizer.apply_gradients(zip(gradients, [weight]))
+        moves.append(before - weight.numpy()[0])
+    np.testing.assert_allclose(moves, 0.01 * np.array([1 / 2, 1, 1, 2 / 3, 1 / 3, 0]), atol=1e-6)

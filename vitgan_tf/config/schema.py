@@ -181,6 +181,14 @@ class TrainConfig(Section):
     batch_size: int = field("global batch size: real images per step over all devices", default=128, minimum=1)
     generator_learning_rate: float = field("Adam learning rate of the generator", default=0.002, above=0.0)
     discriminator_learning_rate: float = field("Adam learning rate of the discriminator", default=0.002, above=0.0)
+    warmup_kimg: float = field(
+        "both learning rates rise linearly over so many thousand images at the start", default=0.0, minimum=0.0
+    )
+    decay_kimg: float = field(
+        "both learning rates fall linearly to 0 over so many thousand images at the end of total_kimg",
+        default=0.0,
+        minimum=0.0,
+    )
     adam_beta1: float = field("Adam beta1", default=0.0, minimum=0.0, below=1.0)
     adam_beta2: float = field("Adam beta2", default=0.99, minimum=0.0, below=1.0)
     adam_epsilon: float = field("Adam epsilon", default=1e-8, above=0.0)

@@ -81,12 +81,39 @@ class FusedAdam(tf.keras.optimizers.Adam):
         )
 
 
+class LinearSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that rises linearly at the start and falls linearly to 0 at the end.
+
+    rate(t) = peak * min(1, (t + 1) / warm-up, (T - t) / decay)      in step t = 0, ..., T - 1; 0 afterwards
+
+    Args:
+      peak: learning rate in between.
+      total: T, number of steps.
+      warmup: steps of the rise; 0 for none.
+      decay: steps of the fall; 0 for none.
+    """
+
+    def __init__(self, peak: float, total: float, warmup: float = 0.0, decay: float = 0.0):
+        self.peak, self.total, self.warmup, self.decay = peak, total, warmup, decay
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        done = tf.cast(step, tf.float32)
+        rising = (done + 1.0) / self.warmup if self.warmup else 1.0
+        falling = (self.total - done) / self.decay if self.decay else 1.0
+        return self.peak * tf.clip_by_value(tf.minimum(rising, falling), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("peak", "total", "warmup", "decay")}
+
+
 def build_optimizer(
     learning_rate: float, config: TrainConfig, scales_loss: bool = False
 ) -> tf.keras.optimizers.Optimizer:
     """Builds Adam with the configured betas (paper, "Experiment Setup"), optionally with dynamic loss scaling."""
+    steps = (kimg * 1000.0 / config.batch_size for kimg in (config.total_kimg, config.warmup_kimg, config.decay_kimg))
+    is_constant = config.warmup_kimg == config.decay_kimg == 0.0
     optimizer = FusedAdam(
-        learning_rate,
+        learning_rate if is_constant else LinearSchedule(learning_rate, *steps),
         beta_1=config.adam_beta1,
         beta_2=config.adam_beta2,
         epsilon=config.adam_epsilon,

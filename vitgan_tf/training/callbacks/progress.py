@@ -9,7 +9,7 @@ from vitgan_tf.training.callbacks.base import StepCallback
 
 
 class ProgressBar(StepCallback):
-    """Shows steps, elapsed and remaining time, steps per second and losses; before the first step, why it takes long."""
+    """Shows steps, elapsed and remaining time, steps per second and losses; first, what the first step waits for."""
 
     def __init__(self, first_step: int, total_steps: int):
         super().__init__(first_step, total_steps)

@@ -189,7 +189,7 @@ def test_a_checkpoint_without_the_weights_is_no_generator(tmp_path):
     checkpoint = tf.train.Checkpoint(generator=build_generator(config), step=tf.Variable(1, dtype=tf.int64))
     tf.train.CheckpointManager(checkpoint, directory.checkpoints, max_to_keep=1).save(21)
     assert load_generator(str(tmp_path), "21", "raw").step == 1
-    with pytest.raises(UserError, match=r"cannot restore .*ckpt-21 \("):
+    with pytest.raises(UserError, match=r"cannot restore .*ckpt-21 \(it holds other variables"):
         load_generator(str(tmp_path), weights="ema")
     with pytest.raises(UserError, match=r"no checkpoint '1': available steps: 21"):
         load_generator(str(tmp_path), "1", "raw")

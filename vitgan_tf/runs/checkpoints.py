@@ -25,7 +25,7 @@ def restore_from(path: str, checkpoint: tf.train.Checkpoint, is_part: bool = Fal
       is_part: whether the files may hold further objects.
 
     Raises:
-      UserError: the files cannot be read, or hold other objects.
+      UserError: the files cannot be read, or hold other variables.
     """
     try:
         status = checkpoint.restore(path)
@@ -33,7 +33,12 @@ def restore_from(path: str, checkpoint: tf.train.Checkpoint, is_part: bool = Fal
             status.assert_existing_objects_matched().expect_partial()
         else:
             status.assert_consumed()
-    except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:  # IndexError: a truncated file
+    except (AssertionError, ValueError) as error:  # variables that are missing, or of another shape
+        raise UserError(
+            f"cannot restore {path} (it holds other variables than this version of vitgan_tf has for this "
+            "configuration: the run's config.json names the commit that wrote it)"
+        ) from error
+    except (IndexError, tf.errors.OpError) as error:  # IndexError: a truncated file
         raise UserError(f"cannot restore {path} ({first_line(error)})") from error
 
 

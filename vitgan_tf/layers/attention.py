@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
+from vitgan_tf.layers.gradients import with_gradient
 from vitgan_tf.layers.ops import as_float32
 from vitgan_tf.layers.spectral import ISNDense
 
@@ -71,7 +72,7 @@ def _softmax(logits: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(tf.nn.softmax(as_float32(logits)), dtype)
 
 
-@tf.custom_gradient
+@with_gradient
 def _products_of_pairs(keys: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable]:
     """k_i.k_j and |k_j|^2. With their gradients G and n, dK = (G + G^T + 2 diag(n)) K, a single product."""
     products = tf.matmul(keys, keys, transpose_b=True)

@@ -14,6 +14,7 @@ from typing import Callable, NoReturn
 import tensorflow as tf
 
 from vitgan_tf.layers import ops
+from vitgan_tf.layers.gradients import with_gradient
 from vitgan_tf.layers.ops import as_float32, is_narrow
 
 _kernel: Callable = functools.partial(tf.function, jit_compile=True, autograph=False)
@@ -36,7 +37,7 @@ def product(
     return _transposed_product(inputs, kernel) if kernel_is_transposed else _product(inputs, kernel)
 
 
-@tf.custom_gradient
+@with_gradient
 def _product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         return tf.matmul(upstream, kernel, transpose_b=True), _sum_of_outer_products(inputs, upstream)
@@ -44,7 +45,7 @@ def _product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]
     return tf.matmul(inputs, kernel), gradient
 
 
-@tf.custom_gradient
+@with_gradient
 def _transposed_product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         return tf.matmul(upstream, kernel), _sum_of_outer_products(upstream, inputs)
@@ -79,7 +80,7 @@ def bias_act(
     return outputs if residual is None else outputs + residual
 
 
-@tf.custom_gradient
+@with_gradient
 def _compiled_add_bias(x: tf.Tensor, bias: tf.Tensor, *residual: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         return (upstream, _sum_like(upstream, bias), *(upstream for _ in residual))
@@ -92,7 +93,7 @@ def _add_bias(*terms: tf.Tensor) -> tf.Tensor:
     return tf.cast(functools.reduce(tf.add, map(as_float32, terms)), terms[0].dtype)
 
 
-@tf.custom_gradient
+@with_gradient
 def _compiled_gelu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
         dx = _gelu_gradient(x, bias, upstream)
@@ -120,7 +121,7 @@ def scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tf.Ten
     return _compiled_scaled_leaky_relu(x, scale, bias)
 
 
-@tf.custom_gradient
+@with_gradient
 def _compiled_scaled_leaky_relu(x: tf.Tensor, scale: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         dx, x_dx = _scaled_leaky_relu_gradient(x, scale, bias, upstream)
@@ -160,7 +161,7 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
     return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, scale.dtype))
 
 
-@tf.custom_gradient
+@with_gradient
 def _compiled_layer_norm(
     x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: tf.Tensor
 ) -> tuple[tf.Tensor, Callable]:
@@ -175,7 +176,7 @@ def _compiled_layer_norm(
     return y, gradient
 
 
-@tf.custom_gradient
+@with_gradient
 def _differentiable_once(first_gradient: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Identity without a gradient: mean and deviation would count as constants, and the result would be wrong."""
 

@@ -33,7 +33,7 @@ from vitgan_tf.training.diagnostics import divergence_report
 from vitgan_tf.training.interruption import StopRequest
 from vitgan_tf.training.plan import ExecutionPlan, execution_plan
 from vitgan_tf.training.rollback import with_rollbacks
-from vitgan_tf.training.strategies import agree_on_step, describe, distribute, num_workers, worker
+from vitgan_tf.training.strategies import agree_on_step, distribute, num_workers, worker
 
 # Errors of collective operations after another process has ended.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
@@ -74,7 +74,8 @@ def run_experiment(
         directory = None
         if is_chief:
             identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
-            directory = RunDirectory(model_dir, config, provenance, identity)
+            entries = {**(provenance or {}), "execution": plan.description}
+            directory = RunDirectory(model_dir, config, entries, identity)
         run = Run(config, plan, training_images, location, model_dir, directory, callbacks)
         run.fit(run.restore() or 0)
         run.export()
@@ -196,7 +197,7 @@ class Run:
             "generator %.2f M weights, discriminator %.2f M, on %s, %d images, batch %d, %d steps from step %d",
             self.gan.generator.count_params() / 1e6,
             self.gan.discriminator.count_params() / 1e6,
-            describe(self._strategy),
+            self.gan.plan.description,
             len(self._images),
             self._config.train.batch_size,
             self._config.total_steps,

@@ -15,6 +15,7 @@ from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.gan import GAN
+from vitgan_tf.training.memory import state_bytes, step_bytes
 from vitgan_tf.training.plan import execution_plan
 
 PROFILED_STEPS = 3
@@ -53,6 +54,8 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         precision mixed_bfloat16.
       peak_memory_gb: peak resident memory after the first three steps, 10^9 bytes; the large products come later and
         do not count.
+      estimated_memory_gb: bytes of the variables and of the step's tensors, 10^9, from the shapes in its graph: see
+        `training.memory`.
       seconds_to_first_step: time from the start of the process to the end of its first step.
       seconds_of_start: its phases: imports, building (networks and optimisers), tracing (the step as a TensorFlow
         graph) and first_step (compilation by TensorFlow and XLA, and the step itself).
@@ -70,7 +73,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
     plan = execution_plan(config)
     gan = build_gan(config, plan)
     times.append(time.time())
-    step, graph_operations = _training_function(gan, config)
+    step, graph = _training_function(gan, config)
     times.append(time.time())
     step()
     times.append(time.time())
@@ -97,14 +100,15 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "gflops_per_step": rounded(flops / 1e9),
         **timing.peaks(flops),
         "peak_memory_gb": peak_memory_gb,
+        "estimated_memory_gb": rounded((state_bytes(gan) + step_bytes(graph)) / 1e9),
         "seconds_to_first_step": rounded(times[-1] - times[0]),
         "seconds_of_start": {phase: rounded(end - start) for phase, start, end in zip(phases, times, times[1:])},
-        "graph_operations": graph_operations,
+        "graph_operations": len(graph.get_operations()),
     }
 
 
-def _training_function(gan: GAN, config: ExperimentConfig) -> tuple[Callable[[], None], int]:
-    """Traces a step on random images; returns a call of it, which ends when the step does, and its operations."""
+def _training_function(gan: GAN, config: ExperimentConfig) -> tuple[Callable[[], None], tf.Graph]:
+    """Traces a step on random images; returns a call of it, which ends when the step does, and its graph."""
     data = config.data
     shape = [config.train.batch_size, data.image_size, data.image_size, data.num_channels]
     iterator = iter(tf.data.Dataset.from_tensors(tf.random.uniform(shape, -1.0, 1.0)).repeat())
@@ -114,7 +118,7 @@ def _training_function(gan: GAN, config: ExperimentConfig) -> tuple[Callable[[],
     def step() -> None:
         tf.nest.map_structure(lambda value: value.numpy(), train_function(iterator))
 
-    return step, len(graph.get_operations())
+    return step, graph
 
 
 def _make_folder(directory: str) -> None:

@@ -25,6 +25,7 @@ from vitgan_tf.runs.checkpoints import RunCheckpoints
 from vitgan_tf.runs.directory import CHECKPOINTS, RunDirectory, held_run
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import SkipWatch, StopOnDivergence
+from vitgan_tf.training.callbacks.memory import MemoryCheck
 from vitgan_tf.training.callbacks.of_run import writing_callbacks
 from vitgan_tf.training.callbacks.progress import ProgressBar
 from vitgan_tf.training.callbacks.tf32 import TF32
@@ -174,14 +175,21 @@ class Run:
             train, flip = self._config.train, self._config.data.flip
             write_real_images(self._directory, self._images, train.seed, flip)
         stop, progress = StopRequest(**schedule), ProgressBar(**schedule)
-        tf32 = [TF32()] if self._config.train.tf32 else []
-        callbacks = [*tf32, self._guard(schedule), stop, *self._callbacks(schedule), *self._extra_callbacks]
+        tf32, batches = [TF32()] if self._config.train.tf32 else [], self._batches(first_step)
+        callbacks = [
+            MemoryCheck(batches),
+            *tf32,
+            self._guard(schedule),
+            stop,
+            *self._callbacks(schedule),
+            *self._extra_callbacks,
+        ]
         if self._directory is not None:
             callbacks.insert(len(callbacks) - len(self._extra_callbacks), progress)
         steps = self._config.total_steps - first_step
         with stop.received():
             try:
-                self.gan.fit(self._batches(first_step), steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+                self.gan.fit(batches, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
             except Interrupted as error:
                 progress.close()
                 raise self._saved(error, first_step) from None

@@ -64,7 +64,7 @@ def step_bytes(graph: tf.Graph, is_compiled: bool = False) -> int:
         for tensor in operation.inputs:
             for owner in owners[tensor.name]:
                 last_use.setdefault(owner, number)
-    freed = defaultdict(int)
+    freed: dict[int, int] = defaultdict(int)
     alive = most = 0
     for number, operation in enumerate(operations):
         for tensor in operation.outputs:

@@ -4,8 +4,8 @@ Lee, Chang, Jiang, Zhang, Tu, Liu: "ViTGAN: Training GANs with Vision Transforme
 arXiv 2107.04589. Importing this package imports neither TensorFlow nor anything else that is slow.
 """
 
-from vitgan_tf.greeting import hide_at_import
+from vitgan_tf.greeting import prepare_at_import
 
 __version__ = "0.1.0"
 
-hide_at_import()
+prepare_at_import()

@@ -17,3 +17,14 @@ def count_gpus() -> int:
     except (OSError, AttributeError):
         pass
     return 0
+
+
+def gpu_bytes() -> int | None:
+    """Returns the memory of the GPU that has least of those the driver shows, in bytes; None without GPUs."""
+    sizes = []
+    for number in range(count_gpus()):
+        driver, device, size = ctypes.CDLL("libcuda.so.1"), ctypes.c_int(0), ctypes.c_size_t(0)
+        driver.cuDeviceGet(ctypes.byref(device), number)
+        if driver.cuDeviceTotalMem_v2(ctypes.byref(size), device) == 0:
+            sizes.append(size.value)
+    return min(sizes, default=None)

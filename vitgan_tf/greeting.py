@@ -1,4 +1,4 @@
-"""Hides what TensorFlow's C++ code logs when it is imported."""
+"""Prepares TensorFlow's C++ code just before it is imported: its log, and the tools that XLA needs on GPUs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any
 
+from vitgan_tf.cuda_tools import use_packaged_tools
 from vitgan_tf.gpus import count_gpus
 
 # C++ code reads this variable once. At level 1 it prints warnings and errors, at 3 neither.
@@ -28,16 +29,19 @@ def hide_greeting(num_gpus: int) -> None:
 
 
 class _BeforeTensorFlow:
-    """Import hook that finds no module: it hides the greeting when TensorFlow is about to be imported, not before.
+    """Import hook that finds no module: it acts when TensorFlow is about to be imported, not before.
 
     By then, the program has chosen its levels, and a program that never imports TensorFlow is left alone.
     """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name == "tensorflow":
-            hide_greeting(count_gpus())
+            num_gpus = count_gpus()
+            hide_greeting(num_gpus)
+            if num_gpus:
+                use_packaged_tools()
 
 
-def hide_at_import() -> None:
-    """Hides the greeting from now on, whichever module imports TensorFlow."""
+def prepare_at_import() -> None:
+    """Prepares TensorFlow from now on, whichever module imports it."""
     sys.meta_path.insert(0, _BeforeTensorFlow())

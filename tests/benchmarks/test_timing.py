@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from vitgan_tf.benchmarks.timing import count_live_operations, live_operations
+from vitgan_tf.benchmarks.timing import count_live_operations
+from vitgan_tf.graphs import live_operations
 
 
 def _traced(function):

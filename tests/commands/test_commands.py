@@ -408,6 +408,28 @@ def test_dry_run_prints_the_resolved_configuration():
     config = json.loads(result.stdout)
     assert config["train"]["batch_size"] == 16 and config["generator"]["embed_dim"] == 384
     assert config["augment"]["policy"] == [] and config["data"]["dataset"] == "celeba64"
+    assert "execution: 1 CPU, float32, xla=kernels, 16 images at a time" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (["--strategy=multi_worker"], "execution: multi_worker"),
+        (["--strategy=tpu", "--tpu=nobody"], "execution: tpu"),
+        (["--strategy=mirrored", "--microbatch=3"], "execution: not on this machine: mirrored needs GPUs"),
+        (
+            ["--strategy=mirrored", "--logical_cpus=2"],
+            "execution: 2 replicas on logical CPUs, float32, xla=kernels",
+        ),
+    ],
+)
+def test_dry_run_asks_no_other_machine(flags, words):
+    """TF_CONFIG names a process that never starts."""
+    cluster = {"worker": ["127.0.0.1:9", "127.0.0.1:10"]}
+    environment = {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})}
+    result = commands.run(RUN, "--dataset=tiny", "--dry_run", *flags, env={**commands.OFFLINE, **environment})
+    assert result.returncode == 0 and json.loads(result.stdout)["data"]["dataset"] == "digits"
+    assert words in result.stderr
 
 
 def test_what_networks_change_elsewhere_is_said():

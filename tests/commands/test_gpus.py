@@ -9,7 +9,7 @@ import pytest
 from support.commands import OFFLINE
 
 from vitgan_tf.errors import UserError
-from vitgan_tf.gpus import count_gpus
+from vitgan_tf.gpus import count_gpus, gpu_bytes
 from vitgan_tf.training import strategies
 
 # The driver's library as far as TensorFlow asks it before it looks for its own ones.
@@ -34,7 +34,7 @@ int cuCtxGetDevice(int *device) { *device = 0; return 0; }
 
 
 def test_without_a_driver_there_are_no_gpus():
-    assert count_gpus() == 0
+    assert (count_gpus(), gpu_bytes()) == (0, None)
 
 
 def test_mirrored_without_gpus_is_refused():
@@ -54,7 +54,8 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_the_command_that_mends_i
         "from absl import logging; from vitgan_tf.commands.quiet import import_tensorflow\n"
         "logging.set_verbosity(logging.INFO); import_tensorflow(); tf = import_tensorflow()\n"
         "import os; print(tf.config.experimental.tensor_float_32_execution_enabled())\n"
-        "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])"
+        "print(os.environ['TF_FORCE_GPU_ALLOW_GROWTH'])\n"
+        "from vitgan_tf.gpus import gpu_bytes; print(gpu_bytes())"
     )
     env = {**OFFLINE, "LD_LIBRARY_PATH": os.pathsep.join([str(tmp_path), os.environ.get("LD_LIBRARY_PATH", "")])}
     result = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
@@ -62,5 +63,6 @@ def test_a_gpu_that_tensorflow_cannot_use_is_named_with_the_command_that_mends_i
     lines = [line for line in result.stderr.splitlines() if "the driver reports GPUs" in line]
     assert len(lines) == 1, result.stderr
     assert "computes on the CPU" in lines[0] and "its CUDA packages are not installed" in lines[0]
-    assert result.stdout == "False\ntrue\n"  # TF32 is off, and memory is taken as needed, in every command
+    # TF32 is off, and memory is taken as needed, in every command.
+    assert result.stdout == f"False\ntrue\n{8 << 30}\n"
     assert "pip install 'tensorflow[and-cuda]==2.15." in lines[0] and "make GPU=1 run" in lines[0]

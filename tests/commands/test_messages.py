@@ -55,7 +55,7 @@ ELSEWHERE = {
     r"it was trained with ": ("run", "evaluate", "report"),
 }
 # Texts about flags in general, options of other programs, and parts of command lines.
-NO_MESSAGES = {"--flags", "--help", "--version", "--name=value"}
+NO_MESSAGES = {"--flags", "--help", "--version", "--name=value", "--xla_gpu_cuda_data_dir"}
 COMMAND_LINES = ("checkout", "commands.plugins", "commands.run", "reporting.sweep", "benchmarks.scale")
 FLAG = re.compile(r"(?<![\w-])--(?:no)?([a-z_]+(?:\.[a-z_]+)?)(?![\w.{-])(=[^\s;:,)]+(?:,[\w.-]+)*)?")
 

@@ -8,6 +8,7 @@ from support import classifier, small
 
 from vitgan_tf.config import override
 from vitgan_tf.presets import preset
+from vitgan_tf.training import plan
 from vitgan_tf.training.optimizer import FusedAdam, LinearSchedule, build_optimizer
 from vitgan_tf.training.plan import execution_plan
 from vitgan_tf.training.run import run_experiment
@@ -97,6 +98,7 @@ def test_no_update_is_an_xla_function_of_its_own_where_there_is_a_gpu(monkeypatc
 def test_skipping_trains_with_several_steps_per_execution_on_a_gpu(tmp_path, monkeypatch):
     """By a GPU that TensorFlow only says to have: XLA and microbatches are those of one. TF32 is on in steps only."""
     _report_a_gpu(monkeypatch)
+    monkeypatch.setattr(plan, "missing_tools", lambda: ["ptxas"])
     fields = {
         **small.FIELDS,
         "train.on_nan": "skip",

@@ -12,23 +12,9 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
+from vitgan_tf.graphs import live_operations
+
 MATMUL_SIZE = 4096
-
-
-def live_operations(graph: tf.Graph) -> list[tf.Operation]:
-    """Returns the operations of a traced function that its outputs or control outputs depend on.
-
-    Args:
-      graph: graph of the function.
-    """
-    live: dict[tf.Operation, None] = {}
-    pending = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
-    while pending:
-        operation = pending.pop()
-        if operation not in live:
-            live[operation] = None
-            pending += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    return list(live)
 
 
 def count_live_operations(graph: tf.Graph) -> int:

@@ -21,6 +21,7 @@ from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.gan import GAN
+from vitgan_tf.training.memory import state_bytes, step_bytes
 from vitgan_tf.training.plan import execution_plan
 
 PROFILED_STEPS = 3
@@ -59,6 +60,8 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         precision mixed_bfloat16.
       peak_memory_gb: peak resident memory after the first three steps, 10^9 bytes; the large products come later and
         do not count.
+      estimated_memory_gb: bytes of the variables and of the step's tensors, 10^9, from the shapes in its graph: see
+        `training.memory`.
       seconds_to_first_step: time from the start of the process to the end of its first step.
       seconds_of_start: its phases: imports, building (networks and optimisers), tracing (the step as a TensorFlow
         graph) and first_step (compilation by TensorFlow and XLA, and the step itself).
@@ -105,6 +108,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "gflops_per_step": rounded(flops / 1e9),
         **timing.peaks(flops),
         "peak_memory_gb": peak_memory_gb,
+        "estimated_memory_gb": rounded((state_bytes(gan) + step_bytes(graph)) / 1e9),
         "seconds_to_first_step": rounded(times[-1] - times[0]),
         "seconds_of_start": {phase: rounded(end - start) for phase, start, end in zip(phases, times, times[1:])},
         "graph_operations": len(graph.get_operations()),

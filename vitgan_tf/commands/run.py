@@ -20,8 +20,8 @@ from vitgan_tf.commands.flags import (
     define_path,
     define_strategy_flags,
 )
-from vitgan_tf.commands.quiet import strategy_from_flags
-from vitgan_tf.config import as_dict
+from vitgan_tf.commands.quiet import import_tensorflow, strategy_from_flags
+from vitgan_tf.config import ExperimentConfig, as_dict
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
 
@@ -38,7 +38,12 @@ def define_flags(given: flags.FlagValues) -> None:
         "Run directory; default: runs/<dataset>, followed by the variant or the networks: runs/<dataset>-<variant>, "
         "runs/<dataset>-g_<generator>-d_<discriminator>. Required with --config.",
     )
-    flags.DEFINE_bool("dry_run", False, "Print the resolved configuration as JSON and exit.", flag_values=given)
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Print the resolved configuration as JSON, log how it would be executed here, and exit.",
+        flag_values=given,
+    )
 
 
 def main(line: CommandLine) -> str | dict[str, Any]:
@@ -50,6 +55,7 @@ def main(line: CommandLine) -> str | dict[str, Any]:
         logging.info("these networks also change other fields of the preset: %s", ", ".join(changes))
     if given.dry_run:
         print(json.dumps(as_dict(config), indent=2))
+        _log_execution(given, config)
         return as_dict(config)
     model_dir = _model_dir(given)
     strategy = strategy_from_flags(given, several_processes=True, gpu_memory_gb=config.train.gpu_memory_gb)
@@ -58,6 +64,23 @@ def main(line: CommandLine) -> str | dict[str, Any]:
     provenance = {"command": [*invocation("run").split(), *line.words], "commit": checkout.commit()}
     run_experiment(config, model_dir, provenance, configuration.data_location_from_flags(given), strategy)
     return model_dir
+
+
+def _log_execution(given: flags.FlagValues, config: ExperimentConfig) -> None:
+    """Says what a run would do on the devices of this machine; other machines are not asked."""
+    import_tensorflow()
+    from vitgan_tf.training.plan import execution_plan
+    from vitgan_tf.training.strategies import build_strategy, strategy_name
+
+    name = strategy_name(given.strategy, given.tpu, given.logical_cpus, several_processes=True)
+    if name in ("tpu", "multi_worker"):
+        logging.info("execution: %s", name)
+        return
+    try:
+        strategy = build_strategy(name, logical_cpus=given.logical_cpus, gpu_memory_gb=config.train.gpu_memory_gb)
+        logging.info("execution: %s", execution_plan(config, strategy).description)
+    except UserError as error:
+        logging.warning("execution: not on this machine: %s", error)
 
 
 def _model_dir(given: flags.FlagValues) -> str:

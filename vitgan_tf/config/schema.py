@@ -241,7 +241,7 @@ class TrainConfig(Section):
     )
     xla: str = field(
         "XLA compilation: full = the whole step, kernels = chains of element-wise operations, off = none; "
-        "auto = full on TPUs, kernels on CPUs, off on GPUs",
+        "auto = full on TPUs and, where XLA finds CUDA's libdevice and ptxas, on one GPU; kernels on CPUs, else off",
         default="auto",
         choices=choices.XLA_MODES,
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import tensorflow as tf
+from absl import logging
 
 from vitgan_tf.config import ExperimentConfig
+from vitgan_tf.cuda_tools import DATA_DIR_FLAG, missing_tools
 from vitgan_tf.errors import UserError
+from vitgan_tf.training.strategies import describe
 
 # Upper bound on the bytes of a pass's widest activations on a CPU; smaller microbatches are slower.
 _CPU_ACTIVATION_BYTES = 52_000_000
@@ -35,6 +39,13 @@ class ExecutionPlan:
     xla: str
     microbatch: int
     steps_per_execution: int
+
+    @property
+    def description(self) -> str:
+        """Devices and choices in words, for logs and config.json."""
+        steps = f", {self.steps_per_execution} steps at a time" if self.steps_per_execution > 1 else ""
+        choices = f"{self.precision}, xla={self.xla}, {self.microbatch} images at a time{steps}"
+        return f"{describe(self.strategy)}, {choices}"
 
     @property
     def compiles_step(self) -> bool:
@@ -79,13 +90,35 @@ def execution_plan(config: ExperimentConfig, strategy: tf.distribute.Strategy | 
         raise UserError("a TPU computes in bfloat16, not float16: set --precision=mixed_bfloat16")
     if train.xla == "full" and strategy.num_replicas_in_sync > 1 and not is_tpu:
         raise UserError("train.xla=full compiles the step of one device only: with several, use auto, kernels or off")
-    automatic = "full" if is_tpu else "kernels" if is_cpu else "off"
     return ExecutionPlan(
         strategy,
         train.precision,
-        xla=automatic if train.xla == "auto" else train.xla,
+        xla=_automatic_xla(strategy, is_tpu, is_cpu) if train.xla == "auto" else train.xla,
         microbatch=train.microbatch or (_cpu_microbatch(config, share) if is_cpu else share),
         steps_per_execution=train.steps_per_execution or (_TPU_STEPS_PER_EXECUTION if is_tpu else 1),
+    )
+
+
+def _automatic_xla(strategy: tf.distribute.Strategy, is_tpu: bool, is_cpu: bool) -> str:
+    """Returns what `train.xla=auto` means on these devices."""
+    if is_tpu or is_cpu:
+        return "full" if is_tpu else "kernels"
+    if strategy.num_replicas_in_sync > 1:
+        return "off"
+    missing = missing_tools()
+    if missing:
+        _warn_of_missing_tools(" and ".join(missing))
+    return "off" if missing else "full"
+
+
+@functools.cache
+def _warn_of_missing_tools(missing: str) -> None:
+    """Says, once, why XLA is off."""
+    logging.warning(
+        "train.xla=auto is off on this GPU, as XLA finds no %s of CUDA: pip install nvidia-cuda-nvcc-cu12==12.2.140 "
+        "(in a checkout: make GPU=1 run), or name CUDA's folder with XLA_FLAGS=%s=DIR",
+        missing,
+        DATA_DIR_FLAG,
     )
 
 

@@ -25,6 +25,7 @@ from vitgan_tf.runs.checkpoints import RunCheckpoints
 from vitgan_tf.runs.directory import CHECKPOINTS, RunDirectory, held_run
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import SkipWatch, StopOnDivergence
+from vitgan_tf.training.callbacks.memory import MemoryCheck
 from vitgan_tf.training.callbacks.of_run import writing_callbacks
 from vitgan_tf.training.callbacks.progress import ProgressBar
 from vitgan_tf.training.callbacks.tf32 import TF32
@@ -33,7 +34,7 @@ from vitgan_tf.training.diagnostics import divergence_report
 from vitgan_tf.training.interruption import StopRequest
 from vitgan_tf.training.plan import ExecutionPlan, execution_plan
 from vitgan_tf.training.rollback import with_rollbacks
-from vitgan_tf.training.strategies import agree_on_step, describe, distribute, num_workers, worker
+from vitgan_tf.training.strategies import agree_on_step, distribute, num_workers, worker
 
 # Errors of collective operations after another process has ended.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
@@ -74,7 +75,8 @@ def run_experiment(
         directory = None
         if is_chief:
             identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
-            directory = RunDirectory(model_dir, config, provenance, identity)
+            entries = {**(provenance or {}), "execution": plan.description}
+            directory = RunDirectory(model_dir, config, entries, identity)
         run = Run(config, plan, training_images, location, model_dir, directory, callbacks)
         run.fit(run.restore() or 0)
         run.export()
@@ -173,14 +175,16 @@ class Run:
             train, flip = self._config.train, self._config.data.flip
             write_real_images(self._directory, self._images, train.seed, flip)
         stop, progress = StopRequest(**schedule), ProgressBar(**schedule)
-        tf32 = [TF32()] if self._config.train.tf32 else []
-        callbacks = [*tf32, self._guard(schedule), stop, *self._callbacks(schedule), *self._extra_callbacks]
+        tf32, batches = [TF32()] if self._config.train.tf32 else [], self._batches(first_step)
+        callbacks = [*tf32, self._guard(schedule), stop, *self._callbacks(schedule)]
         if self._directory is not None:
-            callbacks.insert(len(callbacks) - len(self._extra_callbacks), progress)
+            callbacks.append(progress)
+        # Traces the step: after the progress bar has begun.
+        callbacks += [MemoryCheck(batches), *self._extra_callbacks]
         steps = self._config.total_steps - first_step
         with stop.received():
             try:
-                self.gan.fit(self._batches(first_step), steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+                self.gan.fit(batches, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
             except Interrupted as error:
                 progress.close()
                 raise self._saved(error, first_step) from None
@@ -196,7 +200,7 @@ class Run:
             "generator %.2f M weights, discriminator %.2f M, on %s, %d images, batch %d, %d steps from step %d",
             self.gan.generator.count_params() / 1e6,
             self.gan.discriminator.count_params() / 1e6,
-            describe(self._strategy),
+            self.gan.plan.description,
             len(self._images),
             self._config.train.batch_size,
             self._config.total_steps,

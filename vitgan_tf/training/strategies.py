@@ -41,7 +41,7 @@ def build_strategy(
             tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
         except RuntimeError as error:
             raise UserError(f"cannot split the CPU: TensorFlow has already started ({first_line(error)})") from error
-    chosen = _automatic(tpu, logical_cpus, several_processes) if name == "auto" else name
+    chosen = strategy_name(name, tpu, logical_cpus, several_processes)
     strategy = _MAKERS[chosen](tpu)
     if chosen != "single":
         logging.info("strategy: %s%s, %s", chosen, " (auto)" if name == "auto" else "", describe(strategy))
@@ -76,6 +76,11 @@ def describe(strategy: tf.distribute.Strategy) -> str:
         return "1 GPU" if tf.config.list_physical_devices("GPU") else "1 CPU"
     kinds = {device.rsplit(":", 2)[-2] for device in strategy.extended.worker_devices}
     return f"{replicas} replicas on {'logical CPUs' if kinds == {'CPU'} else 'GPUs'}"
+
+
+def strategy_name(name: str, tpu: str | None, logical_cpus: int, several_processes: bool) -> str:
+    """Returns the name of a strategy, with that of the devices found for "auto"; see `build_strategy`."""
+    return _automatic(tpu, logical_cpus, several_processes) if name == "auto" else name
 
 
 def _automatic(tpu: str | None, logical_cpus: int, several_processes: bool) -> str:

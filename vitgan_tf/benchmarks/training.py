@@ -108,9 +108,16 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "gflops_per_step": rounded(flops / 1e9),
         **timing.peaks(flops),
         "peak_memory_gb": peak_memory_gb,
-        "estimated_memory_gb": rounded((state_bytes(gan) + step_bytes(graph)) / 1e9),
         "seconds_to_first_step": rounded(times[-1] - times[0]),
         "seconds_of_start": {phase: rounded(end - start) for phase, start, end in zip(phases, times, times[1:])},
+        **_of_graph(graph, gan),
+    }
+
+
+def _of_graph(graph: tf.Graph, gan: GAN) -> dict[str, float]:
+    """Returns what can be told of a traced step without running it."""
+    return {
+        "estimated_memory_gb": rounded((state_bytes(gan) + step_bytes(graph)) / 1e9),
         "graph_operations": len(graph.get_operations()),
         "live_operations": count_live_operations(graph),
     }

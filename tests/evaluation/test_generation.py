@@ -34,6 +34,12 @@ def _sampler(generator, **options):
     return ImageSampler(generator, generator.latent_dim, **options)
 
 
+def _assert_same(images, expected):
+    """Drawn by other graphs, a grey level that lies between two may fall to the other side."""
+    differences = np.abs(np.asarray(images).astype(int) - expected)
+    assert differences.max() <= 1 and np.mean(differences > 0) < 1e-3
+
+
 @pytest.mark.parametrize("batch_size", [1, 16, 17, 100, 500])
 def test_images_do_not_depend_on_batch_size_or_number(generator, batch_size):
     expected = _sampler(generator, batch_size=48).images(203, seed=5)
@@ -61,9 +67,9 @@ def test_the_saved_model_draws_the_same_images(generator, tmp_path):
     export_generator(generator, str(tmp_path / "model"), step=12)
     model = tf.saved_model.load(str(tmp_path / "model"))
     expected = _sampler(generator).images(40, seed=9)
-    np.testing.assert_array_equal(model.generate(40, 9)["images"], expected)
+    _assert_same(model.generate(40, 9)["images"], expected)
     sampler = ImageSampler(lambda latents, _: model.synthesize(latents)["images"], 16)
-    np.testing.assert_array_equal(sampler.images(40, seed=9), expected)
+    _assert_same(sampler.images(40, seed=9), expected)
     assert int(model.step) == 12
 
 
@@ -103,15 +109,14 @@ def test_the_saved_model_draws_the_same_noise(noisy, tmp_path):
     export_generator(noisy, str(tmp_path / "model"))
     model = tf.saved_model.load(str(tmp_path / "model"))
     expected = _sampler(noisy).images(40, seed=9)
-    np.testing.assert_array_equal(model.generate(40, 9)["images"], expected)
+    _assert_same(model.generate(40, 9)["images"], expected)
     arguments = {"num_images": 40, "seed": 9, "truncation": 1.0, "render_scale": 1.0}
     served = model.signatures["generate"](**{name: tf.constant(value) for name, value in arguments.items()})
-    np.testing.assert_array_equal(served["images"], expected)
-    # Drawn by other batches, a grey level may fall to the other side.
+    _assert_same(served["images"], expected)
     latents = tf.concat([chunk_of_latents(9, chunk, noisy.latent_dim) for chunk in range(3)], axis=0)[5:40]
     styles = model.map_latents(latents)["styles"]
     for images in (model.synthesize(latents, 9, 5), model.render(styles, 1.0, 9, 5)):
-        assert np.abs(to_uint8(images["images"]).numpy().astype(int) - expected[5:]).max() <= 1
+        _assert_same(to_uint8(images["images"]), expected[5:])
     of_default = model.signatures["serving_default"](latents=latents)["images"]
     np.testing.assert_array_equal(of_default, model.synthesize(latents, 0, 0)["images"])
     # Compiled by XLA, which draws other numbers, and must know all shapes, but does not know the image's place.
@@ -120,7 +125,7 @@ def test_the_saved_model_draws_the_same_noise(noisy, tmp_path):
     np.testing.assert_allclose(compiled(latents, tf.constant(5)), whole, atol=1e-5)
     # The fixed noise is that of the weights, which the network uses where it is given no other.
     fixed = _sampler(noisy, has_fixed_noise=True).images(40, seed=9)
-    np.testing.assert_array_equal(model.generate(40, 9, 1.0, 1.0, True)["images"], fixed)
+    _assert_same(model.generate(40, 9, 1.0, 1.0, True)["images"], fixed)
     np.testing.assert_allclose(model.synthesize(latents, -1)["images"], np.clip(noisy(latents), -1, 1), atol=1e-5)
     assert np.abs(fixed.astype(int) - expected).max() > 10
 

@@ -24,7 +24,7 @@ SIDES = ("old", "new")
 _QUICK = ("digits", "tiny")
 QUICK_STEPS, STEPS, BATCH_SIZE = 20, 3, 32
 BENCHMARKS = ("train", "sample")
-# What is compared, as benchmark_name, and whether higher or lower values are better.
+# The compared values, as benchmark_name, and whether higher or lower ones are better.
 _BETTER = {
     "train_images_per_second": "higher",
     "train_images_per_second_at_equal_peak": "higher",

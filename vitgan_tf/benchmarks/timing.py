@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from vitgan_tf.graphs import live_operations
+from vitgan_tf.graphs import called_graphs, is_kernel, live_operations
 
 MATMUL_SIZE = 4096
 
@@ -26,17 +26,9 @@ def count_live_operations(graph: tf.Graph) -> int:
       graph: graph of the function.
     """
     return sum(
-        1 + sum(map(count_live_operations, _called_graphs(operation, graph))) for operation in live_operations(graph)
+        1 if is_kernel(operation) else 1 + sum(map(count_live_operations, called_graphs(operation)))
+        for operation in live_operations(graph)
     )
-
-
-def _called_graphs(operation: tf.Operation, graph: tf.Graph) -> list[tf.Graph]:
-    """Returns the graphs of the functions that an operation calls, for example both branches of a condition."""
-    attributes = operation.node_def.attr
-    if attributes["_XlaMustCompile"].b:
-        return []
-    called = [function for attribute in attributes.values() for function in (attribute.func, *attribute.list.func)]
-    return [graph._get_function(function.name).graph for function in called if function.name]
 
 
 def used_products(function: tf.types.experimental.ConcreteFunction) -> list[tf.Operation]:

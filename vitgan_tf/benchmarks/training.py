@@ -19,7 +19,7 @@ from vitgan_tf.benchmarks.timing import (
 )
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.training.build import build_gan
+from vitgan_tf.training.build import build_gan, trace_step
 from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.memory import state_bytes, step_bytes
 from vitgan_tf.training.plan import execution_plan
@@ -30,10 +30,7 @@ PROFILED_STEPS = 3
 def traced_training_step(config: ExperimentConfig, xla: str = "off") -> tf.types.experimental.ConcreteFunction:
     """Returns a training step as a graph, with the whole batch at once."""
     plan = dataclasses.replace(execution_plan(config), xla=xla, microbatch=config.train.batch_size)
-    gan = build_gan(config, plan)
-    data = config.data
-    images = tf.TensorSpec([config.train.batch_size, data.image_size, data.image_size, data.num_channels])
-    return tf.function(gan.train_step, autograph=False).get_concrete_function(images)
+    return trace_step(build_gan(config, plan))
 
 
 def training_step_flops(config: ExperimentConfig) -> int:

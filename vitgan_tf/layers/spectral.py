@@ -128,7 +128,7 @@ class ISNDense(tf.keras.layers.Layer):
         if self.normalization == "none":
             return 1.0 / math.sqrt(self.kernel.shape[0])
         factors = getattr(_together, "factors", {})
-        return factors[id(self)] if id(self) in factors else _kernel_factors([self])[id(self)]
+        return (factors if id(self) in factors else _kernel_factors([self]))[id(self)]
 
     def call(
         self,

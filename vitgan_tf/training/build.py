@@ -1,4 +1,4 @@
-"""Builds the networks and optimisers of a configuration."""
+"""Builds the networks and optimisers of a configuration, and traces their step."""
 
 from __future__ import annotations
 
@@ -29,3 +29,10 @@ def build_gan(config: ExperimentConfig, plan: ExecutionPlan | None = None) -> GA
     gan = GAN(generator, discriminator, config)
     gan.compile(plan)
     return gan
+
+
+def trace_step(gan: GAN) -> tf.types.experimental.ConcreteFunction:
+    """Traces the training step of a GAN by its plan, for the whole batch on one replica."""
+    data = gan.config.data
+    images = tf.TensorSpec([gan.config.train.batch_size, data.image_size, data.image_size, data.num_channels])
+    return tf.function(gan.train_step, autograph=False).get_concrete_function(images)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from typing import Any
 
 import psutil
 import tensorflow as tf
 
 from vitgan_tf.gpus import gpu_bytes
-from vitgan_tf.graphs import live_operations
+from vitgan_tf.graphs import CALLS, called_graphs, is_kernel, live_operations
+from vitgan_tf.training.build import trace_step
 from vitgan_tf.training.gan import GAN
 
 # Results without memory of their own: that of an input, of a variable, or of the caller.
@@ -31,15 +31,9 @@ _VIEWS = (
     "EnsureShape",
 )
 _ELSEWHERE = ("ReadVariableOp", "Placeholder", "Const")
-# Attributes that name the functions in an operation.
-_FUNCTIONS = {
-    **dict.fromkeys(("While", "StatelessWhile"), ("body",)),
-    **dict.fromkeys(("If", "StatelessIf"), ("then_branch", "else_branch")),
-    **dict.fromkeys(("PartitionedCall", "StatefulPartitionedCall"), ("f",)),
-}
 _PRODUCTS = ("MatMul", "BatchMatMulV2", "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
 # Operations whose results are in memory where XLA compiles; it computes others within those that read them.
-_NOT_FUSED = (*_PRODUCTS, *_FUNCTIONS, "Sum", "Mean", "Max", "L2Loss", "BiasAddGrad")
+_NOT_FUSED = (*_PRODUCTS, *CALLS, "Sum", "Mean", "Max", "L2Loss", "BiasAddGrad")
 
 
 def state_bytes(gan: GAN) -> int:
@@ -108,18 +102,8 @@ def _operands(operations: list[tf.Operation]) -> frozenset[str]:
 
 def _bytes_within(operation: tf.Operation, is_compiled: bool) -> int:
     """Returns the bytes that the functions in an operation take beside its inputs; branches exclude each other."""
-    most = 0
-    for attribute in _FUNCTIONS.get(operation.type, ()):
-        function = _function(operation.graph, operation.get_attr(attribute).name)
-        compiles = is_compiled or function.cached_definition.attr["_XlaMustCompile"].b
-        most = max(most, step_bytes(function.graph, compiles))
-    return most
-
-
-def _function(graph: Any, name: str) -> Any:
-    """Returns a function of a graph or of those around it."""
-    found = graph._get_function(name)
-    return _function(graph.outer_graph, name) if found is None else found
+    compiles = is_compiled or is_kernel(operation)
+    return max((step_bytes(graph, compiles) for graph in called_graphs(operation)), default=0)
 
 
 def _bytes(tensor: tf.Tensor) -> int:
@@ -162,11 +146,9 @@ def fitting_microbatch(gan: GAN, available: int) -> int | None:
 
 def bytes_of_microbatch(gan: GAN, microbatch: int) -> int:
     """Traces a step with a microbatch other than the plan's, and returns its `step_bytes`."""
-    data, plan = gan.config.data, gan.plan
-    images = tf.TensorSpec([gan.config.train.batch_size, data.image_size, data.image_size, data.num_channels])
+    plan = gan.plan
     gan.plan = dataclasses.replace(plan, microbatch=microbatch)
     try:
-        step = tf.function(gan.train_step, autograph=False).get_concrete_function(images)
+        return step_bytes(trace_step(gan).graph, plan.compiles_step)
     finally:
         gan.plan = plan
-    return step_bytes(step.graph, plan.compiles_step)

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 import tensorflow as tf
@@ -34,6 +35,20 @@ def test_the_users_own_level_stays(monkeypatch, filtered):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     quiet.import_tensorflow()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+@pytest.mark.parametrize("own, expected", [(None, [(-8, os.cpu_count()), (-1, 131_072)]), ("MALLOC_TOP_PAD_", [])])
+def test_heaps_are_bounded_unless_the_user_sets_them(monkeypatch, filtered, own, expected):
+    """The numbers are glibc's M_ARENA_MAX and M_TRIM_THRESHOLD."""
+    calls = []
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    if own:
+        monkeypatch.setenv(own, "0")
+    libc = types.SimpleNamespace(mallopt=lambda *args: calls.append(args))
+    monkeypatch.setattr(quiet.ctypes, "CDLL", lambda _: libc)
+    quiet.import_tensorflow()
+    assert calls == expected
 
 
 @pytest.mark.parametrize(

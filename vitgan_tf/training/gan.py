@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from typing import Any, Callable
 
 import tensorflow as tf
@@ -155,9 +154,10 @@ class GAN(tf.keras.Model):
         seeds = self._seeds_of_step()
         with fused_ops(self.plan.uses_kernels):
             d_measures = self._discriminator_step(real_images, parts, *seeds[:2])
-            # Otherwise TensorFlow would generate the second update's images early, and keep their activations.
-            seeds = _after(d_measures, seeds)
-            g_measures = self._generator_step(real_images, parts, *seeds[2:])
+            # Otherwise TensorFlow would begin the second update early, and keep its kernels and activations.
+            before = [] if self.plan.overlaps_updates else [measure.value for measure in d_measures.values()]
+            with tf.control_dependencies(before):
+                g_measures = self._generator_step(real_images, parts, *seeds[2:])
         update_ema(self.ema_generator, self.generator, self._ema_beta())
         self.step.assign_add(1)
         return self._step_metrics.update(self._without_skipped({**d_measures, **g_measures}))
@@ -279,9 +279,3 @@ class GAN(tf.keras.Model):
         has_skipped = measures[D_NORM].weight * measures[G_NORM].weight < 1.0
         self.skipped_in_a_row.assign(tf.where(has_skipped, self.skipped_in_a_row + 1, 0))
         return only_finite(measures)
-
-
-def _after(measures: dict[str, Measure], tensors: Iterable[tf.Tensor]) -> list[tf.Tensor]:
-    """Returns the tensors with a control dependency on all measures."""
-    with tf.control_dependencies([measure.value for measure in measures.values()]):
-        return [tf.identity(tensor) for tensor in tensors]

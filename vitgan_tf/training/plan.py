@@ -17,6 +17,8 @@ from vitgan_tf.training.strategies import describe
 
 # Upper bound on the bytes of a pass's widest activations on a CPU; smaller microbatches are slower.
 _CPU_ACTIVATION_BYTES = 52_000_000
+# Up to this bound, a CPU may begin the generator's update during the discriminator's: less time, little more memory.
+_OVERLAP_ACTIVATION_BYTES = 10_000_000
 _TPU_STEPS_PER_EXECUTION = 100
 
 
@@ -31,6 +33,7 @@ class ExecutionPlan:
       precision: name of the Keras policy of both networks.
       xla: what XLA compiles: "full", "kernels" or "off", see `TrainConfig.xla`.
       microbatch: images that a replica processes at a time.
+      overlaps_updates: whether the generator's update may begin before the discriminator's has ended.
       steps_per_execution: training steps between two returns to the host.
     """
 
@@ -38,6 +41,7 @@ class ExecutionPlan:
     precision: str
     xla: str
     microbatch: int
+    overlaps_updates: bool
     steps_per_execution: int
 
     @property
@@ -90,11 +94,13 @@ def execution_plan(config: ExperimentConfig, strategy: tf.distribute.Strategy | 
         raise UserError("a TPU computes in bfloat16, not float16: set --precision=mixed_bfloat16")
     if train.xla == "full" and strategy.num_replicas_in_sync > 1 and not is_tpu:
         raise UserError("train.xla=full compiles the step of one device only: with several, use auto, kernels or off")
+    microbatch = train.microbatch or (_cpu_microbatch(config, share) if is_cpu else share)
     return ExecutionPlan(
         strategy,
         train.precision,
         xla=_automatic_xla(strategy, is_tpu, is_cpu) if train.xla == "auto" else train.xla,
-        microbatch=train.microbatch or (_cpu_microbatch(config, share) if is_cpu else share),
+        microbatch=microbatch,
+        overlaps_updates=is_cpu and microbatch * _widest_activations(config) <= _OVERLAP_ACTIVATION_BYTES,
         steps_per_execution=train.steps_per_execution or (_TPU_STEPS_PER_EXECUTION if is_tpu else 1),
     )
 
@@ -156,10 +162,14 @@ def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
     generator, discriminator = config.chosen_networks()
     if generator.needs_whole_share:
         return share
-    widest = max(
-        config.loss.num_views * discriminator.widest_activations(config), generator.widest_activations(config), 1
-    )
-    limit = _CPU_ACTIVATION_BYTES // (4 * widest)
+    limit = _CPU_ACTIVATION_BYTES // _widest_activations(config)
     fitting = range(1, min(share, max(1, limit)) + 1)
     group = discriminator.group_size(config)
     return max((size for size in fitting if share % size == 0 and size % group == 0), default=group)
+
+
+def _widest_activations(config: ExperimentConfig) -> int:
+    """Returns the bytes of a pass's widest activations per image, in float32."""
+    generator, discriminator = config.chosen_networks()
+    of_discriminator = config.loss.num_views * discriminator.widest_activations(config)
+    return 4 * max(of_discriminator, generator.widest_activations(config), 1)

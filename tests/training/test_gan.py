@@ -391,7 +391,7 @@ def test_seed_decides_initial_weights_latents_and_augmentation():
 
 def test_resumed_run_equals_unbroken_run(tmp_path):
     """Bit by bit: networks, spectral-norm vectors, moving average, both optimisers, as their rates rise and fall."""
-    schedule = {"train.total_kimg": 0.08, "train.warmup_kimg": 0.04, "train.decay_kimg": 0.04}
+    schedule = {"train.total_kimg": 0.08, "train.warmup_kimg": 0.04, "train.decay_fraction": 0.5}
     config = override(CONFIG, schedule)
     first = build_gan(config)
     _fit(first, 3)

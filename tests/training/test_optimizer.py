@@ -142,7 +142,12 @@ def test_learning_rate_rises_and_falls_linearly(warmup, decay):
 @pytest.mark.parametrize("scales_loss", [False, True])
 def test_each_update_has_the_rate_of_its_step(scales_loss):
     """With beta1 = 0 and constant gradients, Adam moves a weight by the rate itself."""
-    fields = {"train.warmup_kimg": 0.016, "train.decay_kimg": 0.024, "train.total_kimg": 0.04, "train.batch_size": 8}
+    fields = {
+        "train.warmup_kimg": 0.016,
+        "train.decay_fraction": 0.6,
+        "train.total_kimg": 0.04,
+        "train.batch_size": 8,
+    }
     optimizer = build_optimizer(0.01, override(preset("tiny"), fields).train, scales_loss)
     weight, moves = tf.Variable([1.0]), []
     optimizer.build([weight])

@@ -184,10 +184,11 @@ class TrainConfig(Section):
     warmup_kimg: float = field(
         "both learning rates rise linearly over so many thousand images at the start", default=0.0, minimum=0.0
     )
-    decay_kimg: float = field(
-        "both learning rates fall linearly to 0 over so many thousand images at the end of total_kimg",
+    decay_fraction: float = field(
+        "both learning rates fall linearly to 0 over this last part of total_kimg; 0 = constant rates",
         default=0.0,
         minimum=0.0,
+        maximum=1.0,
     )
     adam_beta1: float = field("Adam beta1", default=0.0, minimum=0.0, below=1.0)
     adam_beta2: float = field("Adam beta2", default=0.99, minimum=0.0, below=1.0)

@@ -40,10 +40,8 @@ def linear(
     outputs = outputs if bias is None else bias_act(outputs, bias)
     if inputs.shape.rank == 2:
         return outputs
-    units = outputs.shape[-1]
-    sizes = tf.shape(inputs)
-    lead = [sizes[i] if size is None else size for i, size in enumerate(inputs.shape[:-1])]
-    return tf.reshape(outputs, [*lead, units])
+    lead = [tf.shape(inputs)[i] if size is None else size for i, size in enumerate(inputs.shape[:-1])]
+    return tf.reshape(outputs, [*lead, outputs.shape[-1]])
 
 
 class EqualizedDense(tf.keras.layers.Layer):

@@ -53,6 +53,9 @@ _PLAIN_VIT_DISCRIMINATOR = {
     "discriminator.patch_overlap": 0,
     **_R1,
 }
+# Of StyleGAN2, where a preset has other rates for the ViTs (Karras et al. 2020, appendix B).
+_GENERATOR_RATE = {"train.generator_learning_rate": 0.002}
+_DISCRIMINATOR_RATE = {"train.discriminator_learning_rate": 0.002}
 # A five times lower generator learning rate replaces the authors' four or five discriminator steps per generator
 # step. At the default rate, the generator soon draws one image for all latents.
 _SLOW_GENERATOR = {"train.generator_learning_rate": 0.0004}
@@ -61,19 +64,32 @@ _SLOW_GENERATOR = {"train.generator_learning_rate": 0.0004}
 GENERATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": _PLAIN_VIT_GENERATOR,
-    "stylegan2": {"generator.architecture": "stylegan2"},
-    "transgan": {"generator.architecture": "transgan"},
-    "biggan": {"generator.architecture": "biggan"},
+    "stylegan2": {"generator.architecture": "stylegan2", **_GENERATOR_RATE},
+    "transgan": {"generator.architecture": "transgan", **_GENERATOR_RATE},
+    "biggan": {"generator.architecture": "biggan", **_GENERATOR_RATE},
 }
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": _PLAIN_VIT_DISCRIMINATOR,
     # The authors' reproduction trains this discriminator with R1.
-    "stylegan2": {"discriminator.architecture": "stylegan2", "loss.r1_gamma": _REPRODUCTION_R1},
-    "resnet": {"discriminator.architecture": "resnet", **_SLOW_GENERATOR},
+    "stylegan2": {
+        "discriminator.architecture": "stylegan2",
+        "loss.r1_gamma": _REPRODUCTION_R1,
+        **_DISCRIMINATOR_RATE,
+    },
+    "resnet": {"discriminator.architecture": "resnet", **_SLOW_GENERATOR, **_DISCRIMINATOR_RATE},
     # R1 replaces the authors' gradient penalty. With StyleGAN2's weight, it learns the digits more slowly.
-    "transgan": {"discriminator.architecture": "transgan", "loss.r1_gamma": _REPRODUCTION_R1},
-    "biggan": {"discriminator.architecture": "biggan", "loss.adversarial": "hinge", **_SLOW_GENERATOR},
+    "transgan": {
+        "discriminator.architecture": "transgan",
+        "loss.r1_gamma": _REPRODUCTION_R1,
+        **_DISCRIMINATOR_RATE,
+    },
+    "biggan": {
+        "discriminator.architecture": "biggan",
+        "loss.adversarial": "hinge",
+        **_SLOW_GENERATOR,
+        **_DISCRIMINATOR_RATE,
+    },
 }
 # Rows of the paper's tables, as changes to a preset by field path.
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -110,10 +110,11 @@ def build_optimizer(
     learning_rate: float, config: TrainConfig, scales_loss: bool = False
 ) -> tf.keras.optimizers.Optimizer:
     """Builds Adam with the configured betas (paper, "Experiment Setup"), optionally with dynamic loss scaling."""
-    steps = (kimg * 1000.0 / config.batch_size for kimg in (config.total_kimg, config.warmup_kimg, config.decay_kimg))
-    is_constant = config.warmup_kimg == config.decay_kimg == 0.0
+    total, warmup = (kimg * 1000.0 / config.batch_size for kimg in (config.total_kimg, config.warmup_kimg))
+    is_constant = config.warmup_kimg == config.decay_fraction == 0.0
+    schedule = LinearSchedule(learning_rate, total, warmup, decay=config.decay_fraction * total)
     optimizer = FusedAdam(
-        learning_rate if is_constant else LinearSchedule(learning_rate, *steps),
+        learning_rate if is_constant else schedule,
         beta_1=config.adam_beta1,
         beta_2=config.adam_beta2,
         epsilon=config.adam_epsilon,

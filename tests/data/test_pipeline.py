@@ -114,6 +114,18 @@ def test_workers_share_each_batch_without_overlap(num_workers):
         np.testing.assert_array_equal(np.concatenate(parts), batch)
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_step_of_several_batches_is_these_batches_one_after_the_other(num_workers):
+    images = np.random.RandomState(0).randint(0, 256, (50, 4, 4, 3)).astype(np.uint8)
+    for worker in range(num_workers):
+        options = {"seed": 5, "flip": True, "num_workers": num_workers, "worker": worker}
+        single = list(training_dataset(images, 8, **options).take(15))
+        several = training_dataset(images, 8, first_step=2, batches_per_step=3, **options)
+        assert several.element_spec.shape == (3 * 8 // num_workers, 4, 4, 3)
+        for step, batch in zip(range(2, 5), several):
+            np.testing.assert_array_equal(np.concatenate(single[3 * step : 3 * step + 3]), batch)
+
+
 def test_shares_that_do_not_go():
     for num_workers, worker in ((2, 0), (5, 5), (5, -1)):
         with pytest.raises(

@@ -29,11 +29,20 @@ def train(config, strategy, steps, run_eagerly=False):
     gan.run_eagerly = run_eagerly
     images = load_images(config.data)
     batch_size, seed, flip = config.train.batch_size, config.train.seed, config.data.flip
+    updates = config.train.discriminator_steps
 
     def share_of(num_pipelines, pipeline):
-        return training_dataset(images, batch_size, seed, flip=flip, num_workers=num_pipelines, worker=pipeline)
+        return training_dataset(
+            images,
+            batch_size,
+            seed,
+            flip=flip,
+            num_workers=num_pipelines,
+            worker=pipeline,
+            batches_per_step=updates,
+        )
 
-    history = gan.fit(distribute(strategy, share_of), steps_per_epoch=steps, verbose=0).history
+    history = gan.fit(distribute(strategy, share_of, updates), steps_per_epoch=steps, verbose=0).history
     return gan, {name: values[0] for name, values in history.items()}
 
 

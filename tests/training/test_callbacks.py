@@ -196,7 +196,7 @@ def test_metrics_lines(tmp_path):
     model, evaluator, best = _Model(), _Evaluator(), _Best()
     sampler = _sampler(model)
     schedule = {"first_step": 0, "total_steps": 4, "period": 3}
-    _run(MetricsWriter(directory, summaries, sampler, evaluator, best, batch_size=8, **schedule), 4, model)
+    _run(MetricsWriter(directory, summaries, sampler, evaluator, best, images_per_step=8, **schedule), 4, model)
     score = float(sampler.images(7, seed=5).mean())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [
@@ -230,7 +230,7 @@ def test_samples_and_scores_know_what_is_missing(tmp_path):
     schedule = {"first_step": 0, "total_steps": 4, "period": 3}
     callbacks = [
         SampleWriter(directory, summaries, _sampler(model), 3, **schedule),
-        MetricsWriter(directory, summaries, _sampler(model), _Evaluator(), _Best(), batch_size=8, **schedule),
+        MetricsWriter(directory, summaries, _sampler(model), _Evaluator(), _Best(), images_per_step=8, **schedule),
     ]
     for callback in callbacks:
         assert callback.is_missing(0) and callback.is_missing(3)

@@ -19,11 +19,12 @@ from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import CollapseWatch, SkipWatch, StopOnDivergence
 from vitgan_tf.training.callbacks.writers import MetricsWriter
 from vitgan_tf.training.diagnostics import divergence_report, spectral_layers
+from vitgan_tf.training.metrics import StepMetrics
 from vitgan_tf.training.optimizer import FusedAdam
 from vitgan_tf.training.rollback import with_rollbacks
 from vitgan_tf.training.run import run_experiment
 from vitgan_tf.training.summaries import Summaries
-from vitgan_tf.training.update import Measure
+from vitgan_tf.training.update import Measure, merged, only_finite
 
 RUN = {
     **small.FIELDS,
@@ -121,13 +122,22 @@ def test_a_step_is_left_out_where_one_of_its_two_updates_is():
     for weights in ((1.0, 1.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (1.0, 1.0), (1.0, 0.0)):
         given = {name: (2.0, weight) for name, weight in zip(("d_gradient_norm", "g_gradient_norm"), weights)}
         measures = {**dict.fromkeys(names, (2.0, 1.0)), "g_loss": (math.inf, 1.0), **given}
-        found = gan._without_skipped({name: Measure(*map(tf.constant, pair)) for name, pair in measures.items()})
-        assert {name: (*map(float, measure),) for name, measure in found.items()} == {
-            **measures,
-            "g_loss": (0.0, 0.0),
-        }
+        found = only_finite({name: Measure(*map(tf.constant, pair)) for name, pair in measures.items()})
+        gan._count_skipped(found)
+        values = {name: (float(value), float(weight)) for name, (value, weight, _) in found.items()}
+        assert values == {**measures, "g_loss": (0.0, 0.0)}
         counts.append(int(gan.skipped_in_a_row))
     assert counts == [0, 1, 2, 3, 0, 1]
+
+
+def test_measures_of_several_updates_are_weighted_means_and_the_largest():
+    pairs = [(1.0, 1.0), (7.0, 0.0), (4.0, 0.5)]
+    found = merged([{"r1": Measure(tf.constant(value), tf.constant(weight))} for value, weight in pairs])["r1"]
+    assert [float(part) for part in found] == [2.0, 1.5, 7.0]
+    metrics = StepMetrics(["r1"], maxima=["r1"])
+    metrics.update({"r1": Measure(tf.constant(8.0), tf.constant(0.5))})
+    result = metrics.update({"r1": found})
+    assert {name: float(value) for name, value in result.items()} == {"r1": (1.0 + 2.0 + 4.0) / 2, "r1_max": 8.0}
 
 
 def _bad_images(monkeypatch, steps, times=10**9):

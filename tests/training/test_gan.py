@@ -1,5 +1,7 @@
 """The training step against one written out naively, and what a step may and may not touch."""
 
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,7 +26,8 @@ CONFIG = override(preset("tiny"), {**small.FIELDS, "train.xla": "off", "train.ad
 
 def _batches(config, first_step=0):
     images = load_images(config.data)
-    return training_dataset(images, config.train.batch_size, config.train.seed, first_step)
+    updates = config.train.discriminator_steps
+    return training_dataset(images, config.train.batch_size, config.train.seed, first_step, batches_per_step=updates)
 
 
 def _fit(gan, steps, first_step=0, run_eagerly=True):
@@ -41,22 +44,17 @@ def _norm(gradients):
     return float(np.sqrt(sum(np.sum(gradient.numpy().astype(np.float64) ** 2) for gradient in gradients)))
 
 
-def _naive_step(gan, real_images):
-    """One step in eager mode: every view through the discriminator by itself, gradients of plain formulas."""
-    config = gan.config
-    batch_size = config.train.batch_size
-    generator, discriminator, step = gan.generator, gan.discriminator, int(gan.step.numpy())
-    seed = tf.random.experimental.stateless_fold_in([config.train.seed, 0], step)
-    seeds = tf.random.experimental.stateless_split(seed, 4)
+def _augmented(gan, images, seed):
+    augment = gan.config.augment
+    return diff_augment(images, augment.policy, augment.probability, BatchRandom(seed, len(images)))
+
+
+def _naive_discriminator_update(gan, real_images, latent_seed, augment_seed):
+    generator, discriminator = gan.generator, gan.discriminator
     powers = [layer.power_iteration()[1] for layer in discriminator.submodules if isinstance(layer, ISNDense)]
-
-    def augment(images, seed):
-        random = BatchRandom(seed, len(images))
-        return diff_augment(images, config.augment.policy, config.augment.probability, random)
-
-    fake_images = generator(tf.random.stateless_normal([batch_size, generator.latent_dim], seeds[0]))
+    fake_images = generator(tf.random.stateless_normal([len(real_images), generator.latent_dim], latent_seed))
     stacked = tf.concat([real_images, fake_images, real_images, fake_images], axis=0)
-    real, fake, real_again, fake_again = tf.split(augment(stacked, seeds[1]), 4)
+    real, fake, real_again, fake_again = tf.split(_augmented(gan, stacked, augment_seed), 4)
     with tf.GradientTape() as tape:
         logits = discriminator(real), discriminator(fake)
         adversarial = tf.reduce_mean(tf.math.log1p(tf.exp(-logits[0])) + tf.math.log1p(tf.exp(logits[1])))
@@ -66,13 +64,37 @@ def _naive_step(gan, real_images):
         ]
         loss = adversarial + 10.0 * consistency[0] + 10.0 * consistency[1]
     variables = discriminator.trainable_variables
-    d_gradients = tape.gradient(loss, variables)
-    gan.discriminator_optimizer.apply_gradients(zip(d_gradients, variables))
+    gradients = tape.gradient(loss, variables)
+    gan.discriminator_optimizer.apply_gradients(zip(gradients, variables))
     for layer, u in zip((m for m in discriminator.submodules if isinstance(m, ISNDense)), powers):
         layer.u.assign(u)
+    return {
+        "d_loss": adversarial.numpy(),
+        "real_logits": np.mean(logits[0]),
+        "fake_logits": np.mean(logits[1]),
+        "bcr_real": consistency[0].numpy(),
+        "bcr_fake": consistency[1].numpy(),
+        "d_gradient_norm": _norm(gradients),
+    }
+
+
+def _naive_step(gan, real_images):
+    """One step in eager mode: every view through the discriminator by itself, gradients of plain formulas.
+
+    Returns lists of the measures, one for each update.
+    """
+    batch_size, updates = gan.config.train.batch_size, gan.config.train.discriminator_steps
+    generator, discriminator, step = gan.generator, gan.discriminator, int(gan.step.numpy())
+    seed = tf.random.experimental.stateless_fold_in([gan.config.train.seed, 0], step)
+    seeds = tf.random.experimental.stateless_split(seed, 2 * updates + 2)
+    measures = collections.defaultdict(list)
+    for update in range(updates):
+        batch = real_images[update * batch_size : (update + 1) * batch_size]
+        for name, value in _naive_discriminator_update(gan, batch, *seeds[2 * update : 2 * update + 2]).items():
+            measures[name].append(value)
     with tf.GradientTape() as tape:
-        fake_images = generator(tf.random.stateless_normal([batch_size, generator.latent_dim], seeds[2]))
-        g_loss = tf.reduce_mean(tf.math.log1p(tf.exp(-discriminator(augment(fake_images, seeds[3])))))
+        fake_images = generator(tf.random.stateless_normal([batch_size, generator.latent_dim], seeds[-2]))
+        g_loss = tf.reduce_mean(tf.math.log1p(tf.exp(-discriminator(_augmented(gan, fake_images, seeds[-1])))))
     variables = generator.trainable_variables
     g_gradients = tape.gradient(g_loss, variables)
     gan.generator_optimizer.apply_gradients(zip(g_gradients, variables))
@@ -81,16 +103,7 @@ def _naive_step(gan, real_images):
     for mean, variable in zip(gan.ema_generator.variables, generator.variables):
         mean.assign(beta * mean + (1 - beta) * variable)
     gan.step.assign_add(1)
-    return {
-        "d_loss": adversarial.numpy(),
-        "g_loss": g_loss.numpy(),
-        "real_logits": np.mean(logits[0]),
-        "fake_logits": np.mean(logits[1]),
-        "bcr_real": consistency[0].numpy(),
-        "bcr_fake": consistency[1].numpy(),
-        "d_gradient_norm": _norm(d_gradients),
-        "g_gradient_norm": _norm(g_gradients),
-    }
+    return {**measures, "g_loss": [g_loss.numpy()], "g_gradient_norm": [_norm(g_gradients)]}
 
 
 @pytest.mark.slow
@@ -103,16 +116,25 @@ def test_a_step_that_xla_compiles_whole_is_finite():
     assert int(gan.step.numpy()) == 2
 
 
-@pytest.mark.parametrize("xla", ["eager", *(pytest.param(xla, marks=pytest.mark.slow) for xla in ("off", "kernels"))])
-def test_steps_equal_naive_steps(xla):
+@pytest.mark.parametrize(
+    "xla, updates",
+    [
+        ("eager", 1),
+        ("eager", 3),
+        pytest.param("off", 1, marks=pytest.mark.slow),
+        pytest.param("kernels", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_steps_equal_naive_steps(xla, updates):
     xla, is_eager = ("off", True) if xla == "eager" else (xla, False)
-    gan, naive = build_gan(override(CONFIG, {"train.xla": xla})), build_gan(CONFIG)
-    batches = list(_batches(CONFIG).take(3))
+    config = override(CONFIG, {"train.discriminator_steps": updates})
+    gan, naive = build_gan(override(config, {"train.xla": xla})), build_gan(config)
+    batches = list(_batches(config).take(3))
     expected = [_naive_step(naive, batch) for batch in batches]
     history = _fit(gan, 3, run_eagerly=is_eager)
     for name, values in history.items():
         summary = np.max if name.endswith("_max") else np.mean
-        value = summary([step[name.replace("_max", "")] for step in expected])
+        value = summary([value for step in expected for value in step[name.replace("_max", "")]])
         np.testing.assert_allclose(values[0], value, rtol=1e-3, atol=1e-5, err_msg=name)
     assert set(history) == {*expected[0], "d_gradient_norm_max", "g_gradient_norm_max"}
     for network in ("generator", "discriminator", "ema_generator"):
@@ -391,7 +413,8 @@ def test_seed_decides_initial_weights_latents_and_augmentation():
 
 def test_resumed_run_equals_unbroken_run(tmp_path):
     """Bit by bit: networks, spectral-norm vectors, moving average, both optimisers, as their rates rise and fall."""
-    schedule = {"train.total_kimg": 0.08, "train.warmup_kimg": 0.04, "train.decay_fraction": 0.5}
+    schedule = {"train.total_kimg": 0.16, "train.warmup_kimg": 0.08, "train.decay_fraction": 0.5}
+    schedule["train.discriminator_steps"] = 2
     config = override(CONFIG, schedule)
     first = build_gan(config)
     _fit(first, 3)

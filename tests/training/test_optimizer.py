@@ -88,10 +88,10 @@ def test_no_update_is_an_xla_function_of_its_own_where_there_is_a_gpu(monkeypatc
     _report_a_gpu(monkeypatch)
     assert tf.keras.optimizers.Adam().jit_compile
     train = preset("cifar10").train
-    assert not build_optimizer(0.002, train).jit_compile
-    copy = FusedAdam.from_config(build_optimizer(0.002, train).get_config())
+    assert not build_optimizer(0.002, 8, train).jit_compile
+    copy = FusedAdam.from_config(build_optimizer(0.002, 8, train).get_config())
     assert not copy.jit_compile
-    assert not build_optimizer(0.002, train, scales_loss=True).inner_optimizer.jit_compile
+    assert not build_optimizer(0.002, 8, train, scales_loss=True).inner_optimizer.jit_compile
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_skipping_trains_with_several_steps_per_execution_on_a_gpu(tmp_path, mon
 
 
 def test_configured_as_in_the_paper():
-    config = build_optimizer(0.002, preset("cifar10").train).get_config()
+    config = build_optimizer(0.002, 128, preset("cifar10").train).get_config()
     assert (config["beta_1"], config["beta_2"], config["learning_rate"]) == (0.0, 0.99, pytest.approx(0.002))
 
 
@@ -148,7 +148,7 @@ def test_each_update_has_the_rate_of_its_step(scales_loss):
         "train.total_kimg": 0.04,
         "train.batch_size": 8,
     }
-    optimizer = build_optimizer(0.01, override(preset("tiny"), fields).train, scales_loss)
+    optimizer = build_optimizer(0.01, 8, override(preset("tiny"), fields).train, scales_loss)
     weight, moves = tf.Variable([1.0]), []
     optimizer.build([weight])
     for _ in range(6):

@@ -28,9 +28,10 @@ from vitgan_tf.training.plan import execution_plan
 TINY = override(preset("tiny"), {**small.FIELDS, "train.adam_epsilon": 1e-3})
 # All that depends on the whole batch, or draws numbers, or has a state of its own.
 CASES = {
-    "r1 and no bCR": override(
+    "r1, no bCR, three discriminator steps": override(
         TINY,
         {
+            "train.discriminator_steps": 3,
             "loss.r1_gamma": 10.0,
             "loss.r1_every_steps": 2,
             "loss.bcr_lambda_real": 0.0,
@@ -102,7 +103,7 @@ def _replicated(config, num_replicas, path):
 @pytest.mark.parametrize(
     "num_replicas, name",
     [
-        (2, "r1 and no bCR"),
+        (2, "r1, no bCR, three discriminator steps"),
         (2, "lecam, noise and norms"),
         (2, "stylegan2"),
         (2, "biggan"),

@@ -75,10 +75,15 @@ class ExperimentConfig:
         return GENERATORS[self.generator.architecture], DISCRIMINATORS[self.discriminator.architecture]
 
     @property
+    def images_per_step(self) -> int:
+        """Real images per training step: a batch for each update of the discriminator."""
+        return self.train.discriminator_steps * self.train.batch_size
+
+    @property
     def total_steps(self) -> int:
         """Number of training steps in the whole run."""
         return self.kimg_to_steps(self.train.total_kimg)
 
     def kimg_to_steps(self, kimg: float) -> int:
         """Returns the first step, at least 1, by which `kimg` thousand real images have been seen."""
-        return max(1, -int(-kimg * 1000 // self.train.batch_size))
+        return max(1, -int(-kimg * 1000 // self.images_per_step))

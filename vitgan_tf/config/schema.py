@@ -178,7 +178,14 @@ class TrainConfig(Section):
     """Optimisation and length of the run."""
 
     total_kimg: float = field("length of the run, in thousands of real images", above=0.0)
-    batch_size: int = field("global batch size: real images per step over all devices", default=128, minimum=1)
+    batch_size: int = field(
+        "global batch size: real images per update of the discriminator, over all devices", default=128, minimum=1
+    )
+    discriminator_steps: int = field(
+        "updates of the discriminator per update of the generator, each with its own batch of real images",
+        default=1,
+        minimum=1,
+    )
     generator_learning_rate: float = field("Adam learning rate of the generator", default=0.002, above=0.0)
     discriminator_learning_rate: float = field("Adam learning rate of the discriminator", default=0.002, above=0.0)
     warmup_kimg: float = field(

@@ -45,8 +45,9 @@ def training_dataset(
     num_workers: int = 1,
     worker: int = 0,
     num_parallel_calls: int = tf.data.AUTOTUNE,
+    batches_per_step: int = 1,
 ) -> tf.data.Dataset:
-    """Returns endless training batches, starting at a given step.
+    """Returns the endless real images of each training step, starting at a given one.
 
     Epoch e is the permutation of all images defined by (seed, e), and image i of the run is at position
     i mod num_images of epoch i // num_images. A batch therefore does not depend on where the run started: the step in
@@ -62,10 +63,12 @@ def training_dataset(
       flip: whether to apply a random horizontal flip with p = 0.5.
       num_workers: processes that share each batch equally; together they see the batches of a single process.
       worker: index of this process.
-      num_parallel_calls: number of batches prepared in parallel.
+      num_parallel_calls: number of steps prepared in parallel.
+      batches_per_step: batches of a step, one after the other: update i of the run's discriminator sees the same
+        images for any number of them.
 
     Returns:
-      A dataset of float32 batches (batch_size / num_workers, height, width, channels) in [-1, 1].
+      A dataset of float32 images (batches_per_step * batch_size / num_workers, height, width, channels) in [-1, 1].
 
     Raises:
       ValueError: batch_size is not a multiple of num_workers, or worker is out of range.
@@ -84,16 +87,26 @@ def training_dataset(
         order = tf.random.experimental.stateless_shuffle(tf.range(num_images, dtype=tf.int64), state, alg="philox")
         return tf.data.Dataset.from_tensor_slices(order)
 
-    def batch_at(step: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    def batch_at(number: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
         batch = tf.gather(source, indices[worker * share : (worker + 1) * share])
         if flip:
-            drawn = tf.random.stateless_uniform([batch_size], random_state(step, _FLIP_STREAM), alg="philox")
+            drawn = tf.random.stateless_uniform([batch_size], random_state(number, _FLIP_STREAM), alg="philox")
             batch = _flipped(batch, drawn[worker * share : (worker + 1) * share] < 0.5)
         return to_float(batch)
 
-    first_epoch, place = divmod(first_step * batch_size, num_images)
+    first_batch = first_step * batches_per_step
+    first_epoch, place = divmod(first_batch * batch_size, num_images)
     endless = np.iinfo(np.int64).max
     indices = tf.data.Dataset.range(first_epoch, endless).flat_map(order_of).skip(place)
     indices = indices.batch(batch_size, drop_remainder=True)
-    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(first_step, endless), indices))
-    return numbered.map(batch_at, num_parallel_calls, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(first_batch, endless), indices))
+    batches = numbered.map(batch_at, num_parallel_calls, deterministic=True)
+    return _joined(batches, batches_per_step).prefetch(tf.data.AUTOTUNE)
+
+
+def _joined(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """Joins every so many batches along their first axis."""
+    if count == 1:
+        return batches
+    share, *shape = batches.element_spec.shape
+    return batches.batch(count, drop_remainder=True).map(lambda each: tf.reshape(each, [count * share, *shape]))

@@ -127,7 +127,7 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
         {
             "model": model_dir,
             "step": trained.step,
-            "kimg": trained.step * config.train.batch_size / 1000,
+            "kimg": trained.step * config.images_per_step / 1000,
             "weights": weights,
         },
         drawn(network),
@@ -163,7 +163,7 @@ def from_saved_model(path: str, data: DataConfig | None = None, eval_config: Eva
         run_dir = folder
         config, run_data = read_run(run_dir)
         data, eval_config, fingerprint = config.data, config.eval, run_data.get("fingerprint")
-        origin["kimg"] = None if step is None else step * config.train.batch_size / 1000
+        origin["kimg"] = None if step is None else step * config.images_per_step / 1000
     if data is None:
         raise UserError(f"the images to compare {path!r} with are not known: set --dataset=NAME or --reference")
     height, width, channels = images_spec.shape[1:]

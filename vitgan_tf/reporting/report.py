@@ -143,7 +143,7 @@ def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[
         ("data", f"{config.data.dataset}, {config.data.image_size} x {config.data.image_size}"),
         ("real images", data.get("num_images", "")),
         ("networks", f"{config.generator.architecture} generator, {config.discriminator.architecture} discriminator"),
-        ("steps", f"{reached} of {config.total_steps}, with {config.train.batch_size} images each"),
+        ("steps", f"{reached} of {config.total_steps}, with {config.images_per_step} images each"),
     ]
     distance = distance_name(lines)
     if distance:
@@ -227,7 +227,7 @@ def _interpolation(run_dir: str, limit: int) -> str:
 def _curves(
     config: ExperimentConfig, scalars: Mapping[str, Mapping[int, float]], lines: Sequence[Mapping[str, Any]]
 ) -> str:
-    charts = curves.charts(scalars, lines, config.train.batch_size / 1000)
+    charts = curves.charts(scalars, lines, config.images_per_step / 1000)
     images = "".join(pictures.img(title, content, "svg+xml") for title, content in charts)
     return f'<div class="charts">{images}</div>' if images else ""
 

@@ -34,5 +34,5 @@ def build_gan(config: ExperimentConfig, plan: ExecutionPlan | None = None) -> GA
 def trace_step(gan: GAN) -> tf.types.experimental.ConcreteFunction:
     """Traces the training step of a GAN by its plan, for the whole batch on one replica."""
     data = gan.config.data
-    images = tf.TensorSpec([gan.config.train.batch_size, data.image_size, data.image_size, data.num_channels])
+    images = tf.TensorSpec([gan.config.images_per_step, data.image_size, data.image_size, data.num_channels])
     return tf.function(gan.train_step, autograph=False).get_concrete_function(images)

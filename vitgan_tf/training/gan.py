@@ -23,7 +23,7 @@ from vitgan_tf.training.objectives import (
 from vitgan_tf.training.optimizer import build_optimizer
 from vitgan_tf.training.parts import Parts
 from vitgan_tf.training.plan import ExecutionPlan
-from vitgan_tf.training.update import Measure, Update, only_finite
+from vitgan_tf.training.update import Measure, Update, merged
 
 D_NORM, G_NORM = "d_gradient_norm", "g_gradient_norm"
 
@@ -31,9 +31,10 @@ D_NORM, G_NORM = "d_gradient_norm", "g_gradient_norm"
 class GAN(tf.keras.Model):
     """Generator, discriminator and moving average of the generator, trained with `compile` and `fit`.
 
-    A step updates the discriminator, then the generator through the updated discriminator with fresh latents, then
-    the moving average. The discriminator sees real images, as many generated ones and, with bCR, a second augmented
-    view of both, all in one pass; an R1 penalty, when due, takes another pass over the real views.
+    A step updates the discriminator, once or `train.discriminator_steps` times, then the generator through the
+    updated discriminator with fresh latents, then the moving average. The discriminator sees real images, as many
+    generated ones and, with bCR, a second augmented view of both, all in one pass; an R1 penalty, when due, takes
+    another pass over the real views.
 
     The random numbers of the whole batch are drawn from (seed, attempt, step), and each replica takes those of its
     own images. A step therefore draws the same numbers after an interruption, on any number of replicas and in any
@@ -43,7 +44,8 @@ class GAN(tf.keras.Model):
     gradients are summed. Variables stay equal on all replicas: gradients are shared, power iterations and moving
     averages start from equal weights, and LeCam's averages are averaged over the replicas.
 
-    `fit` takes batches of real images, float (batch_size, image_size, image_size, num_channels) in [-1, 1].
+    `fit` takes the real images of a step, float (images_per_step, image_size, image_size, num_channels) in [-1, 1]: a
+    batch for each update of the discriminator, one after the other.
     `checkpoint` returns all state that is needed to resume.
 
     Args:
@@ -90,9 +92,10 @@ class GAN(tf.keras.Model):
         """
         super().compile(jit_compile=plan.compiles_step, steps_per_execution=plan.steps_per_execution, **kwargs)
         self.plan, train = plan, self.config.train
-        self.generator_optimizer = build_optimizer(train.generator_learning_rate, train, plan.scales_loss)
+        optimizer = functools.partial(build_optimizer, config=train, scales_loss=plan.scales_loss)
+        self.generator_optimizer = optimizer(train.generator_learning_rate, self.config.images_per_step)
         self.generator_optimizer.build(self.generator.trainable_variables)
-        self.discriminator_optimizer = build_optimizer(train.discriminator_learning_rate, train, plan.scales_loss)
+        self.discriminator_optimizer = optimizer(train.discriminator_learning_rate, train.batch_size)
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         leaves_out = train.on_nan == "skip"
         self._update_discriminator = Update(
@@ -144,37 +147,52 @@ class GAN(tf.keras.Model):
         """Updates the discriminator, the generator through it, and the moving average.
 
         Args:
-          real_images: this replica's share of the batch.
+          real_images: this replica's share of each batch of the step, one after the other.
 
         Returns:
           Means over all steps since the last reset and over all replicas: unweighted terms of both losses, logits and
           the global norms of both gradients; also the maxima of these norms.
         """
-        parts = Parts(real_images.shape[0], self.plan.microbatch)
+        batches = tf.split(real_images, self.config.train.discriminator_steps)
+        parts = Parts(batches[0].shape[0], self.plan.microbatch)
         seeds = self._seeds_of_step()
         with fused_ops(self.plan.uses_kernels):
-            d_measures = self._discriminator_step(real_images, parts, *seeds[:2])
+            d_measures = merged(
+                self._discriminator_step(batch, parts, update, *seeds[2 * update : 2 * update + 2])
+                for update, batch in enumerate(batches)
+            )
             # Otherwise TensorFlow would begin the second update early, and keep its kernels and activations.
             before = [] if self.plan.overlaps_updates else [measure.value for measure in d_measures.values()]
             with tf.control_dependencies(before):
-                g_measures = self._generator_step(real_images, parts, *seeds[2:])
+                g_measures = self._generator_step(batches[-1], parts, *seeds[-2:])
         update_ema(self.ema_generator, self.generator, self._ema_beta())
         self.step.assign_add(1)
-        return self._step_metrics.update(self._without_skipped({**d_measures, **g_measures}))
+        measures = {**d_measures, **g_measures}
+        self._count_skipped(measures)
+        return self._step_metrics.update(measures)
 
     def _discriminator_step(
-        self, real_images: tf.Tensor, parts: Parts, latent_seed: tf.Tensor, augment_seed: tf.Tensor
+        self, real_images: tf.Tensor, parts: Parts, update: int, latent_seed: tf.Tensor, augment_seed: tf.Tensor
     ) -> dict[str, Measure]:
-        """Updates the discriminator by L_D, with all views of real and generated images in one pass."""
+        """Updates the discriminator by L_D, with all views of real and generated images in one pass.
+
+        Args:
+          real_images: this replica's share of a batch.
+          parts: division of that share.
+          update: number of this update in the step.
+          latent_seed: (2,) integers.
+          augment_seed: (2,) integers.
+        """
         num_views = self.config.loss.num_views
         random = parts.random(latent_seed)
         fake_images = parts.map(lambda part: self._generate(parts.random_of_part(random, part)))
         images = tf.concat([real_images, fake_images] * (num_views // 2), axis=0)
         views = parts.split(self._augment(images, parts.random(augment_seed, num_views)), num_views)
         lecam = self._lecam(views)
+        number = self.step * self.config.train.discriminator_steps + update
 
         def pass_of(part: tf.Tensor) -> DiscriminatorPass:
-            return DiscriminatorPass(self.discriminator, views[part], self.config.loss, self.step, lecam)
+            return DiscriminatorPass(self.discriminator, views[part], self.config.loss, number, lecam)
 
         return self._update_discriminator(pass_of, parts.count)
 
@@ -206,10 +224,11 @@ class GAN(tf.keras.Model):
         return measures
 
     def _seeds_of_step(self) -> list[tf.Tensor]:
-        """Returns four seeds, (2,) integers, equal on all replicas: latents and augmentation for each update."""
+        """Returns two seeds for each update, latents and augmentation: (2,) integers, equal on all replicas."""
         seed = tf.stack([self.config.train.seed, self.attempt])
         step_seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(self.step, tf.int32))
-        return tf.unstack(tf.random.experimental.stateless_split(step_seed, 4))
+        count = 2 * (self.config.train.discriminator_steps + 1)
+        return tf.unstack(tf.random.experimental.stateless_split(step_seed, count))
 
     def _generate(self, random: BatchRandom) -> tf.Tensor:
         """Generates images, (count, height, width, channels), with style mixing if configured."""
@@ -272,10 +291,9 @@ class GAN(tf.keras.Model):
         train = self.config.train
         return ema_beta(self.step * train.batch_size, train.batch_size, train.ema_halflife_kimg, train.ema_rampup)
 
-    def _without_skipped(self, measures: dict[str, Measure]) -> dict[str, Measure]:
-        """Returns the measures for the metrics; with train.on_nan=skip, also counts steps with a skipped update."""
-        if self.config.train.on_nan != "skip":
-            return measures
-        has_skipped = measures[D_NORM].weight * measures[G_NORM].weight < 1.0
-        self.skipped_in_a_row.assign(tf.where(has_skipped, self.skipped_in_a_row + 1, 0))
-        return only_finite(measures)
+    def _count_skipped(self, measures: dict[str, Measure]) -> None:
+        """With train.on_nan=skip, counts the steps in a row with a skipped update."""
+        if self.config.train.on_nan == "skip":
+            updates = self.config.train.discriminator_steps + 1
+            has_skipped = measures[D_NORM].weight + measures[G_NORM].weight < updates
+            self.skipped_in_a_row.assign(tf.where(has_skipped, self.skipped_in_a_row + 1, 0))

@@ -34,7 +34,7 @@ class Means(_Scalars):
         self.weight = self.add_weight(name="weight", shape=[len(self.names)], initializer="zeros")
 
     def update_state(self, measures: list[Measure]) -> None:
-        values, weights = map(tf.stack, zip(*measures))
+        values, weights = map(tf.stack, zip(*((measure.value, measure.weight) for measure in measures)))
         self.total.assign_add(values * weights)
         self.weight.assign_add(weights)
 
@@ -59,7 +59,7 @@ class Maxima(_Scalars):
         )
 
     def update_state(self, measures: list[Measure]) -> None:
-        values = tf.stack([measure.value for measure in measures])
+        values = tf.stack([measure.value if measure.largest is None else measure.largest for measure in measures])
         # Comparisons with NaN are false, so that a NaN replaces the maximum.
         self.largest.assign(tf.where(self.largest > values, self.largest, values))
 

@@ -56,14 +56,14 @@ class DiscriminatorPass:
       discriminator: images -> logits.
       views: augmented images of the part: real, generated and, with bCR, a second view of both.
       loss: configuration of the loss.
-      step: number of this step.
+      number: number of this update in the run.
       lecam: (mean real logit, mean fake logit) -> LeCam's moving averages of both.
     """
 
     discriminator: tf.keras.Model
     views: tf.Tensor
     loss: LossConfig
-    step: tf.Tensor
+    number: tf.Tensor
     lecam: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
     @functools.cached_property
@@ -158,9 +158,9 @@ def path_length_penalty_and_mean(
 
 
 def lazy_r1(d: DiscriminatorPass) -> Value:
-    """Computes R1 on the real views every r1_every_steps steps."""
+    """Computes R1 on the real views every r1_every_steps updates of the discriminator."""
     variables, interval = d.discriminator.trainable_variables, d.loss.r1_every_steps
-    (value,), due = lazily(lambda: [r1(d.discriminator, d.real_images)], 1, variables, d.step, interval)
+    (value,), due = lazily(lambda: [r1(d.discriminator, d.real_images)], 1, variables, d.number, interval)
     return Value(value, due)
 
 

@@ -107,10 +107,17 @@ class LinearSchedule(tf.keras.optimizers.schedules.LearningRateSchedule):
 
 
 def build_optimizer(
-    learning_rate: float, config: TrainConfig, scales_loss: bool = False
+    learning_rate: float, images_per_update: int, config: TrainConfig, scales_loss: bool = False
 ) -> tf.keras.optimizers.Optimizer:
-    """Builds Adam with the configured betas (paper, "Experiment Setup"), optionally with dynamic loss scaling."""
-    total, warmup = (kimg * 1000.0 / config.batch_size for kimg in (config.total_kimg, config.warmup_kimg))
+    """Builds Adam with the configured betas (paper, "Experiment Setup"), optionally with dynamic loss scaling.
+
+    Args:
+      learning_rate: rate of the network, at its peak.
+      images_per_update: real images of the run per update of the network.
+      config: betas, epsilon, schedule of the rate, and what is done about non-finite gradients.
+      scales_loss: whether the optimiser scales the loss.
+    """
+    total, warmup = (kimg * 1000.0 / images_per_update for kimg in (config.total_kimg, config.warmup_kimg))
     is_constant = config.warmup_kimg == config.decay_fraction == 0.0
     schedule = LinearSchedule(learning_rate, total, warmup, decay=config.decay_fraction * total)
     optimizer = FusedAdam(

@@ -220,9 +220,10 @@ class Run:
                 flip,
                 num_workers=num_pipelines,
                 worker=pipeline,
+                batches_per_step=train.discriminator_steps,
             )
 
-        return distribute(self._strategy, share_of)
+        return distribute(self._strategy, share_of, train.discriminator_steps)
 
     def _guard(self, schedule: Mapping[str, int]) -> tf.keras.callbacks.Callback:
         """Returns the callback that watches for losses and gradients that are not finite."""

@@ -206,7 +206,7 @@ def agree_on_step(strategy: tf.distribute.Strategy, step: int) -> None:
 
 
 def distribute(
-    strategy: tf.distribute.Strategy, dataset_of: Callable[[int, int], tf.data.Dataset]
+    strategy: tf.distribute.Strategy, dataset_of: Callable[[int, int], tf.data.Dataset], batches_per_step: int = 1
 ) -> tf.data.Dataset:
     """Returns the data set that `fit` reads under a strategy: a share of every batch for each replica.
 
@@ -214,6 +214,7 @@ def distribute(
       strategy: strategy of the training.
       dataset_of: (number of input pipelines, index of one) -> endless data set of that pipeline's share of every
         batch. Each process, or each host of a TPU slice, has one pipeline.
+      batches_per_step: number of batches in an element of that data set, one after the other.
     """
     if strategy.num_replicas_in_sync == 1:
         return dataset_of(1, 0)
@@ -224,7 +225,9 @@ def distribute(
         shape = dataset.element_spec.shape
 
         def shares(batch: tf.Tensor) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(tf.reshape(batch, [local_replicas, -1, *shape[1:]]))
+            by_replica = tf.reshape(batch, [batches_per_step, local_replicas, -1, *shape[1:]])
+            by_replica = tf.transpose(by_replica, [1, 0, *range(2, by_replica.shape.rank)])
+            return tf.data.Dataset.from_tensor_slices(tf.reshape(by_replica, [local_replicas, -1, *shape[1:]]))
 
         static = [shape[0] // local_replicas, *shape[1:]]
         parts = dataset.flat_map(shares).map(lambda share: tf.ensure_shape(share, static))

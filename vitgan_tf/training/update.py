@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Callable, NamedTuple
 
 import tensorflow as tf
@@ -11,10 +12,17 @@ from vitgan_tf.training.objectives import DiscriminatorPass, GeneratorPass, Obje
 
 
 class Measure(NamedTuple):
-    """Scalar of a step, and its weight in the mean over the steps."""
+    """Scalar of an update or a step.
+
+    Attributes:
+      value: the scalar, or its mean over several updates.
+      weight: its weight in the mean over the steps.
+      largest: its maximum over several updates; None for a single one.
+    """
 
     value: tf.Tensor
     weight: tf.Tensor
+    largest: tf.Tensor | None = None
 
 
 class Update:
@@ -44,6 +52,7 @@ class Update:
         # Loss scaling also skips a step whose scale was too large, and lowers the scale for the next one.
         self._scales = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
         self._leaves_out = leaves_out or self._scales
+        self._only_finite = leaves_out
         # Per-step diagnostic: norms by variable, equal on all replicas, not checkpointed.
         self.gradient_norms = tf.Variable(
             tf.zeros([len(self._variables)]),
@@ -63,11 +72,13 @@ class Update:
 
         Returns:
           Terms of the objective, means over this replica's images, and the norm of the gradient over all replicas.
+          With leaves_out, those that are not finite have no weight.
         """
         gradients, measures = self._gradients(pass_of, num_parts)
         move_power_iterations(self._normalized_layers)
         self.optimizer.apply_gradients(zip(gradients, self._variables), skip_gradients_aggregation=True)
-        return {**measures, self._name: self._norm(gradients)}
+        measures = {**measures, self._name: self._norm(gradients)}
+        return only_finite(measures) if self._only_finite else measures
 
     def _gradients(
         self, pass_of: Callable[[tf.Tensor], DiscriminatorPass | GeneratorPass], num_parts: int
@@ -120,10 +131,26 @@ class Update:
         return Measure(tf.where(is_finite, norm, 0.0), tf.cast(is_finite, tf.float32))
 
 
+def merged(updates: Iterable[dict[str, Measure]]) -> dict[str, Measure]:
+    """Returns the measures of a step with several updates of a network."""
+    of_updates = list(updates)
+    if len(of_updates) == 1:
+        return of_updates[0]
+    result = {}
+    for name in of_updates[0]:
+        values, weights = (
+            tf.stack([getattr(measures[name], part) for measures in of_updates]) for part in ("value", "weight")
+        )
+        weight = tf.reduce_sum(weights)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(values * weights), weight)
+        result[name] = Measure(mean, weight, tf.reduce_max(values))
+    return result
+
+
 def only_finite(measures: dict[str, Measure]) -> dict[str, Measure]:
     """Gives the non-finite measures of a step with a skipped update the value 0 and the weight 0."""
     result = {}
-    for name, (value, weight) in measures.items():
+    for name, (value, weight, _) in measures.items():
         is_finite = tf.math.is_finite(value)
         result[name] = Measure(tf.where(is_finite, value, 0.0), tf.where(is_finite, weight, 0.0))
     return result

@@ -39,10 +39,10 @@ def writing_callbacks(
     eval_period = config.kimg_to_steps(log.eval_every_kimg)
     callbacks: list[tf.keras.callbacks.Callback] = [
         CollapseWatch(summaries, sampler, train.seed, period=samples_period, **schedule),
-        ScalarWriter(summaries, train.batch_size, period=log.scalars_every_steps, **schedule),
+        ScalarWriter(summaries, config.images_per_step, period=log.scalars_every_steps, **schedule),
         SampleWriter(directory, summaries, sampler, train.seed, period=samples_period, **schedule),
         MetricsWriter(
-            directory, summaries, sampler, evaluator, best, train.batch_size, period=eval_period, **schedule
+            directory, summaries, sampler, evaluator, best, config.images_per_step, period=eval_period, **schedule
         ),
     ]
     if log.diagnostics_every_kimg > 0:

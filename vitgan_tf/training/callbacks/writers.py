@@ -36,10 +36,10 @@ class ScalarWriter(MetricsReset):
     For a metric with a maximum, NAME_spike is the ratio of maximum to mean: near 1 if the training is stable.
     """
 
-    def __init__(self, summaries: Summaries, batch_size: int, **schedule: int):
+    def __init__(self, summaries: Summaries, images_per_step: int, **schedule: int):
         super().__init__(**schedule)
         self._summaries = summaries
-        self._batch_size = batch_size
+        self._images_per_step = images_per_step
         self._seconds = 0.0
         self._steps = 0
         self._started = 0.0
@@ -60,7 +60,7 @@ class ScalarWriter(MetricsReset):
             if f"{name}_max" in logs and value > 0:
                 scalars[f"{name}_spike"] = logs[f"{name}_max"] / value
         if self._steps:
-            scalars["images_per_second"] = self._batch_size * self._steps / self._seconds
+            scalars["images_per_second"] = self._images_per_step * self._steps / self._seconds
         self._summaries.scalars(step, scalars)
         self._seconds, self._steps = 0.0, 0
         super().at_step(step, logs)
@@ -123,7 +123,7 @@ class MetricsWriter(StepCallback):
       sampler: draws the moving average's images.
       evaluator: determines the scores, the number of images and their seed.
       best: keeps the state with the smallest distance.
-      batch_size: real images per training step, for kimg.
+      images_per_step: real images per training step, for kimg.
     """
 
     acts_before_training = True
@@ -135,7 +135,7 @@ class MetricsWriter(StepCallback):
         sampler: ImageSampler,
         evaluator: Evaluator,
         best: BestCheckpoint,
-        batch_size: int,
+        images_per_step: int,
         **schedule: int,
     ):
         super().__init__(**schedule)
@@ -144,7 +144,7 @@ class MetricsWriter(StepCallback):
         self._sampler = sampler
         self._evaluator = evaluator
         self._best = best
-        self._batch_size = batch_size
+        self._images_per_step = images_per_step
 
     def is_missing(self, step: int) -> bool:
         return not self._directory.has_metrics_of(step)
@@ -152,7 +152,7 @@ class MetricsWriter(StepCallback):
     def at_step(self, step: int, logs: dict[str, float]) -> None:
         protocol = self._evaluator.protocol
         scores = self._evaluator.evaluate(self._sampler.batches(protocol.num_generated, protocol.seed))
-        kimg = step * self._batch_size / 1000
+        kimg = step * self._images_per_step / 1000
         line = {"step": step, "kimg": kimg, "weights": "ema", "source": TRAINING, **protocol.as_dict(), **scores}
         with written_if_possible("a line of metrics.jsonl"):
             self._directory.append_metrics(line)

@@ -1,9 +1,11 @@
 """Losses on fixed logits, with the arithmetic beside them."""
 
 import math
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_gan as tfgan
 
 from vitgan_tf import losses
 from vitgan_tf.registries import ADVERSARIAL_LOSSES
@@ -65,3 +67,31 @@ def test_lecam_compares_each_side_with_the_average_of_the_other():
     # Real logits with a_F = 1: 1, 1, 4, 841; fake ones with a_R = -1: 4, 1, 1, 841.
     value = losses.lecam_loss(REAL, FAKE, real_average=tf.constant(-1.0), fake_average=tf.constant(1.0))
     np.testing.assert_allclose(value.numpy(), 847 / 4 + 847 / 4, rtol=1e-6)
+
+
+def test_gradient_penalty_equals_that_of_tensorflow_gan():
+    """Of a quadratic discriminator, for images between pairs at the places that tensorflow-gan draws."""
+    real, fake = (np.random.normal(size=(5, 3, 3, 2)).astype(np.float32) for _ in range(2))
+    share = np.random.uniform(size=(5, 1, 1, 1)).astype(np.float32)
+    images = real + share * (fake - real)
+    with tf.Graph().as_default(), mock.patch.object(tf.random, "uniform", lambda shape: tf.constant(share)):
+        penalty = tfgan.losses.losses_impl.wasserstein_gradient_penalty(
+            real, fake, None, lambda x, _: tf.reduce_sum(x**2 - 0.5 * x, axis=[1, 2, 3]), "d", target=1.7
+        )
+        with tf.compat.v1.Session() as session:
+            expected = session.run(penalty)
+    gradients = tf.constant(2 * images - 0.5)
+    np.testing.assert_allclose(losses.gradient_penalty(gradients, target=1.7), expected, rtol=1e-5)
+
+
+def test_a_vanishing_gradient_has_a_penalty_with_a_derivative():
+    gradients = tf.zeros([2, 3, 3, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(gradients)
+        penalty = losses.gradient_penalty(gradients)
+    np.testing.assert_allclose(penalty, 1.0, rtol=1e-4)
+    np.testing.assert_array_equal(tape.gradient(penalty, gradients), np.zeros([2, 3, 3, 1]))
+
+
+def test_drift_is_the_mean_square_of_real_logits():
+    np.testing.assert_allclose(losses.drift_penalty(REAL), (0 + 4 + 1 + 900) / 4, rtol=1e-6)

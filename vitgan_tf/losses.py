@@ -35,6 +35,16 @@ def negative_logit_generator_loss(fake_logits: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_mean(fake_logits)
 
 
+def relativistic_discriminator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """L_D = mean softplus(D(G(z)) - D(x)): each real image with a generated one (Jolicoeur-Martineau 2019)."""
+    return tf.reduce_mean(tf.nn.softplus(fake_logits - real_logits))
+
+
+def relativistic_generator_loss(real_logits: tf.Tensor, fake_logits: tf.Tensor) -> tf.Tensor:
+    """L_G = mean softplus(D(x) - D(G(z)))      (R3GAN: Huang et al. 2024, section 2)"""
+    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+
+
 class AdversarialLoss(NamedTuple):
     """A pair of discriminator and generator losses.
 
@@ -53,6 +63,7 @@ class AdversarialLoss(NamedTuple):
 NON_SATURATING = AdversarialLoss(non_saturating_discriminator_loss, non_saturating_generator_loss)
 HINGE = AdversarialLoss(hinge_discriminator_loss, negative_logit_generator_loss)
 WASSERSTEIN = AdversarialLoss(wasserstein_discriminator_loss, negative_logit_generator_loss)
+RELATIVISTIC = AdversarialLoss(relativistic_discriminator_loss, relativistic_generator_loss, compares=True)
 
 
 def consistency_loss(logits: tf.Tensor, other_view_logits: tf.Tensor) -> tf.Tensor:
@@ -64,12 +75,31 @@ def consistency_loss(logits: tf.Tensor, other_view_logits: tf.Tensor) -> tf.Tens
 
 
 def r1_penalty(gradients: tf.Tensor) -> tf.Tensor:
-    """mean |dD(x)/dx|^2 over real images; its weight is gamma / 2      (Mescheder et al. 2018, Eq. 9)
+    """mean |dD(x)/dx|^2; its weight is gamma / 2      (Mescheder et al. 2018, Eq. 9 and 10)
+
+    R1 over real images, R2 over generated ones.
 
     Args:
       gradients: gradient of each image's logit with respect to that image, (batch, height, width, channels).
     """
     return tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]))
+
+
+def gradient_penalty(gradients: tf.Tensor, target: float = 1.0) -> tf.Tensor:
+    """mean (|dD(x)/dx| / target - 1)^2 over images between real and generated ones (Gulrajani et al. 2017, Eq. 3).
+
+    Args:
+      gradients: gradient of each image's logit with respect to that image, (batch, height, width, channels).
+      target: norm without a penalty. TransGAN's code has this division too.
+    """
+    # As tensorflow-gan has it: a norm of 0 has no derivative.
+    norms = tf.sqrt(tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3]) + 1e-10)
+    return tf.reduce_mean(tf.square(norms / target - 1.0))
+
+
+def drift_penalty(real_logits: tf.Tensor) -> tf.Tensor:
+    """mean D(x)^2: keeps the logits of a Wasserstein loss near 0 (Karras et al. 2018, appendix A.1)."""
+    return tf.reduce_mean(tf.square(real_logits))
 
 
 def path_lengths(gradients: tf.Tensor) -> tf.Tensor:

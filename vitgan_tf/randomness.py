@@ -8,7 +8,7 @@ from typing import Protocol
 import tensorflow as tf
 
 # Arguments of `BatchRandom.fork` for the random numbers of a generated image other than its latent.
-NOISE, OTHER_LATENT, IS_MIXED, CUTOFF, DIRECTION = range(1, 6)
+NOISE, OTHER_LATENT, IS_MIXED, CUTOFF, DIRECTION, INTERPOLATION = range(1, 7)
 
 
 class ImageRandom(Protocol):

@@ -18,12 +18,12 @@ PLUGIN = pathlib.Path(__file__).parents[1] / "support" / "toy_plugin.py"
 def test_a_plugin_is_trained_evaluated_and_exported(tmp_path):
     run = tmp_path / "run"
     given = [f"--plugin={PLUGIN}", "--dataset=checkerboards", "--generator=toy", "--toy.width=24"]
-    given += ["--adversarial=relativistic", "--policy=negative,translation", "--total_kimg=0.024"]
+    given += ["--adversarial=relativistic_squares", "--policy=negative,translation", "--total_kimg=0.024"]
     given += ["--discriminator.num_blocks=1", "--diagnostics_every_kimg=0", "--xla=off", f"--model_dir={run}"]
     trained = commands.run("experiments/run.py", *given)
     assert trained.returncode == 0, trained.stderr
     config = json.loads((run / "config.json").read_text())["config"]
-    assert config["toy"] == {"latent_dim": 8, "width": 24} and config["loss"]["adversarial"] == "relativistic"
+    assert config["toy"] == {"latent_dim": 8, "width": 24} and config["loss"]["adversarial"] == "relativistic_squares"
     model = tf.saved_model.load(str(run / "saved_model"))
     assert model.generate(num_images=2, seed=0)["images"].shape == (2, 8, 8, 1)
     kernel = tf.train.load_checkpoint(tf.train.latest_checkpoint(str(run / "checkpoints")))

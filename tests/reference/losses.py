@@ -48,6 +48,18 @@ def wasserstein_generator(fake_logits):
 
 
 @in_float64
+def relativistic_discriminator(real_logits, fake_logits):
+    """mean softplus(D(G(z)) - D(x)) over pairs."""
+    return np.mean([softplus(fake - real) for real, fake in zip(real_logits, fake_logits)])
+
+
+@in_float64
+def relativistic_generator(real_logits, fake_logits):
+    """mean softplus(D(x) - D(G(z))) over pairs."""
+    return np.mean([softplus(real - fake) for real, fake in zip(real_logits, fake_logits)])
+
+
+@in_float64
 def consistency(logits, other_logits):
     """bCR, without its weight: mean (D(T(x)) - D(T'(x)))^2 over the images."""
     return np.mean((logits - other_logits) ** 2)

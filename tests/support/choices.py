@@ -15,6 +15,7 @@ FIELDS = {
         **{"generator.normalization": "sn", "generator.activation": "silu", "generator.positions": "learned"},
         **{"discriminator.patch_overlap": 5, "discriminator.activation": "silu", "discriminator.patch_size": 2},
         **{"loss.adversarial": "wasserstein", "loss.lecam_lambda": 0.3, "loss.bcr_lambda_real": 0.0},
+        **{"loss.gradient_penalty_weight": 10.0, "loss.drift_weight": 0.001, "train.discriminator_steps": 2},
         "augment.policy": ["cutout", "color"],
     },
     "mixed styles": {
@@ -25,7 +26,10 @@ FIELDS = {
     "resnet isn": {
         **{"discriminator.architecture": "resnet", "resnet.spectral_norm": "isn", "loss.style_mixing": 0.5}
     },
-    "resnet none": {"discriminator.architecture": "resnet", "resnet.spectral_norm": "none"},
+    "resnet none": {
+        **{"discriminator.architecture": "resnet", "resnet.spectral_norm": "none"},
+        **{"loss.adversarial": "relativistic", "loss.r1_gamma": 1.0, "loss.r2_gamma": 1.0},
+    },
 }
 
 

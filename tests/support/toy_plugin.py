@@ -59,17 +59,17 @@ registries.GENERATORS.register(
 
 
 def relativistic_discriminator_loss(real_logits, fake_logits):
-    """L_D = mean softplus(D(G(z)) - D(x))      (Jolicoeur-Martineau 2019)"""
-    return tf.reduce_mean(tf.nn.softplus(fake_logits - real_logits))
+    """L_D = mean (D(x) - D(G(z)) - 1)^2      (relativistic least squares, Jolicoeur-Martineau 2020)"""
+    return tf.reduce_mean((real_logits - fake_logits - 1.0) ** 2)
 
 
 def relativistic_generator_loss(real_logits, fake_logits):
-    """L_G = mean softplus(D(x) - D(G(z)))      (Jolicoeur-Martineau 2019)"""
-    return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
+    """L_G = mean (D(G(z)) - D(x) - 1)^2      (relativistic least squares, Jolicoeur-Martineau 2020)"""
+    return tf.reduce_mean((fake_logits - real_logits - 1.0) ** 2)
 
 
 registries.ADVERSARIAL_LOSSES.register(
-    "relativistic",
+    "relativistic_squares",
     AdversarialLoss(relativistic_discriminator_loss, relativistic_generator_loss, compares=True),
 )
 registries.AUGMENTATIONS.register("negative", lambda images, draws: images * draws.uniform(-1.0, 1.0, neutral=1.0))

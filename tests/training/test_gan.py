@@ -13,10 +13,8 @@ from vitgan_tf.config import override
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
 from vitgan_tf.layers.spectral import ISNDense, normalized_layers
-from vitgan_tf.losses import AdversarialLoss
 from vitgan_tf.presets import preset
-from vitgan_tf.randomness import BatchRandom
-from vitgan_tf.registries import ADVERSARIAL_LOSSES
+from vitgan_tf.randomness import INTERPOLATION, BatchRandom
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.objectives import DiscriminatorPass, lazy_r1
 
@@ -225,7 +223,7 @@ def _one_step_gradient(config, extra_loss):
         real, fake, real_again, fake_again = tf.split(plain.discriminator(views), 4)
         loss = tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(tf.nn.softplus(fake))
         loss += 10 * tf.reduce_mean((real - real_again) ** 2) + 10 * tf.reduce_mean((fake - fake_again) ** 2)
-        loss += extra_loss(plain.discriminator, views[:8], real, fake)
+        loss += extra_loss(plain.discriminator, views, real, fake)
     gradients = tape.gradient(loss, variables)
     metrics = {name: value.numpy() for name, value in gan.train_step(real_images).items()}
     np.testing.assert_allclose(metrics["d_gradient_norm"], _norm(gradients), rtol=1e-4)
@@ -237,13 +235,14 @@ def _one_step_gradient(config, extra_loss):
 
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("xla", ["off", pytest.param("kernels", marks=pytest.mark.slow)])
-def test_r1_step_equals_a_naive_one(every, xla):
+@pytest.mark.parametrize("name, first", [("r1", 0), ("r2", 8)])
+def test_r1_and_r2_steps_equal_naive_ones(name, first, every, xla):
     """gamma / 2 * interval * mean |dD/dx|^2, by gradients of each image's own logit."""
     penalties = []
 
-    def extra_loss(discriminator, real_views, real_logits, fake_logits):
+    def extra_loss(discriminator, views, real_logits, fake_logits):
         penalty = 0.0
-        for image in tf.split(real_views, 8):
+        for image in tf.split(views[first : first + 8], 8):
             with tf.GradientTape() as tape:
                 tape.watch(image)
                 logit = discriminator(image)[0]
@@ -251,18 +250,41 @@ def test_r1_step_equals_a_naive_one(every, xla):
         penalties.append(penalty)
         return 0.5 * 30.0 * every * penalty
 
-    config = override(CONFIG, {"loss.r1_gamma": 30.0, "loss.r1_every_steps": every, "train.xla": xla})
+    config = override(CONFIG, {f"loss.{name}_gamma": 30.0, "loss.r1_every_steps": every, "train.xla": xla})
     gan, metrics = _one_step_gradient(config, extra_loss)
-    np.testing.assert_allclose(metrics["r1"], penalties[0].numpy(), rtol=1e-4)
+    np.testing.assert_allclose(metrics[name], penalties[0].numpy(), rtol=1e-4)
     if every > 1:
         # The next steps have no penalty: the mean over the steps that had one stays.
-        assert gan.train_step(next(iter(_batches(CONFIG))))["r1"].numpy() == metrics["r1"]
-        images = DiscriminatorPass(gan.discriminator, tf.ones((8, 8, 8, 1)), config.loss, gan.step, lecam=None)
+        assert gan.train_step(next(iter(_batches(CONFIG))))[name].numpy() == metrics[name]
+        images = DiscriminatorPass(gan.discriminator, tf.ones((8, 8, 8, 1)), config.loss, gan.step, None, None)
         assert [number.numpy() for number in lazy_r1(images)] == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("xla", ["off", pytest.param("kernels", marks=pytest.mark.slow)])
+def test_a_step_with_gradient_penalty_and_drift_equals_a_naive_one(xla):
+    """2 mean (|dD/dx| / 0.7 - 1)^2 between the first views of each pair, and 3 mean D(x)^2."""
+    penalties = []
+
+    def extra_loss(discriminator, views, real_logits, fake_logits):
+        share = BatchRandom(build_gan(CONFIG)._seeds_of_step()[0], 8).fork(INTERPOLATION).uniform(1, 1, 1)
+        assert 0.0 < np.min(share) < np.max(share) < 1.0
+        penalty = 0.0
+        for image in tf.split((1.0 - share) * views[:8] + share * views[8:16], 8):
+            with tf.GradientTape() as tape:
+                tape.watch(image)
+                logit = discriminator(image)[0]
+            penalty += (tf.norm(tape.gradient(logit, image)) / 0.7 - 1.0) ** 2 / 8
+        penalties.extend([penalty, tf.reduce_mean(real_logits**2)])
+        return 2.0 * penalties[0] + 3.0 * penalties[1]
+
+    fields = {"gradient_penalty_weight": 2.0, "gradient_penalty_target": 0.7, "drift_weight": 3.0}
+    config = override(CONFIG, {**{f"loss.{name}": value for name, value in fields.items()}, "train.xla": xla})
+    _, metrics = _one_step_gradient(config, extra_loss)
+    np.testing.assert_allclose([metrics["gradient_penalty"], metrics["drift"]], penalties, rtol=1e-4)
+
+
 def test_lecam_step_equals_a_naive_one_and_its_averages_are_saved(tmp_path):
-    def extra_loss(discriminator, real_views, real_logits, fake_logits):
+    def extra_loss(discriminator, views, real_logits, fake_logits):
         real_average, fake_average = (0.1 * tf.reduce_mean(x).numpy() for x in (real_logits, fake_logits))
         return 5.0 * (
             tf.reduce_mean((real_logits - fake_average) ** 2) + tf.reduce_mean((fake_logits - real_average) ** 2)
@@ -286,7 +308,7 @@ def test_lecam_step_equals_a_naive_one_and_its_averages_are_saved(tmp_path):
 def test_lecam_as_its_authors_have_it_corrects_the_averages_for_their_start():
     """After the first batch they are its means; after the second, weighted by 0.9 and 1 over 1.9."""
 
-    def extra_loss(discriminator, real_views, real_logits, fake_logits):
+    def extra_loss(discriminator, views, real_logits, fake_logits):
         real_average, fake_average = (tf.reduce_mean(x).numpy() for x in (real_logits, fake_logits))
         return 5.0 * (
             tf.reduce_mean(tf.maximum(real_logits - fake_average, 0.0) ** 2)
@@ -338,12 +360,7 @@ def test_the_configured_loss_is_the_one_that_is_trained(name):
     np.testing.assert_allclose(metrics["g_loss"], -np.mean(logits(fake_images[1], seeds[3])), rtol=1e-4)
 
 
-def test_a_loss_that_compares_sees_real_images_in_the_generators_step(monkeypatch):
-    def compare(real_logits, fake_logits):
-        return tf.reduce_mean(tf.nn.softplus(real_logits - fake_logits))
-
-    relativistic = AdversarialLoss(lambda real, fake: compare(fake, real), compare, compares=True)
-    monkeypatch.setitem(ADVERSARIAL_LOSSES._items, "relativistic", relativistic)
+def test_a_loss_that_compares_sees_real_images_in_the_generators_step():
     gan = build_gan(override(CONFIG, {"loss.adversarial": "relativistic"}))
     gan.discriminator_optimizer.learning_rate.assign(0.0)
     real_images, seeds = next(iter(_batches(CONFIG))), gan._seeds_of_step()

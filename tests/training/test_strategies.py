@@ -225,8 +225,9 @@ def test_what_cannot_be_shared_is_refused():
     Three.num_replicas_in_sync = 2
     with pytest.raises(UserError, match="compiles the step of one device"):
         execution_plan(override(TINY, {"train.xla": "full"}), Three())
-    with pytest.raises(ConfigError, match="too narrow for the second derivatives of R1"):
-        override(TINY, {"train.precision": "mixed_float16", "loss.r1_gamma": 1.0})
+    for field in ("r1_gamma", "r2_gamma", "gradient_penalty_weight", "path_length_weight"):
+        with pytest.raises(ConfigError, match=rf"too narrow for the second derivatives of loss\.{field}"):
+            override(TINY, {"train.precision": "mixed_float16", f"loss.{field}": 1.0})
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ ADVERSARIAL_LOSSES: Registry[Any] = Registry(
         "non_saturating": "vitgan_tf.losses:NON_SATURATING",
         "hinge": "vitgan_tf.losses:HINGE",
         "wasserstein": "vitgan_tf.losses:WASSERSTEIN",
+        "relativistic": "vitgan_tf.losses:RELATIVISTIC",
     },
 )
 # Items: (images, `augment.Draws`) -> images.

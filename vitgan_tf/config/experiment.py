@@ -20,14 +20,17 @@ from vitgan_tf.config.schema import (
 )
 from vitgan_tf.errors import ConfigError
 
+# Weights of penalties on gradients.
+_SECOND_DERIVATIVES = ("r1_gamma", "r2_gamma", "gradient_penalty_weight", "path_length_weight")
+
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """Complete definition of a run.
 
     Raises:
-      ConfigError: a network does not fit the image size, mixed_float16 is combined with R1 or the path length
-        penalty, or style mixing with a generator that takes its style in one place only.
+      ConfigError: a network does not fit the image size, mixed_float16 is combined with a penalty on
+        gradients, or style mixing with a generator that takes its style in one place only.
     """
 
     data: DataConfig
@@ -43,10 +46,11 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         networks = {name: self.networks.get(name) or SECTIONS[name]() for name in SECTIONS}
         object.__setattr__(self, "networks", networks)
-        if self.train.precision == "mixed_float16" and max(self.loss.r1_gamma, self.loss.path_length_weight) > 0:
+        used = [name for name in _SECOND_DERIVATIVES if getattr(self.loss, name) > 0]
+        if self.train.precision == "mixed_float16" and used:
             raise ConfigError(
-                "train.precision=mixed_float16 is too narrow for the second derivatives of R1 (loss.r1_gamma) and of "
-                "path lengths (loss.path_length_weight): use mixed_bfloat16"
+                f"train.precision=mixed_float16 is too narrow for the second derivatives of loss.{used[0]}: use "
+                "mixed_bfloat16"
             )
         generator, discriminator = self.chosen_networks()
         generator.check(self)

@@ -119,11 +119,20 @@ class LossConfig(Section):
     bcr_lambda_real: float = field("weight of bCR on real images; 0 disables it", default=10.0, minimum=0.0)
     bcr_lambda_fake: float = field("weight of bCR on generated images; 0 disables it", default=10.0, minimum=0.0)
     r1_gamma: float = field("R1 gamma: the penalty has the weight gamma / 2; 0 disables it", default=0.0, minimum=0.0)
+    r2_gamma: float = field(
+        "R2 gamma, of the same penalty on generated images; 0 disables it", default=0.0, minimum=0.0
+    )
     r1_every_steps: int = field(
-        "interval of the lazy R1 penalty, in steps, by which the penalty is multiplied; 1 = every step",
+        "interval of the lazy penalties R1 and R2, in updates of the discriminator, by which they are multiplied; "
+        "1 = every update",
         default=16,
         minimum=1,
     )
+    gradient_penalty_weight: float = field(
+        "weight of the Wasserstein GAN's gradient penalty; 0 disables it", default=0.0, minimum=0.0
+    )
+    gradient_penalty_target: float = field("gradient norm without a penalty", default=1.0, above=0.0)
+    drift_weight: float = field("weight of the mean square of real logits; 0 disables it", default=0.0, minimum=0.0)
     style_mixing: float = field(
         "probability that an image has a second style from a random place in the generator on",
         default=0.0,

@@ -192,7 +192,8 @@ class GAN(tf.keras.Model):
         number = self.step * self.config.train.discriminator_steps + update
 
         def pass_of(part: tf.Tensor) -> DiscriminatorPass:
-            return DiscriminatorPass(self.discriminator, views[part], self.config.loss, number, lecam)
+            own = parts.random_of_part(random, part)
+            return DiscriminatorPass(self.discriminator, views[part], self.config.loss, number, own, lecam)
 
         return self._update_discriminator(pass_of, parts.count)
 

@@ -17,7 +17,7 @@ from vitgan_tf import losses
 from vitgan_tf.config import LossConfig
 from vitgan_tf.config.choices import ADVERSARIAL_LOSSES
 from vitgan_tf.layers.formulas import input_gradient
-from vitgan_tf.randomness import DIRECTION, NOISE, BatchRandom
+from vitgan_tf.randomness import DIRECTION, INTERPOLATION, NOISE, BatchRandom
 from vitgan_tf.training.lazy import lazily
 
 
@@ -57,6 +57,7 @@ class DiscriminatorPass:
       views: augmented images of the part: real, generated and, with bCR, a second view of both.
       loss: configuration of the loss.
       number: number of this update in the run.
+      random: random numbers of the part's generated images.
       lecam: (mean real logit, mean fake logit) -> LeCam's moving averages of both.
     """
 
@@ -64,6 +65,7 @@ class DiscriminatorPass:
     views: tf.Tensor
     loss: LossConfig
     number: tf.Tensor
+    random: BatchRandom
     lecam: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
     @functools.cached_property
@@ -95,6 +97,11 @@ class DiscriminatorPass:
     def real_images(self) -> tf.Tensor:
         """T(x)."""
         return tf.split(self.views, self.loss.num_views)[0]
+
+    @property
+    def fake_images(self) -> tf.Tensor:
+        """T(G(z))."""
+        return tf.split(self.views, self.loss.num_views)[1]
 
     @functools.cached_property
     def means(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,7 +143,7 @@ class GeneratorPass:
 
 
 def r1(discriminator: tf.keras.Model, real_images: tf.Tensor) -> tf.Tensor:
-    """Computes `losses.r1_penalty` for images, (batch, height, width, channels)."""
+    """Computes `losses.r1_penalty` at images, (batch, height, width, channels)."""
     return losses.r1_penalty(input_gradient(discriminator, real_images))
 
 
@@ -159,9 +166,25 @@ def path_length_penalty_and_mean(
 
 def lazy_r1(d: DiscriminatorPass) -> Value:
     """Computes R1 on the real views every r1_every_steps updates of the discriminator."""
+    return _lazily_on(d.real_images, d)
+
+
+def lazy_r2(d: DiscriminatorPass) -> Value:
+    """Computes R2, R1's penalty on the generated views, in the same updates."""
+    return _lazily_on(d.fake_images, d)
+
+
+def _lazily_on(images: tf.Tensor, d: DiscriminatorPass) -> Value:
     variables, interval = d.discriminator.trainable_variables, d.loss.r1_every_steps
-    (value,), due = lazily(lambda: [r1(d.discriminator, d.real_images)], 1, variables, d.number, interval)
+    (value,), due = lazily(lambda: [r1(d.discriminator, images)], 1, variables, d.number, interval)
     return Value(value, due)
+
+
+def gradient_penalty(d: DiscriminatorPass) -> tf.Tensor:
+    """Computes `losses.gradient_penalty` at a random place between each real view and a generated one."""
+    share = d.random.fork(INTERPOLATION).uniform(1, 1, 1)
+    images = d.real_images + share * (d.fake_images - d.real_images)
+    return losses.gradient_penalty(input_gradient(d.discriminator, images), d.loss.gradient_penalty_target)
 
 
 def _lecam(d: DiscriminatorPass) -> tf.Tensor:
@@ -178,6 +201,9 @@ def _generator_loss(g: GeneratorPass) -> tf.Tensor:
 
 DISCRIMINATOR_TERMS: dict[str, Term] = {
     "r1": Term(lazy_r1, lambda loss: loss.r1_gamma / 2),
+    "r2": Term(lazy_r2, lambda loss: loss.r2_gamma / 2),
+    "gradient_penalty": Term(gradient_penalty, lambda loss: loss.gradient_penalty_weight),
+    "drift": Term(lambda d: losses.drift_penalty(d.real), lambda loss: loss.drift_weight),
     "d_loss": Term(lambda d: ADVERSARIAL_LOSSES[d.loss.adversarial].discriminator(d.real, d.fake)),
     "bcr_real": Term(lambda d: losses.consistency_loss(d.real, d.real_again), lambda loss: loss.bcr_lambda_real),
     "bcr_fake": Term(lambda d: losses.consistency_loss(d.fake, d.fake_again), lambda loss: loss.bcr_lambda_fake),

@@ -433,12 +433,15 @@ def test_dry_run_asks_no_other_machine(flags, words):
 
 
 def test_what_networks_change_elsewhere_is_said():
-    """But for what the command line sets itself."""
+    """But for what the command line sets itself, or the preset has too."""
     line = "these networks also change other fields of the preset: "
-    found = commands.run(RUN, "--dry_run", "--generator=stylegan2", "--discriminator=biggan").stderr
-    assert f"{line}loss.adversarial=hinge, train.generator_learning_rate=0.0004" in found
-    found = commands.run(RUN, "--dry_run", "--discriminator=resnet", "--generator_learning_rate=0.001").stderr
+    given = RUN, "--dry_run", "--dataset=cifar10"
+    found = commands.run(*given, "--generator=stylegan2", "--discriminator=biggan").stderr
+    assert f"{line}loss.adversarial=hinge, train.generator_learning_rate=0.0004\n" in found
+    found = commands.run(*given, "--discriminator=resnet", "--generator_learning_rate=0.001").stderr
     assert line not in found
+    found = commands.run(RUN, "--dry_run", "--dataset=digits", "--discriminator=stylegan2").stderr
+    assert f"{line}loss.r1_gamma=0.4, train.discriminator_learning_rate=0.002\n" in found
 
 
 def test_generate_refuses_a_folder_that_is_no_model(tmp_path):

@@ -72,8 +72,11 @@ def changes_of_networks(given: flags.FlagValues) -> list[str]:
         changes.update(network_changes(kind, str(given[kind].value)))
     changes.update(VARIANTS[given.variant])
     fields = fields_from_flags(given)
-    elsewhere = (path for path in changes if not config_lib.is_of_network(path) and path not in fields)
-    return [f"{path}={changes[path]}" for path in elsewhere]
+    elsewhere = [path for path in sorted(changes) if not config_lib.is_of_network(path) and path not in fields]
+    if not elsewhere:
+        return []
+    unchanged = preset_from_flags(given, fields, {})
+    return [f"{path}={changes[path]}" for path in elsewhere if changes[path] != unchanged.value(path)]
 
 
 def preset_from_flags(

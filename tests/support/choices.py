@@ -15,7 +15,7 @@ FIELDS = {
         **{"generator.normalization": "sn", "generator.activation": "silu", "generator.positions": "learned"},
         **{"discriminator.patch_overlap": 5, "discriminator.activation": "silu", "discriminator.patch_size": 2},
         **{"loss.adversarial": "wasserstein", "loss.lecam_lambda": 0.3, "loss.bcr_lambda_real": 0.0},
-        **{"loss.gradient_penalty_weight": 10.0, "loss.drift_weight": 0.001, "train.discriminator_steps": 2},
+        **{"loss.gradient_penalty_weight": 10.0, "loss.drift_weight": 0.001},
         "augment.policy": ["cutout", "color"],
     },
     "mixed styles": {

@@ -1,6 +1,5 @@
 """Replicas, processes and microbatches: the same weights however a batch is divided; and which devices are chosen."""
 
-import dataclasses
 import functools
 import json
 import os
@@ -21,7 +20,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.presets import preset
 from vitgan_tf.training import plan as plan_module
 from vitgan_tf.training import strategies
-from vitgan_tf.training.build import build_gan, trace_step
+from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.plan import execution_plan
 
 # A large epsilon keeps Adam from turning rounding errors of vanishing gradients into full steps.
@@ -197,21 +196,6 @@ def test_updates_overlap_on_a_cpu_where_activations_are_small(monkeypatch):
     assert chosen == [True, False, False]
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     assert not execution_plan(preset("digits"), single).overlaps_updates
-
-
-@pytest.mark.parametrize("overlaps", [True, False])
-def test_the_second_update_begins_after_the_first_or_beside_it(overlaps):
-    """Seen from the last random normal numbers, the latents of the generator's update."""
-    plan = dataclasses.replace(execution_plan(TINY), overlaps_updates=overlaps)
-    graph = trace_step(build_gan(TINY, plan)).graph
-    latents = [each for each in graph.get_operations() if each.type.startswith("StatelessRandomNormal")]
-    ancestors, found = [latents[-1]], set()
-    while ancestors:
-        operation = ancestors.pop()
-        found.add(operation)
-        ancestors += {*operation.control_inputs, *(tensor.op for tensor in operation.inputs)} - found
-    assert len(latents) == 2
-    assert any(operation.type == "MatMul" for operation in found) != overlaps
 
 
 def test_what_cannot_be_shared_is_refused():

@@ -167,7 +167,7 @@ def _check_transgan_generator(config: ExperimentConfig) -> None:
     if own.embed_dim % divisor:
         raise ConfigError(
             f"transgan.embed_dim must be a multiple of {divisor}, so that transgan.num_heads divides the width "
-            f"at every resolution, got {own.embed_dim}"
+            f"at every resolution from transgan.lowest_resolution {lowest} to data.image_size, got {own.embed_dim}"
         )
     if not own.num_blocks:
         raise ConfigError("transgan.num_blocks must have at least one number, that of the lowest resolution")

@@ -134,6 +134,13 @@ def test_functions_are_timed_by_turns_between_products(monkeypatch):
     assert len(first.seconds) == len(second.seconds) == 2
 
 
+@pytest.mark.slow
+def test_a_step_of_several_batches_counts_all_their_images():
+    config = override(TINY, {"train.discriminator_steps": 2, "train.xla": "off"})
+    result = measure_training(config, num_steps=1)
+    np.testing.assert_allclose(result["images_per_second"], 2 * 8 / result["step_seconds"], rtol=1e-2)
+
+
 def test_measures_are_consistent(tmp_path):
     # Of one step, the median is the step itself, and that of the two products around it their mean.
     result = measure_training(TINY, num_steps=1, profile=str(tmp_path / "new" / "profile"))

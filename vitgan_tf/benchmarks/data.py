@@ -79,6 +79,7 @@ def measure_data(config: ExperimentConfig, num_images: int, num_steps: int) -> d
     }
     images = np.tile(decoded, (-(-num_images // _NUM_FILES), 1, 1, 1))[:num_images]
     options: dict[str, Any] = {"batch_size": batch_size, "seed": config.train.seed, "flip": data.flip}
+    options["batches_per_step"] = config.train.discriminator_steps
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "images.uint8")
         images.tofile(path)
@@ -149,4 +150,4 @@ def _training(config: ExperimentConfig, dataset: tf.data.Dataset, num_steps: int
         tf.nest.map_structure(lambda value: value.numpy(), train_step(batch))
         passed.append(time.perf_counter() - start)
     seconds = sum(passed[2:])
-    return num_steps * config.train.batch_size / seconds, sum(waited[2:]) / seconds
+    return num_steps * config.images_per_step / seconds, sum(waited[2:]) / seconds

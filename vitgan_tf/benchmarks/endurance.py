@@ -73,7 +73,7 @@ def measure_endurance(
         (median, so that the few steps with work in callbacks do not count) and events_mb (TensorBoard's files).
     """
     period = max(1, num_steps // ROWS)
-    kimg = num_steps * config.train.batch_size / 1000
+    kimg = num_steps * config.images_per_step / 1000
     every = {f"log.{name}_every_kimg": kimg / ROUNDS for name in ("samples", "eval", "checkpoint", "diagnostics")}
     with tempfile.TemporaryDirectory() as directory:
         recorder = _Recorder(directory, period)

@@ -47,8 +47,8 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
       profile: folder for a TensorBoard profile of three further steps, created with its parents; None for no profile.
 
     Returns:
-      images_per_second: batch size over the median step time. The step is Keras' own training function, including
-        data iterator, both updates, moving average and metrics.
+      images_per_second: real images of a step over the median step time. The step is Keras' own training function,
+        including data iterator, both updates, moving average and metrics.
       step_seconds, step_seconds_min: median and minimum step time.
       gflops_per_step: floating-point operations of the step's matrix products, 10^9.
       matmul_peak_gflops: median speed of the interleaved 4096 x 4096 float32 products, 10^9 operations per second.
@@ -99,7 +99,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "precision": plan.precision,
         "tf32": config.train.tf32,
         "steps": num_steps,
-        "images_per_second": rounded(config.train.batch_size / step_seconds),
+        "images_per_second": rounded(config.images_per_step / step_seconds),
         "step_seconds": rounded(step_seconds),
         "step_seconds_min": rounded(min(timing.seconds)),
         "gflops_per_step": rounded(flops / 1e9),
@@ -123,7 +123,7 @@ def _of_graph(graph: tf.Graph, gan: GAN) -> dict[str, float]:
 def _training_function(gan: GAN, config: ExperimentConfig) -> tuple[Callable[[], None], tf.Graph]:
     """Traces a step on random images; returns a call of it, which ends when the step does, and its graph."""
     data = config.data
-    shape = [config.train.batch_size, data.image_size, data.image_size, data.num_channels]
+    shape = [config.images_per_step, data.image_size, data.image_size, data.num_channels]
     iterator = iter(tf.data.Dataset.from_tensors(tf.random.uniform(shape, -1.0, 1.0)).repeat())
     train_function = gan.make_train_function()
     graph = train_function.get_concrete_function(iterator).graph

@@ -16,7 +16,7 @@ from vitgan_tf.gpus import count_gpus
 from vitgan_tf.greeting import LOG_LEVEL, hide_greeting
 from vitgan_tf.logs import concerns_users
 
-# Of glibc's malloc.h.
+# Parameters of `mallopt` in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8
 # Some of the packages of TensorFlow's extra and-cuda, below the namespace nvidia.
 _CUDA_PACKAGES = ("cublas", "cuda_runtime", "cudnn", "cufft", "cusolver", "cusparse")

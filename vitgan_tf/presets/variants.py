@@ -53,7 +53,7 @@ _PLAIN_VIT_DISCRIMINATOR = {
     "discriminator.patch_overlap": 0,
     **_R1,
 }
-# Of StyleGAN2, where a preset has other rates for the ViTs (Karras et al. 2020, appendix B).
+# The paper's rate, for the other networks of a preset that has higher ones for the ViTs.
 _GENERATOR_RATE = {"train.generator_learning_rate": 0.002}
 _DISCRIMINATOR_RATE = {"train.discriminator_learning_rate": 0.002}
 # A five times lower generator learning rate replaces the authors' four or five discriminator steps per generator

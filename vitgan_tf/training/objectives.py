@@ -142,9 +142,9 @@ class GeneratorPass:
         return Value(values[0], due), Value(values[1], due)
 
 
-def r1(discriminator: tf.keras.Model, real_images: tf.Tensor) -> tf.Tensor:
-    """Computes `losses.r1_penalty` at images, (batch, height, width, channels)."""
-    return losses.r1_penalty(input_gradient(discriminator, real_images))
+def r1(discriminator: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """Computes `losses.r1_penalty` at images, (batch, height, width, channels); at generated ones, it is R2."""
+    return losses.r1_penalty(input_gradient(discriminator, images))
 
 
 def path_length_penalty_and_mean(

@@ -100,7 +100,7 @@ def execution_plan(config: ExperimentConfig, strategy: tf.distribute.Strategy | 
         train.precision,
         xla=_automatic_xla(strategy, is_tpu, is_cpu) if train.xla == "auto" else train.xla,
         microbatch=microbatch,
-        overlaps_updates=is_cpu and microbatch * _widest_activations(config) <= _OVERLAP_ACTIVATION_BYTES,
+        overlaps_updates=is_cpu and microbatch * _activation_bytes(config) <= _OVERLAP_ACTIVATION_BYTES,
         steps_per_execution=train.steps_per_execution or (_TPU_STEPS_PER_EXECUTION if is_tpu else 1),
     )
 
@@ -162,13 +162,13 @@ def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
     generator, discriminator = config.chosen_networks()
     if generator.needs_whole_share:
         return share
-    limit = _CPU_ACTIVATION_BYTES // _widest_activations(config)
+    limit = _CPU_ACTIVATION_BYTES // _activation_bytes(config)
     fitting = range(1, min(share, max(1, limit)) + 1)
     group = discriminator.group_size(config)
     return max((size for size in fitting if share % size == 0 and size % group == 0), default=group)
 
 
-def _widest_activations(config: ExperimentConfig) -> int:
+def _activation_bytes(config: ExperimentConfig) -> int:
     """Returns the bytes of a pass's widest activations per image, in float32."""
     generator, discriminator = config.chosen_networks()
     of_discriminator = config.loss.num_views * discriminator.widest_activations(config)

@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import types
 
 import pytest
 import tensorflow as tf
@@ -37,18 +36,33 @@ def test_the_users_own_level_stays(monkeypatch, filtered):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
-@pytest.mark.parametrize("own, expected", [(None, [(-8, os.cpu_count()), (-1, 131_072)]), ("MALLOC_TOP_PAD_", [])])
-def test_heaps_are_bounded_unless_the_user_sets_them(monkeypatch, filtered, own, expected):
-    """The numbers are glibc's M_ARENA_MAX and M_TRIM_THRESHOLD."""
-    calls = []
-    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
-        monkeypatch.delenv(name)
-    if own:
-        monkeypatch.setenv(own, "0")
-    libc = types.SimpleNamespace(mallopt=lambda *args: calls.append(args))
-    monkeypatch.setattr(quiet.ctypes, "CDLL", lambda _: libc)
+_PAGES_PER_STEP = """
+import resource
+from vitgan_tf.commands.quiet import import_tensorflow
+tf = import_tensorflow()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        tf.fill([16_000_000], 1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults() / 10)
+"""
+
+
+@pytest.mark.parametrize("own, low, high", [(None, 0, 500), ("false", 15_000, 32_000)])
+def test_a_steps_memory_is_kept_for_the_next_unless_the_user_says_otherwise(own, low, high):
+    """64 MB are 15,625 pages of 4 KiB, which the system fills anew if they were given back."""
+    env = {**OFFLINE, **({} if own is None else {"TF_CPU_ALLOCATOR_USE_BFC": own})}
+    result = subprocess.run([sys.executable, "-c", _PAGES_PER_STEP], env=env, capture_output=True, text=True)
+    assert low <= float(result.stdout) <= high
+
+
+def test_kept_memory_may_grow_to_that_of_the_machine(monkeypatch, filtered):
+    monkeypatch.delenv("TF_CPU_BFC_MEM_LIMIT_IN_MB", raising=False)
     quiet.import_tensorflow()
-    assert calls == expected
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert int(os.environ["TF_CPU_BFC_MEM_LIMIT_IN_MB"]) == total // 2**20
 
 
 @pytest.mark.parametrize(

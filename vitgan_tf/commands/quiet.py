@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.util
 import logging as standard_logging
 import os
-import sys
 from typing import Any
 
+import psutil
 from absl import flags, logging
 
 from vitgan_tf.gpus import count_gpus
 from vitgan_tf.greeting import LOG_LEVEL, hide_greeting
 from vitgan_tf.logs import concerns_users
 
-# Parameters of `mallopt` in glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_ARENA_MAX = -1, -8
 # Some of the packages of TensorFlow's extra and-cuda, below the namespace nvidia.
 _CUDA_PACKAGES = ("cublas", "cuda_runtime", "cudnn", "cufft", "cusolver", "cusparse")
 
@@ -27,7 +24,7 @@ def import_tensorflow() -> Any:
     hide_greeting(count_gpus())
     # Memory of GPUs is taken as needed by commands that build no strategy too.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    _bound_heaps()
+    _pool_memory()
     import tensorflow
 
     logger = tensorflow.get_logger()
@@ -39,16 +36,13 @@ def import_tensorflow() -> Any:
     return tensorflow
 
 
-def _bound_heaps() -> None:
-    """Lets glibc return freed memory to the system, and keep one heap per core instead of eight.
+def _pool_memory() -> None:
+    """Lets TensorFlow keep the memory of a step's tensors for the next step, up to the machine's memory.
 
-    Without this, each thread keeps the memory that it needed while TensorFlow and XLA compiled the step. glibc's own
-    environment variables take precedence.
+    malloc returns it to the system and takes it again, page by page, in every step.
     """
-    if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_ARENA_MAX, os.cpu_count())
-        libc.mallopt(_M_TRIM_THRESHOLD, 128 * 1024)
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+    os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(psutil.virtual_memory().total >> 20))
 
 
 @functools.cache

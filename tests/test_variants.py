@@ -91,10 +91,10 @@ READ_IN_STEPS = ("generator", "discriminator", "loss", "augment", "stylegan2", "
 def test_every_field_of_a_network_loss_or_augmentation_is_read(monkeypatch):
     """By networks that are built and two steps, not by the checks of the configuration."""
     # R1 and path lengths, cheap as they are rare, and LeCam are in none of the rows together with the baselines.
-    rows = [preset("tiny", row) for row in ("vitgan", "vanilla_vit", "transgan", "biggan")]
+    rows = [preset("tiny", row) for row in ("vitgan", "vanilla_vit", "transgan", "biggan", "vitgan_contrad")]
     fields = {"loss.lecam_lambda": 1.0, "loss.path_length_weight": 1.0, "loss.style_mixing": 0.5}
     configs = [*rows, override(preset("tiny", "stylegan2"), fields)]
-    configs.append(override(preset("tiny", discriminator="resnet"), {"loss.gradient_penalty_weight": 1.0}))
+    configs.append(preset("tiny", discriminator="resnet"))
     sections, read = section_types(), set()
 
     def record(name, section):

@@ -1,4 +1,4 @@
-"""Adversarial losses and regularisers: pure functions of logits and gradients.
+"""Adversarial losses and regularisers: pure functions of logits, gradients and projections.
 
 Logits are (batch,), before any sigmoid. Losses are unweighted scalars, averaged over the batch.
 """
@@ -151,3 +151,46 @@ def rectified_lecam_loss(
     return tf.reduce_mean(tf.square(tf.nn.relu(real_logits - fake_average))) + tf.reduce_mean(
         tf.square(tf.nn.relu(real_average - fake_logits))
     )
+
+
+def simclr_loss(projections: tf.Tensor, other_projections: tf.Tensor, temperature: float) -> tf.Tensor:
+    """-mean log softmax_j(p_i . p_j / temperature) at the other view of image i      (SimCLR: Chen et al. 2020)
+
+    j runs over all views but i itself. Over real images, it is ContraD's L_con+ (Jeong and Shin 2021, section 3.1).
+
+    Args:
+      projections: first views, unit vectors, (batch, features).
+      other_projections: second views of the same images.
+      temperature: divisor of the similarities.
+    """
+    size = projections.shape[0]
+    log_shares = _log_shares(tf.concat([projections, other_projections], axis=0), temperature)
+    pairs = tf.linalg.diag_part(log_shares[:size, size:]), tf.linalg.diag_part(log_shares[size:, :size])
+    return -tf.reduce_mean(tf.concat(pairs, axis=0))
+
+
+def supervised_contrastive_loss(
+    real: tf.Tensor, real_again: tf.Tensor, fake: tf.Tensor, temperature: float
+) -> tf.Tensor:
+    """-mean log softmax_j(p_i . p_j / temperature) at the other generated images, of generated images i.
+
+    j runs over all views but i itself, also over both views of the real images. ContraD's L_con-, which draws
+    generated images together and away from real ones (Jeong and Shin 2021, section 3.2; Khosla et al. 2020).
+
+    Args:
+      real: first views of real images, unit vectors, (batch, features).
+      real_again: second views of the same images.
+      fake: views of as many generated images, at least 2.
+      temperature: divisor of the similarities.
+    """
+    size = fake.shape[0]
+    log_shares = _log_shares(tf.concat([real, real_again, fake], axis=0), temperature)[-size:, -size:]
+    of_others = tf.linalg.set_diag(log_shares, tf.zeros([size]))
+    return -tf.reduce_sum(of_others) / (size * (size - 1))
+
+
+def _log_shares(projections: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Returns log softmax_j(p_i . p_j / temperature) over all j but i, (count, count), with -inf for j = i."""
+    similarities = tf.matmul(projections, projections, transpose_b=True) / temperature
+    itself = tf.fill([projections.shape[0]], similarities.dtype.min)
+    return tf.nn.log_softmax(tf.linalg.set_diag(similarities, itself))

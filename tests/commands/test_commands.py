@@ -310,6 +310,21 @@ def test_rows_of_several_tables_share_their_runs():
     assert shared == ["main", "generator", "discriminator", "networks", "stability"]
 
 
+def test_all_rows_of_the_tables_have_as_many_steps():
+    """Those with several batches in a step have as many times more images, and evaluations at the same steps."""
+    given = flags.FlagValues()
+    tables.define_flags(given)
+    given(["tables"])
+    fields = {"train.total_kimg": 6.4, "log.eval_every_kimg": 1.6}
+    batches = set()
+    for networks in (networks for rows in TABLES.values() for _, networks in rows):
+        cell, config = tables._cell(given, networks, 0, fields, "folder")
+        assert (config.total_steps, config.log.eval_every_kimg / config.images_per_step) == (100, 1.6 / 64)
+        batches.add(config.train.discriminator_steps)
+        assert f"--train.total_kimg={config.train.total_kimg}" in cell.command
+    assert batches == {1, 4, 5}
+
+
 def test_benchmark_ends_with_one_json_line(tmp_path):
     result = commands.run(
         "tools/benchmark.py", "train", "--dataset=tiny", "--batch_size=4", "--steps=2", "--xla=off", *small.FLAGS
@@ -436,9 +451,9 @@ def test_what_networks_change_elsewhere_is_said():
     """But for what the command line sets itself, or the preset has too."""
     line = "these networks also change other fields of the preset: "
     given = RUN, "--dry_run", "--dataset=cifar10"
-    found = commands.run(*given, "--generator=stylegan2", "--discriminator=biggan").stderr
-    assert f"{line}loss.adversarial=hinge, train.generator_learning_rate=0.0004\n" in found
-    found = commands.run(*given, "--discriminator=resnet", "--generator_learning_rate=0.001").stderr
+    found = commands.run(*given, "--generator=stylegan2", "--discriminator=vanilla_vit").stderr
+    assert f"{line}loss.r1_gamma=10.0, loss.style_mixing=0.9, train.ema_halflife_kimg=1000.0\n" in found
+    found = commands.run(*given, "--discriminator=stylegan2", "--r1_gamma=1").stderr
     assert line not in found
     found = commands.run(RUN, "--dry_run", "--dataset=digits", "--discriminator=stylegan2").stderr
     assert f"{line}loss.r1_gamma=0.4, train.discriminator_learning_rate=0.002\n" in found

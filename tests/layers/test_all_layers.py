@@ -18,12 +18,13 @@ from vitgan_tf.layers import (
     equalized,
     minibatch,
     modulation,
+    noise,
     normalization,
     spectral,
     synthesis,
     transformer,
 )
-from vitgan_tf.models import biggan, resnet, stylegan2, transgan
+from vitgan_tf.models import biggan, contrad, resnet, stylegan2, transgan
 
 # Layer class, arguments, shapes of its inputs.
 CASES = [
@@ -67,6 +68,10 @@ CASES = [
     ),
     (transgan.TransGANBlock, {"num_heads": 2, "grid_size": 2}, [(2, 4, 8)]),
     (transgan.TransGANBlock, {"num_heads": 2}, [(2, 5, 8)]),
+    (transgan.TransGANBlock, {"num_heads": 2, "grid_size": 2, "has_noise": True}, [(2, 4, 8)]),
+    (noise.TokenNoise, {"grid_size": 2}, [(2, 4, 8)]),
+    (contrad.TwoLayers, {"hidden_dim": 5, "units": 3}, [(2, 8)]),
+    (contrad.ContraDHead, {"hidden_dim": 5}, [(2, 8)]),
     (biggan.ConditionalBatchNorm, {"epsilon": 1e-3}, [(2, 4, 4, 5), (2, 3)]),
     (biggan.UpsamplingBlock, {"width": 5}, [(2, 4, 4, 3), (2, 6)]),
     (stylegan2.ResidualBlock, {"units": 5}, [(2, 4, 6, 3)]),
@@ -135,6 +140,12 @@ def test_graph_equals_eager_with_static_and_unknown_batch(case):
     np.testing.assert_allclose(unknown(inputs).numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
+def _weights_of_a_call(layer):
+    """ContraD's projections are in `contrast` alone: tests/training/test_contrad.py."""
+    is_contrad = isinstance(layer, contrad.ContraDHead)
+    return layer.logit.trainable_variables if is_contrad else layer.trainable_variables
+
+
 @pytest.mark.slow
 def test_xla_compiles_value_and_gradient(case):
     layer_class, arguments, inputs = case
@@ -146,7 +157,7 @@ def test_xla_compiles_value_and_gradient(case):
             tape.watch(x)
             value = layer(x)
             loss = tf.reduce_sum(tf.square(value))
-        return [value, *tape.gradient(loss, layer.trainable_variables or [x])]
+        return [value, *tape.gradient(loss, _weights_of_a_call(layer) or [x])]
 
     expected = value_and_gradients(inputs)
     compiled = tf.function(value_and_gradients, jit_compile=True, autograph=False)(inputs)
@@ -160,7 +171,8 @@ def test_every_trainable_weight_gets_a_gradient(case):
     with tf.GradientTape() as tape:
         value = layer(inputs)
         loss = tf.reduce_sum(value * tf.random.normal(value.shape))
-    for variable, gradient in zip(layer.trainable_variables, tape.gradient(loss, layer.trainable_variables)):
+    variables = _weights_of_a_call(layer)
+    for variable, gradient in zip(variables, tape.gradient(loss, variables)):
         assert gradient is not None, variable.name
         assert np.abs(gradient.numpy()).max() > 0, variable.name
 

@@ -19,6 +19,7 @@ from reference.comparison import (
 
 from vitgan_tf.layers.attention import MultiHeadAttention, RelativeMultiHeadAttention
 from vitgan_tf.models.transgan import TransGANDiscriminator, TransGANGenerator
+from vitgan_tf.randomness import BatchRandom
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +141,7 @@ def test_a_displacement_that_is_large_in_the_table_is_attended_to(displacements)
             if 0 <= y < grid and 0 <= x_ < grid:
                 expected = np.zeros(grid**2)
                 expected[y * grid + x_] = 1.0
-                np.testing.assert_array_equal(attention[:, head, i], [expected, expected])
+                np.testing.assert_allclose(attention[:, head, i], [expected, expected], atol=1e-6)
             else:
                 np.testing.assert_allclose(attention[:, head, i], plain[:, head, i], rtol=1e-5)
 
@@ -232,6 +233,31 @@ def test_generator(image_size, num_channels, embed_dim, num_heads, num_blocks, l
     assert_close(double(latents.astype(np.float64)), expected, GELU_FLOAT64)
 
 
+def test_noise_of_each_image_and_block():
+    """Drawn from independent streams, in the order of the blocks, from the lowest resolution up."""
+    network, random = _generator(8), BatchRandom(tf.constant([3, 4]), 2)
+    latents = _normal(2, LATENT_DIM)
+    sizes = {"block_4_0": 4, "block_4_1": 4, "block_8_0": 8}
+    noise = {
+        path: random.fork(number).normal(size, size, 1).numpy().reshape(2, -1, 1)
+        for number, (path, size) in enumerate(sizes.items())
+    }
+    expected = reference.generator(
+        weights(network), latents, image_size=8, lowest_resolution=4, num_heads=2, noise=noise
+    )
+    assert network.has_noise
+    assert_close(network(latents, random), expected)
+    assert np.abs(network(latents) - expected).max() > 1e-2
+
+
+def test_noise_begins_at_zero():
+    network = TransGANGenerator(8, 3, LATENT_DIM, 32, 2, (2, 1), 4)
+    network.build((None, LATENT_DIM))
+    latents = _normal(2, LATENT_DIM)
+    drawn = network(latents, BatchRandom(tf.constant([3, 4]), 2))
+    np.testing.assert_array_equal(network(latents), drawn)
+
+
 def test_blocks_of_each_resolution():
     """The last number is that of all further ones."""
     network = _generator(32, embed_dim=64, num_heads=1, num_blocks=(3, 1, 2))
@@ -287,11 +313,13 @@ def _reordered(images, order, edge):
     return squares.reshape(batch, grid, grid, edge, edge, channels).swapaxes(2, 3).reshape(images.shape)
 
 
-@pytest.mark.parametrize("kept", ["", "positions_4", "positions_8", "block_4_1/.*table", "block_8_0/.*table"])
+@pytest.mark.parametrize(
+    "kept", ["", "positions_4", "positions_8", "block_4_1/.*table", "block_8_0/.*table", "noise"]
+)
 def test_first_tokens_have_no_places_but_by_positions(kept):
     """Without any positions, in another order they make their squares of pixels in that order."""
     network, latents = _generator(8), _normal(2, LATENT_DIM)
-    names = {"positions_4", "positions_8", "block_4_0/.*table", "block_4_1/.*table", "block_8_0/.*table"}
+    names = {"positions_4", "positions_8", "block_4_0/.*table", "block_4_1/.*table", "block_8_0/.*table", "noise"}
     _without(network, *(names - {kept}))
     order = np.random.permutation(16)
     expected = _reordered(network(latents).numpy(), order, 2).astype(np.float64)
@@ -399,7 +427,7 @@ def test_coarse_patches_have_no_places_but_by_positions(kept):
 
 
 def _count(network):
-    assert network.non_trainable_variables == []
+    assert all("fixed_noise" in variable.name for variable in network.non_trainable_variables)
     return sum(math.prod(variable.shape) for variable in network.trainable_variables)
 
 
@@ -409,7 +437,7 @@ def test_weight_count_of_the_generator():
     network.build((None, network.latent_dim))
     assert network.latent_dim == 256
     expected = reference.generator_size(32, 3, 256, 1024, 4, (5, 4, 2), 8)
-    assert _count(network) == expected == 83_297_525
+    assert _count(network) == expected == 83_297_536
 
 
 def test_weight_count_of_the_discriminator():

@@ -85,6 +85,27 @@ def rectified_lecam(real_logits, fake_logits, real_average, fake_average):
     return np.mean(real) + np.mean(fake)
 
 
+def _log_share(vectors, i, j, temperature):
+    """log of e^(p_i . p_j / t) over its sum for all other k than i."""
+    others = [np.exp(np.dot(vectors[i], vectors[k]) / temperature) for k in range(len(vectors)) if k != i]
+    return np.dot(vectors[i], vectors[j]) / temperature - np.log(np.sum(others))
+
+
+@in_float64
+def simclr(views, other_views, temperature):
+    """Each view's other one among all views of all images (Chen et al. 2020)."""
+    size, vectors = len(views), np.concatenate([views, other_views])
+    return -np.mean([_log_share(vectors, i, (i + size) % (2 * size), temperature) for i in range(2 * size)])
+
+
+@in_float64
+def supervised_contrast(real, real_again, fake, temperature):
+    """Each generated image's mean over the other generated ones, among these and both views of the real ones."""
+    size, vectors = len(fake), np.concatenate([real, real_again, fake])
+    generated = range(2 * size, 3 * size)
+    return -np.mean([_log_share(vectors, i, j, temperature) for i in generated for j in generated if i != j])
+
+
 @in_float64
 def finite_difference_gradient(function, x, epsilon=1e-5):
     """(f(x + epsilon e_i) - f(x - epsilon e_i)) / (2 epsilon) for every element i; f is scalar."""

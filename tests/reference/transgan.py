@@ -5,6 +5,7 @@ The weights are a dict from a variable's path to its array; every linear layer i
     self_attention/{query,key,value,output}  kernel, and a bias of query and output
     self_attention/table                     (2 g - 1, 2 g - 1, heads) of relative positions in a g x g map, or none
     mlp/{expand,contract}                    kernel, bias
+    noise/{strength,fixed_noise}             of a generator's block: (), (1, g, g, 1)
 
 the generator from_latents, positions_<r>/table, block_<r>_<i> and to_image_<r> at each resolution r, and the
 discriminator projection_<s>, positions_<s>/table and block_<s>_<i> at each scale s, class_token, last_block and head.
@@ -54,19 +55,27 @@ def self_attention(x, weights, path, num_heads):
 
 
 @in_float64
-def block(h, weights, path, num_heads):
-    """h' = MSA(pn(h)) + h; MLP(pn(h')) + h'."""
-    h = self_attention(pixel_norm(h), weights, f"{path}/self_attention/", num_heads) + h
+def block(h, weights, path, num_heads, noise=None):
+    """h' = MSA(pn(h) + noise) + h; MLP(pn(h')) + h'. noise: a dict from paths to (batch, L, 1); None: the fixed."""
+    x = pixel_norm(h)
+    if f"{path}/noise/strength" in weights:
+        x = x + weights[f"{path}/noise/strength"] * (fixed_noise(weights, path) if noise is None else noise[path])
+    h = self_attention(x, weights, f"{path}/self_attention/", num_heads) + h
     hidden = gelu(dense(pixel_norm(h), weights, f"{path}/mlp/expand"))
     return dense(hidden, weights, f"{path}/mlp/contract") + h
 
 
-def _blocks(h, weights, name, num_heads, has_positions=True):
+def fixed_noise(weights, path):
+    """(1, L, 1)."""
+    return weights[f"{path}/noise/fixed_noise"].reshape(1, -1, 1)
+
+
+def _blocks(h, weights, name, num_heads, has_positions=True, noise=None):
     """All blocks <name>_0, <name>_1 and so on."""
     index = 0
     while f"{name}_{index}/mlp/expand/kernel" in weights:
         assert (f"{name}_{index}/self_attention/table" in weights) == has_positions
-        h = block(h, weights, f"{name}_{index}", num_heads)
+        h = block(h, weights, f"{name}_{index}", num_heads, noise)
         index += 1
     return h
 
@@ -90,13 +99,13 @@ def enlarge(x, factor):
 
 
 @in_float64
-def generator(weights, latents, *, image_size, lowest_resolution, num_heads):
-    """Images of the latents (batch, dim z): the sum of every resolution's colours, enlarged."""
+def generator(weights, latents, *, image_size, lowest_resolution, num_heads, noise=None):
+    """Images of the latents (batch, dim z): the sum of every resolution's colours, enlarged. noise: see `block`."""
     batch, size = len(latents), lowest_resolution
     h = dense(latents, weights, "from_latents").reshape(batch, size**2, -1)
     images = 0.0
     while True:
-        h = _blocks(h + weights[f"positions_{size}/table"], weights, f"block_{size}", num_heads)
+        h = _blocks(h + weights[f"positions_{size}/table"], weights, f"block_{size}", num_heads, noise=noise)
         colours = dense(h, weights, f"to_image_{size}").reshape(batch, size, size, -1)
         images = images + enlarge(colours, image_size // size)
         if size == image_size:
@@ -131,11 +140,11 @@ def block_size(width, num_heads, grid=None):
 
 
 def generator_size(image_size, num_channels, latent_dim, embed_dim, num_heads, num_blocks, lowest_resolution):
-    """num_blocks: those of every resolution, from the lowest to image_size."""
+    """num_blocks: those of every resolution, from the lowest to image_size. Fixed noise does not count."""
     total = (latent_dim + 1) * lowest_resolution**2 * embed_dim
     for stage, count in enumerate(num_blocks):
         size, width = lowest_resolution * 2**stage, embed_dim // 4**stage
-        total += size**2 * width + count * block_size(width, num_heads, size) + (width + 1) * num_channels
+        total += size**2 * width + count * (block_size(width, num_heads, size) + 1) + (width + 1) * num_channels
     assert lowest_resolution * 2 ** (len(num_blocks) - 1) == image_size
     return total
 

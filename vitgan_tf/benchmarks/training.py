@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 import time
 from typing import Any, Callable
@@ -47,6 +48,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
       profile: folder for a TensorBoard profile of three further steps, created with its parents; None for no profile.
 
     Returns:
+      generator_weights, discriminator_weights: numbers of trained weights.
       images_per_second: real images of a step over the median step time. The step is Keras' own training function,
         including data iterator, both updates, moving average and metrics.
       step_seconds, step_seconds_min: median and minimum step time.
@@ -99,6 +101,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "precision": plan.precision,
         "tf32": config.train.tf32,
         "steps": num_steps,
+        **{f"{name}_weights": _count_weights(getattr(gan, name)) for name in ("generator", "discriminator")},
         "images_per_second": rounded(config.images_per_step / step_seconds),
         "step_seconds": rounded(step_seconds),
         "step_seconds_min": rounded(min(timing.seconds)),
@@ -109,6 +112,10 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "seconds_of_start": {phase: rounded(end - start) for phase, start, end in zip(phases, times, times[1:])},
         **_of_graph(graph, gan),
     }
+
+
+def _count_weights(network: tf.keras.Model) -> int:
+    return sum(math.prod(variable.shape) for variable in network.trainable_variables)
 
 
 def _of_graph(graph: tf.Graph, gan: GAN) -> dict[str, float]:

@@ -2,7 +2,8 @@
 
 Trains every row with every seed, skips finished runs, and writes each table as Markdown and CSV, with a plot.
 Tables share the runs that they have in common. On the digits, a run is 24 kimg long unless --total_kimg says
-otherwise.
+otherwise. A row with several updates of the discriminator in a step is as many times longer: all rows have the same
+number of steps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from vitgan_tf.presets.tables import DIGITS_FIELDS, TABLES
 from vitgan_tf.reporting import sweep
 from vitgan_tf.runs.directory import DIGITS_CLASSIFIER, FREE_TO_CHANGE, read_run
 
+_LENGTHS = (
+    "train.total_kimg",
+    *(f"log.{name}_every_kimg" for name in ("eval", "samples", "checkpoint", "diagnostics")),
+)
 # Preset -> data set in the paper's tables. Beside all others stand the paper's figures for CIFAR-10.
 _PAPERS_DATA = {"celeba64": "CelebA 64 x 64", "lsun_bedroom64": "LSUN bedroom 64 x 64"}
 
@@ -135,6 +140,7 @@ def _cell(
     own = {"dataset": given.dataset, **networks, "train.seed": seed, "model_dir": model_dir}
     location = dataclasses.asdict(configuration.data_location_from_flags(given))
     location = {name: value for name, value in location.items() if value is not None}
+    fields = {**fields, **_lengths(override(changed, fields))}
     config = override(changed, {**fields, "train.seed": seed})
     unread = unread_fields(config)  # fields that another row's networks read
     settings = {
@@ -145,6 +151,12 @@ def _cell(
     command = sweep.training_command({**own, **location, **settings}, given.plugin)
     cell = sweep.Cell(name, seed, command, model_dir)
     return cell, config
+
+
+def _lengths(config: ExperimentConfig) -> dict[str, float]:
+    """Returns the lengths of a row with several batches in a step, so that all rows have as many steps."""
+    batches = config.train.discriminator_steps
+    return {} if batches == 1 else {path: batches * config.value(path) for path in _LENGTHS}
 
 
 def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:

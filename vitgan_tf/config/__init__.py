@@ -13,6 +13,7 @@ from vitgan_tf.config.choices import (
 from vitgan_tf.config.data import DataConfig, DataLocation
 from vitgan_tf.config.evaluation import EvalConfig
 from vitgan_tf.config.experiment import ExperimentConfig
+from vitgan_tf.config.loss import LossConfig
 from vitgan_tf.config.overrides import (
     as_dict,
     differences,
@@ -29,7 +30,6 @@ from vitgan_tf.config.schema import (
     DiscriminatorConfig,
     GeneratorConfig,
     LogConfig,
-    LossConfig,
     TrainConfig,
 )
 from vitgan_tf.errors import ConfigError

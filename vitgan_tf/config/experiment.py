@@ -9,13 +9,13 @@ from typing import Any
 from vitgan_tf.config.data import DataConfig
 from vitgan_tf.config.evaluation import EvalConfig
 from vitgan_tf.config.fields import Section
+from vitgan_tf.config.loss import LossConfig
 from vitgan_tf.config.networks import DISCRIMINATORS, GENERATORS, SECTIONS, Network
 from vitgan_tf.config.schema import (
     AugmentConfig,
     DiscriminatorConfig,
     GeneratorConfig,
     LogConfig,
-    LossConfig,
     TrainConfig,
 )
 from vitgan_tf.errors import ConfigError
@@ -30,7 +30,8 @@ class ExperimentConfig:
 
     Raises:
       ConfigError: a network does not fit the image size, mixed_float16 is combined with a penalty on
-        gradients, or style mixing with a generator that takes its style in one place only.
+        gradients, style mixing with a generator that takes its style in one place only, or ContraD with a
+        discriminator that has no head for it.
     """
 
     data: DataConfig
@@ -55,6 +56,11 @@ class ExperimentConfig:
         generator, discriminator = self.chosen_networks()
         generator.check(self)
         discriminator.check(self)
+        if self.loss.uses_contrad and not discriminator.may_contrast:
+            raise ConfigError(
+                "loss.contrad_lambda_real and loss.contrad_lambda_fake need discriminator.architecture=vit or "
+                f"stylegan2, got {self.discriminator.architecture}"
+            )
         if self.loss.style_mixing > 0 and not generator.takes_several_styles(self):
             name = "style_injection" if self.generator.architecture == "vit" else "architecture"
             raise ConfigError(

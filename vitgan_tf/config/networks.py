@@ -112,6 +112,11 @@ class Network:
     group_size: Callable[[ExperimentConfig], int] = lambda config: 1
     needs_whole_share: bool = False
 
+    @property
+    def may_contrast(self) -> bool:
+        """Whether a discriminator's head may be ContraD's."""
+        return "contrad_units" in self.arguments
+
     def build(self, config: ExperimentConfig, name: str) -> Any:
         """Returns the network of a configuration; its weights are not yet created."""
         model = imported(self.model)
@@ -206,6 +211,8 @@ _VIT = (
     *("patch_size", "embed_dim", "mlp_dim", "num_heads", "num_blocks"),
     *("activation", "attention", "normalization", "positions"),
 )
+# The argument of discriminators whose head may be ContraD's.
+_CONTRAD = {"contrad_units": "loss.contrad_units"}
 
 GENERATORS: Registry[Network] = Registry(
     "generator",
@@ -250,13 +257,13 @@ DISCRIMINATORS: Registry[Network] = Registry(
     {
         "vit": Network(
             "vitgan_tf.models.discriminator:ViTDiscriminator",
-            _of_section("discriminator", *_VIT, "patch_overlap", "pooling"),
+            {**_of_section("discriminator", *_VIT, "patch_overlap", "pooling"), **_CONTRAD},
             _check_patches("discriminator"),
             _widest_vit,
         ),
         "stylegan2": Network(
             "vitgan_tf.models.stylegan2:StyleGAN2Discriminator",
-            _of_section("stylegan2", "channel_base", "channel_max", "group_size"),
+            {**_of_section("stylegan2", "channel_base", "channel_max", "group_size"), **_CONTRAD},
             _check_power_of_two("discriminator", _check_stylegan2),
             _widest_stylegan2,
             group_size=lambda config: config.stylegan2.group_size,

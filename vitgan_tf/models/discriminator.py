@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from vitgan_tf.config.choices import POSITIONS
 from vitgan_tf.layers.coordinates import coordinate_grid
-from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.normalization import LayerNorm
 from vitgan_tf.layers.patches import extract_patches
 from vitgan_tf.layers.spectral import ISNDense, kernel_factors_together
 from vitgan_tf.layers.transformer import TransformerBlock
+from vitgan_tf.models.contrad import Contrast, head
 
 
 class ViTDiscriminator(tf.keras.Model):
@@ -44,6 +44,7 @@ class ViTDiscriminator(tf.keras.Model):
       normalization: normalisation of patch projection and blocks, "isn", "sn" or "none", see `ISNDense`.
       pooling: "class_token" or "mean".
       positions: "fourier" or "learned".
+      contrad_units: hidden width of a `ContraDHead` in the place of v and b; 0 for none.
 
     Raises:
       ValueError: image_size is not a multiple of patch_size, or a name is unknown.
@@ -64,6 +65,7 @@ class ViTDiscriminator(tf.keras.Model):
         normalization: str = "isn",
         pooling: str = "class_token",
         positions: str = "fourier",
+        contrad_units: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -80,7 +82,6 @@ class ViTDiscriminator(tf.keras.Model):
         self.num_blocks = num_blocks
         self.pooling = pooling
         self.grid_size = image_size // patch_size
-
         self.patch_projection = ISNDense(embed_dim, normalization=normalization, name="patch_projection")
         self.positions = POSITIONS[positions](embed_dim, name="positions", dtype=self.variable_dtype)
         self.blocks = [
@@ -88,7 +89,7 @@ class ViTDiscriminator(tf.keras.Model):
             for i in range(num_blocks)
         ]
         self.norm = LayerNorm(name="norm")
-        self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)  # logits are float32
+        self.head = head(contrad_units, name="head", dtype=self.variable_dtype)  # logits are float32
 
     def build(self, input_shape: Any) -> None:
         num_patches = self.grid_size**2
@@ -110,19 +111,24 @@ class ViTDiscriminator(tf.keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        with kernel_factors_together(self):
-            return self._logits(images)
+        return self.head(self.representation(images))[:, 0]
 
-    def _logits(self, images: tf.Tensor) -> tf.Tensor:
-        tokens = self._embed(images)
+    def contrast(self, images: tf.Tensor) -> Contrast:
+        """Computes the outputs of the `ContraDHead`."""
+        return self.head.contrast(self.representation(images))
+
+    def representation(self, images: tf.Tensor) -> tf.Tensor:
+        """Computes the input of the head: images -> (batch, embed_dim)."""
+        with kernel_factors_together(self):
+            return self._pooled(self._embed(images))
+
+    def _pooled(self, tokens: tf.Tensor) -> tf.Tensor:
         for block in self.blocks[:-1]:
             tokens = block(tokens)
         if self.class_token is None:
-            tokens = self.norm(self.blocks[-1](tokens))
-            return self.head(tf.reduce_mean(tokens, axis=1))[:, 0]
+            return tf.reduce_mean(self.norm(self.blocks[-1](tokens)), axis=1)
         # The head reads only the class token, so the last block computes nothing else.
-        class_token = self.blocks[-1](tokens, num_queries=1)
-        return self.head(self.norm(class_token)[:, 0])[:, 0]
+        return self.norm(self.blocks[-1](tokens, num_queries=1))[:, 0]
 
     def attention_maps(self, images: tf.Tensor) -> tf.Tensor:
         """Computes the class token's attention to each patch in every block; with mean pooling, the token average.

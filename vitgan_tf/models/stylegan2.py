@@ -11,6 +11,7 @@ from vitgan_tf.layers.convolution import EqualizedConv2D, activated
 from vitgan_tf.layers.equalized import EqualizedDense
 from vitgan_tf.layers.minibatch import MinibatchStandardDeviation
 from vitgan_tf.layers.synthesis import StyledSynthesis
+from vitgan_tf.models.contrad import Contrast, head
 from vitgan_tf.models.mapping import MappingNetwork
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.randomness import ImageRandom
@@ -154,6 +155,7 @@ class StyleGAN2Discriminator(tf.keras.Model):
       channel_base: number of features times resolution.
       channel_max: maximum number of features.
       group_size: number of images per group, at least 1.
+      contrad_units: hidden width of a `ContraDHead` in the place of both linear layers; 0 for none.
 
     Raises:
       ValueError: image_size is not a power of 2 or is below 8, channel_base is below image_size, or channel_max or
@@ -167,6 +169,7 @@ class StyleGAN2Discriminator(tf.keras.Model):
         channel_base: int = 32_768,
         channel_max: int = 512,
         group_size: int = 4,
+        contrad_units: int = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -182,8 +185,10 @@ class StyleGAN2Discriminator(tf.keras.Model):
         self.deviation = MinibatchStandardDeviation(group_size, name="deviation")
         self.convolution = EqualizedConv2D(features[LOWEST_RESOLUTION], name="convolution")
         # Logits and the sums they are computed from are float32.
-        self.hidden = EqualizedDense(features[LOWEST_RESOLUTION], name="hidden", dtype=self.variable_dtype)
-        self.head = EqualizedDense(1, name="head", dtype=self.variable_dtype)
+        self.hidden = None
+        if not contrad_units:
+            self.hidden = EqualizedDense(features[LOWEST_RESOLUTION], name="hidden", dtype=self.variable_dtype)
+        self.head = head(contrad_units, name="head", dtype=self.variable_dtype)
 
     def build(self, input_shape: Any) -> None:
         size = self.image_size
@@ -193,14 +198,25 @@ class StyleGAN2Discriminator(tf.keras.Model):
             block.build((None, size, size, features))
             size, features = size // 2, block.units
         self.convolution.build((None, size, size, features + 1))
-        self.hidden.build((None, size * size * features))
-        self.head.build((None, features))
+        units = size * size * features
+        if self.hidden is not None:
+            self.hidden.build((None, units))
+            units = features
+        self.head.build((None, units))
         self.built = True
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
+        features = self.representation(images)
+        return self.head(features if self.hidden is None else activated(self.hidden(features)))[:, 0]
+
+    def contrast(self, images: tf.Tensor) -> Contrast:
+        """Computes the outputs of the `ContraDHead`."""
+        return self.head.contrast(self.representation(images))
+
+    def representation(self, images: tf.Tensor) -> tf.Tensor:
+        """Computes the last convolution's features: images -> (batch, 16 times their number)."""
         features = self.from_image(images)
         for block in self.blocks:
             features = block(features)
         features = self.convolution(self.deviation(features))
-        features = tf.reshape(features, [-1, math.prod(features.shape[1:])])
-        return self.head(activated(self.hidden(features)))[:, 0]
+        return tf.reshape(features, [-1, math.prod(features.shape[1:])])

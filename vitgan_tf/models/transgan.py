@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from vitgan_tf.layers.attention import MultiHeadAttention, RelativeMultiHeadAttention, first_tokens
 from vitgan_tf.layers.coordinates import LearnedEmbedding, coordinate_grid
 from vitgan_tf.layers.equalized import EqualizedDense
+from vitgan_tf.layers.noise import TokenNoise
 from vitgan_tf.layers.normalization import pixel_norm
 from vitgan_tf.layers.patches import extract_patches
 from vitgan_tf.layers.resampling import repeat_pixels
@@ -23,22 +25,26 @@ MLP_RATIO = 4
 class TransGANBlock(tf.keras.layers.Layer):
     """Pre-norm block: h' = MSA(pn(h)) + h,   h'' = MLP(pn(h')) + h'      (Jiang et al. 2021, sections 3.1 and 3.4)
 
-    pn is `pixel_norm`, their "modified normalization". The MLP has hidden width 4 embed_dim and GELU.
+    pn is `pixel_norm`, their "modified normalization". The MLP has hidden width 4 embed_dim and GELU. With has_noise,
+    attention reads pn(h) with `TokenNoise`.
 
-    Call: (batch, num_tokens, embed_dim) -> same shape, or with num_queries=n the first n tokens only.
+    Call: (batch, num_tokens, embed_dim) -> same shape, or with num_queries=n the first n tokens only. random draws
+    the noise of each image; None uses the block's fixed noise.
 
     Args:
       num_heads: number of attention heads.
       grid_size: edge of the token grid, for relative positions; 0 for attention without them.
+      has_noise: whether attention has noise; only with a grid_size.
 
     Raises:
       ValueError: embed_dim is not a multiple of num_heads, or the number of tokens is not grid_size^2.
     """
 
-    def __init__(self, num_heads: int, grid_size: int = 0, **kwargs: Any):
+    def __init__(self, num_heads: int, grid_size: int = 0, has_noise: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.grid_size = grid_size
+        self.has_noise = has_noise
 
     def build(self, input_shape: Any) -> None:
         if self.grid_size:
@@ -48,11 +54,15 @@ class TransGANBlock(tf.keras.layers.Layer):
         self.self_attention.build(input_shape)
         self.mlp = FeedForward(MLP_RATIO * input_shape[-1], name="mlp")
         self.mlp.build(input_shape)
+        if self.has_noise:
+            self.noise = TokenNoise(self.grid_size, name="noise")
+            self.noise.build(input_shape)
         super().build(input_shape)
 
-    def call(self, tokens: tf.Tensor, num_queries: int | None = None) -> tf.Tensor:
-        residual = first_tokens(tokens, num_queries)
-        tokens = self.self_attention(pixel_norm(tokens), num_queries=num_queries, residual=residual)
+    def call(self, tokens: tf.Tensor, num_queries: int | None = None, random: ImageRandom | None = None) -> tf.Tensor:
+        residual, inputs = first_tokens(tokens, num_queries), pixel_norm(tokens)
+        inputs = self.noise(inputs, random=random) if self.has_noise else inputs
+        tokens = self.self_attention(inputs, num_queries=num_queries, residual=residual)
         return self.mlp(pixel_norm(tokens), residual=tokens)
 
 
@@ -71,11 +81,11 @@ class TransGANGenerator(StyleGenerator):
     A linear layer maps z to the tokens of the lowest resolution. Each resolution adds learned positions, applies
     `TransGANBlock`s and maps tokens to colours with a linear layer. Between resolutions, pixel shuffle turns each
     token into four with a quarter of its features. The image is the sum of the colours of all resolutions, upsampled
-    by nearest neighbour. Every token attends to all others: there is no grid attention.
+    by nearest neighbour. Every token attends to all others: there is no grid attention. Every block has noise.
 
     The style is z itself, and enters in one place.
 
-    Call: as `StyleGenerator`, without noise.
+    Call: as `StyleGenerator`.
 
     Args:
       image_size: edge of the images in pixels; lowest_resolution times a power of 2.
@@ -129,12 +139,16 @@ class TransGANGenerator(StyleGenerator):
         self.positions = [LearnedEmbedding(self._width(r), name=f"positions_{r}") for r in self.resolutions]
         self.blocks = [
             [
-                TransGANBlock(num_heads, resolution, name=f"block_{resolution}_{index}")
+                TransGANBlock(num_heads, resolution, has_noise=True, name=f"block_{resolution}_{index}")
                 for index in range(self.num_blocks[min(stage, len(self.num_blocks) - 1)])
             ]
             for stage, resolution in enumerate(self.resolutions)
         ]
         self.to_image = [EqualizedDense(num_channels, name=f"to_image_{r}") for r in self.resolutions]
+
+    @property
+    def has_noise(self) -> bool:
+        return True
 
     def _width(self, resolution: int) -> int:
         return self.embed_dim * self.lowest_resolution**2 // resolution**2
@@ -152,11 +166,10 @@ class TransGANGenerator(StyleGenerator):
         self.built = True
 
     def synthesize(self, styles: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
-        """See `StyleGenerator.synthesize`. There is no noise: random is ignored."""
         latents = self.styles_by_place(styles)[:, 0]
         tokens = self.from_latents(tf.cast(latents, self.compute_dtype))
         tokens = tf.reshape(tokens, [-1, self.lowest_resolution**2, self.embed_dim])
-        images = None
+        images, number = None, itertools.count()
         stages = zip(self.resolutions, self.positions, self.blocks, self.to_image)
         for resolution, positions, blocks, to_image in stages:
             if images is not None:
@@ -165,7 +178,7 @@ class TransGANGenerator(StyleGenerator):
                 images = repeat_pixels(images, 2)
             tokens = _add_positions(tokens, positions, resolution)
             for block in blocks:
-                tokens = block(tokens)
+                tokens = block(tokens, random=None if random is None else random.fork(next(number)))
             colours = _as_map(to_image(tokens), resolution)
             images = colours if images is None else images + colours
         return tf.cast(images, self.variable_dtype)

@@ -10,7 +10,7 @@ from vitgan_tf.presets.variants import DISCRIMINATORS, GENERATORS
 MAIN_ROWS = (
     ("BigGAN + DiffAugment", {"variant": "biggan"}),
     ("StyleGAN2", {"variant": "stylegan2"}),
-    ("TransGAN-XL", {"variant": "transgan"}),
+    ("TransGAN", {"variant": "transgan"}),
     ("Vanilla-ViT", {"variant": "vanilla_vit"}),
     ("ViTGAN", {"variant": "vitgan"}),
     ("StyleGAN2-D + ViTGAN-G", {"variant": "stylegan2_d"}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 from vitgan_tf.config import ConfigError, ExperimentConfig, aliases, networks, override
@@ -23,8 +24,9 @@ def _generator_ablation() -> dict[str, dict[str, Any]]:
 _STYLEGAN2_R1 = 10.0
 _REPRODUCTION_R1 = 0.4
 _R1 = {"discriminator.normalization": "none", "loss.r1_gamma": _STYLEGAN2_R1}
+_NO_BCR = {"loss.bcr_lambda_real": 0.0, "loss.bcr_lambda_fake": 0.0}
 # Without augmentation, the two views of bCR are identical and its terms are 0.
-_NO_AUGMENTATION = {"augment.policy": (), "loss.bcr_lambda_real": 0.0, "loss.bcr_lambda_fake": 0.0}
+_NO_AUGMENTATION = {"augment.policy": (), **_NO_BCR}
 
 
 def _discriminator_ablation() -> dict[str, dict[str, Any]]:
@@ -53,20 +55,49 @@ _PLAIN_VIT_DISCRIMINATOR = {
     "discriminator.patch_overlap": 0,
     **_R1,
 }
-# The paper's rate, for the other networks of a preset that has higher ones for the ViTs.
-_GENERATOR_RATE = {"train.generator_learning_rate": 0.002}
-_DISCRIMINATOR_RATE = {"train.discriminator_learning_rate": 0.002}
-# A five times lower generator learning rate replaces the authors' four or five discriminator steps per generator
-# step. At the default rate, the generator soon draws one image for all latents.
-_SLOW_GENERATOR = {"train.generator_learning_rate": 0.0004}
+
+
+def _equalized(rate: float, deviation: float) -> float:
+    """Returns the learning rate of equalised kernels, drawn from N(0, 1).
+
+    Adam moves them by the same part of their values as with this rate it moves kernels of this standard deviation.
+    """
+    return round(rate / deviation, 4)
+
+
+# The paper's rate, also for StyleGAN2, whose kernels are equalised.
+_RATE = 0.002
+# DiffAugment's BigGAN for CIFAR-10 (Zhao et al. 2020, scripts/DiffAugment-biggan-cifar10.sh): rates 2e-4, kernels
+# from N(0, 0.02^2), average of 0.9999 per step of 50 images.
+_BIGGAN_RATE = _equalized(2e-4, 0.02)
+_BIGGAN_HALFLIFE = 347.0
+# Miyato et al. 2018, section 4 and code: rate 2e-4, Glorot's kernels times sqrt(2), here of 3 x 3 x 128 to 128.
+_SNGAN_RATE = _equalized(2e-4, math.sqrt(2.0 / 1152))
+# Jiang et al. 2021 and exps/cifar_train.py: rate 1e-4, Glorot's kernels, here of the discriminator's 384 to 384.
+_TRANSGAN_RATE = _equalized(1e-4, math.sqrt(1.0 / 384))
 # Networks to combine (the paper's second table), as changes to a preset. A network not listed here only changes the
 # architecture.
 GENERATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": _PLAIN_VIT_GENERATOR,
-    "stylegan2": {"generator.architecture": "stylegan2", **_GENERATOR_RATE},
-    "transgan": {"generator.architecture": "transgan", **_GENERATOR_RATE},
-    "biggan": {"generator.architecture": "biggan", **_GENERATOR_RATE},
+    # Mixing and half-life are those of DiffAugment's StyleGAN2 for CIFAR-10 (run_cifar.py), without path lengths.
+    "stylegan2": {
+        "generator.architecture": "stylegan2",
+        "loss.style_mixing": 0.9,
+        "train.generator_learning_rate": _RATE,
+        "train.ema_halflife_kimg": 1000.0,
+    },
+    "transgan": {
+        "generator.architecture": "transgan",
+        "train.generator_learning_rate": _TRANSGAN_RATE,
+        "train.ema_halflife_kimg": 500.0,
+        "train.ema_rampup": 0.1,
+    },
+    "biggan": {
+        "generator.architecture": "biggan",
+        "train.generator_learning_rate": _BIGGAN_RATE,
+        "train.ema_halflife_kimg": _BIGGAN_HALFLIFE,
+    },
 }
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "vitgan": {},
@@ -75,21 +106,59 @@ DISCRIMINATORS: dict[str, dict[str, Any]] = {
     "stylegan2": {
         "discriminator.architecture": "stylegan2",
         "loss.r1_gamma": _REPRODUCTION_R1,
-        **_DISCRIMINATOR_RATE,
+        "train.discriminator_learning_rate": _RATE,
     },
-    "resnet": {"discriminator.architecture": "resnet", **_SLOW_GENERATOR, **_DISCRIMINATOR_RATE},
-    # R1 replaces the authors' gradient penalty. With StyleGAN2's weight, it learns the digits more slowly.
+    # Miyato et al. 2018, table 1, setting of the CIFAR-10 ResNets.
+    "resnet": {
+        "discriminator.architecture": "resnet",
+        "loss.adversarial": "hinge",
+        "train.discriminator_steps": 5,
+        "train.discriminator_learning_rate": _SNGAN_RATE,
+        "train.adam_beta2": 0.9,
+    },
+    # wgangp-eps in their code.
     "transgan": {
         "discriminator.architecture": "transgan",
-        "loss.r1_gamma": _REPRODUCTION_R1,
-        **_DISCRIMINATOR_RATE,
+        "loss.adversarial": "wasserstein",
+        "loss.gradient_penalty_weight": 10.0,
+        "loss.drift_weight": 0.001,
+        "train.discriminator_steps": 4,
+        "train.discriminator_learning_rate": _TRANSGAN_RATE,
+        "augment.policy": ("translation", "cutout", "color"),
+        **_NO_BCR,
     },
     "biggan": {
         "discriminator.architecture": "biggan",
         "loss.adversarial": "hinge",
-        **_SLOW_GENERATOR,
-        **_DISCRIMINATOR_RATE,
+        "train.discriminator_steps": 4,
+        "train.discriminator_learning_rate": _BIGGAN_RATE,
+        "train.adam_beta2": 0.999,
+        "augment.policy": ("translation", "cutout"),
+        **_NO_BCR,
     },
+}
+# R3GAN's loss (Huang et al. 2024): its first gamma for CIFAR-10, for images in [-1, 1], in every update.
+_R3GAN = {
+    "loss.adversarial": "relativistic",
+    "loss.r1_gamma": 0.05,
+    "loss.r2_gamma": 0.05,
+    "loss.r1_every_steps": 1,
+    **_NO_BCR,
+}
+# Jeong and Shin 2021.
+_CONTRAD = {"loss.contrad_lambda_real": 1.0, "loss.contrad_lambda_fake": 1.0, **_NO_BCR}
+# ContraD's StyleGAN2 for CIFAR-10 and the authors' reproduction of ViTGAN do not make R1 lazy.
+_DUE_R1 = {"loss.r1_gamma": _REPRODUCTION_R1, "loss.r1_every_steps": 1}
+# Training of the authors' reproduction (mlpc-ucsd/ViTGAN), whose learning rates rise over 3,000 steps of 64 images.
+_UCSD = {
+    "loss.bcr_lambda_real": 1.0,
+    "loss.bcr_lambda_fake": 1.0,
+    "train.batch_size": 64,
+    "train.generator_learning_rate": 0.001,
+    "train.discriminator_learning_rate": 0.001,
+    "train.warmup_kimg": 192.0,
+    "train.ema_halflife_kimg": 1000.0,
+    **_DUE_R1,
 }
 # Rows of the paper's tables, as changes to a preset by field path.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -97,6 +166,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "vanilla_vit": {**_PLAIN_VIT_GENERATOR, **_PLAIN_VIT_DISCRIMINATOR},
     **{name: {**GENERATORS[name], **DISCRIMINATORS[name]} for name in ("stylegan2", "transgan", "biggan")},
     "stylegan2_d": DISCRIMINATORS["stylegan2"],
+    "vitgan_r3gan": _R3GAN,
+    "stylegan2_r3gan": {**GENERATORS["stylegan2"], **DISCRIMINATORS["stylegan2"], **_R3GAN},
+    "vitgan_contrad": _CONTRAD,
+    "stylegan2_contrad": {**GENERATORS["stylegan2"], **DISCRIMINATORS["stylegan2"], **_CONTRAD, **_DUE_R1},
+    "ucsd": _UCSD,
     **_generator_ablation(),
     **_discriminator_ablation(),
 }

@@ -61,7 +61,7 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
       path: path of the files without their suffixes.
       rows: rows in order.
       total_steps: length of every run.
-      batch_size: real images per step of every run.
+      batch_size: generated images per step of every run.
       published: heading of the column with the paper's figures; empty for no such column.
 
     Returns:

@@ -186,7 +186,7 @@ class GAN(tf.keras.Model):
         num_views = self.config.loss.num_views
         random = parts.random(latent_seed)
         fake_images = parts.map(lambda part: self._generate(parts.random_of_part(random, part)))
-        images = tf.concat([real_images, fake_images] * (num_views // 2), axis=0)
+        images = tf.concat(([real_images, fake_images] * 2)[:num_views], axis=0)
         views = parts.split(self._augment(images, parts.random(augment_seed, num_views)), num_views)
         lecam = self._lecam(views)
         number = self.step * self.config.train.discriminator_steps + update

@@ -17,6 +17,7 @@ from vitgan_tf import losses
 from vitgan_tf.config import LossConfig
 from vitgan_tf.config.choices import ADVERSARIAL_LOSSES
 from vitgan_tf.layers.formulas import input_gradient
+from vitgan_tf.models.contrad import Contrast
 from vitgan_tf.randomness import DIRECTION, INTERPOLATION, NOISE, BatchRandom
 from vitgan_tf.training.lazy import lazily
 
@@ -54,7 +55,8 @@ class DiscriminatorPass:
 
     Attributes:
       discriminator: images -> logits.
-      views: augmented images of the part: real, generated and, with bCR, a second view of both.
+      views: augmented images of the part: real, generated, with ContraD or bCR a second view of the real ones, and
+        with bCR one of the generated ones.
       loss: configuration of the loss.
       number: number of this update in the run.
       random: random numbers of the part's generated images.
@@ -69,9 +71,15 @@ class DiscriminatorPass:
     lecam: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
     @functools.cached_property
+    def contrast(self) -> Contrast:
+        """Outputs of a contrastive discriminator for all views."""
+        return self.discriminator.contrast(self.views)
+
+    @functools.cached_property
     def logits(self) -> list[tf.Tensor]:
         """Logits of each view, from one pass."""
-        return tf.split(self.discriminator(self.views), self.loss.num_views)
+        logits = self.contrast.logits if self.loss.uses_contrad else self.discriminator(self.views)
+        return tf.split(logits, self.loss.num_views)
 
     @property
     def real(self) -> tf.Tensor:
@@ -187,6 +195,18 @@ def gradient_penalty(d: DiscriminatorPass) -> tf.Tensor:
     return losses.gradient_penalty(input_gradient(d.discriminator, images), d.loss.gradient_penalty_target)
 
 
+def _simclr(d: DiscriminatorPass) -> tf.Tensor:
+    """Computes `losses.simclr_loss` of the real images' two views."""
+    real, _, real_again, *_ = tf.split(d.contrast.of_real, d.loss.num_views)
+    return losses.simclr_loss(real, real_again, d.loss.contrad_temperature)
+
+
+def _supervised_contrast(d: DiscriminatorPass) -> tf.Tensor:
+    """Computes `losses.supervised_contrastive_loss` of the generated images."""
+    real, fake, real_again, *_ = tf.split(d.contrast.of_fake, d.loss.num_views)
+    return losses.supervised_contrastive_loss(real, real_again, fake, d.loss.contrad_temperature)
+
+
 def _lecam(d: DiscriminatorPass) -> tf.Tensor:
     """Returns LeCam in the configured form."""
     formula = losses.rectified_lecam_loss if d.loss.lecam_form == "authors" else losses.lecam_loss
@@ -207,6 +227,8 @@ DISCRIMINATOR_TERMS: dict[str, Term] = {
     "d_loss": Term(lambda d: ADVERSARIAL_LOSSES[d.loss.adversarial].discriminator(d.real, d.fake)),
     "bcr_real": Term(lambda d: losses.consistency_loss(d.real, d.real_again), lambda loss: loss.bcr_lambda_real),
     "bcr_fake": Term(lambda d: losses.consistency_loss(d.fake, d.fake_again), lambda loss: loss.bcr_lambda_fake),
+    "simclr": Term(_simclr, lambda loss: loss.contrad_lambda_real),
+    "supervised_contrast": Term(_supervised_contrast, lambda loss: loss.contrad_lambda_fake),
     "real_logits": Term(lambda d: d.means[0], is_watched=True),
     "fake_logits": Term(lambda d: d.means[1], is_watched=True),
     "lecam": Term(_lecam, lambda loss: loss.lecam_lambda),

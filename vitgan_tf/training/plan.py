@@ -149,22 +149,30 @@ def _share(config: ExperimentConfig, replicas: int) -> int:
             f"{name}.group_size must divide the {share} images of each replica and train.microbatch, "
             f"got {group_size} and {train.microbatch}"
         )
-    if generator.needs_whole_share and train.microbatch not in (0, share):
-        raise UserError(
-            f"train.microbatch must be 0 with generator.architecture={config.generator.architecture}, whose batch "
-            f"norm is over the whole batch; got {train.microbatch}"
+    if _needs_whole_share(config) and train.microbatch not in (0, share):
+        cause = (
+            f"generator.architecture={config.generator.architecture}, whose batch norm is over"
+            if generator.needs_whole_share
+            else "loss.contrad_lambda_real and loss.contrad_lambda_fake, which compare the images of"
         )
+        raise UserError(f"train.microbatch must be 0 with {cause} the whole batch; got {train.microbatch}")
+    if config.loss.uses_contrad and share < 2:
+        raise UserError(f"ContraD compares at least 2 images per replica, got {share}: raise train.batch_size")
     return share
+
+
+def _needs_whole_share(config: ExperimentConfig) -> bool:
+    """Whether all images on a replica depend on each other."""
+    return config.chosen_networks()[0].needs_whole_share or config.loss.uses_contrad
 
 
 def _cpu_microbatch(config: ExperimentConfig, share: int) -> int:
     """Returns the largest microbatch whose widest activations fit in `_CPU_ACTIVATION_BYTES`."""
-    generator, discriminator = config.chosen_networks()
-    if generator.needs_whole_share:
+    if _needs_whole_share(config):
         return share
     limit = _CPU_ACTIVATION_BYTES // _activation_bytes(config)
     fitting = range(1, min(share, max(1, limit)) + 1)
-    group = discriminator.group_size(config)
+    group = config.chosen_networks()[1].group_size(config)
     return max((size for size in fitting if share % size == 0 and size % group == 0), default=group)
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 import tensorflow as tf
@@ -56,6 +57,20 @@ def test_a_steps_memory_is_kept_for_the_next_unless_the_user_says_otherwise(own,
     env = {**OFFLINE, **({} if own is None else {"TF_CPU_ALLOCATOR_USE_BFC": own})}
     result = subprocess.run([sys.executable, "-c", _PAGES_PER_STEP], env=env, capture_output=True, text=True)
     assert low <= float(result.stdout) <= high
+
+
+@pytest.mark.parametrize("own, expected", [(None, [(-8, os.cpu_count())]), ("MALLOC_TOP_PAD_", [])])
+def test_heaps_are_bounded_unless_the_user_sets_them(monkeypatch, filtered, own, expected):
+    """The number is glibc's M_ARENA_MAX."""
+    calls = []
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    if own:
+        monkeypatch.setenv(own, "0")
+    libc = types.SimpleNamespace(mallopt=lambda *args: calls.append(args))
+    monkeypatch.setattr(quiet.ctypes, "CDLL", lambda _: libc)
+    quiet.import_tensorflow()
+    assert calls == expected
 
 
 def test_kept_memory_may_grow_to_that_of_the_machine(monkeypatch, filtered):

@@ -91,8 +91,8 @@ def define_config_flags(given: flags.FlagValues) -> None:
         "Row of the paper's tables, as changes to the preset: vitgan, the method; vanilla_vit, stylegan2, transgan "
         "and biggan, baselines; stylegan2_d, StyleGAN2's discriminator; g_*, ablations of the generator's style "
         "input and pixel decoder; d_*, ablations of the discriminator's regularisation, augmentation and patch "
-        "overlap. Not in the paper: *_r3gan, R3GAN's loss; *_contrad, a contrastive discriminator; ucsd, the training "
-        "of the authors' reproduction. "
+        "overlap. Not in the paper: *_r3gan, R3GAN's loss; *_contrad, a contrastive discriminator; ucsd, how the "
+        "authors' reproduction trains. "
         f"Choices: {', '.join(VARIANTS)}.",
         flag_values=given,
     )

@@ -43,8 +43,8 @@ def import_tensorflow() -> Any:
 def _pool_memory() -> None:
     """Lets TensorFlow keep the memory of a step's tensors for the next step, up to the machine's memory.
 
-    malloc returns it to the system and takes it again, page by page, in every step. What compilers leave over stays in
-    malloc's heaps: glibc gets one per core instead of eight, unless its own environment variables are set.
+    malloc returns it to the system and takes it again, page by page, in every step. The rest, most of it left over by
+    compilers, stays in malloc's heaps: one per core instead of eight, unless glibc's environment variables are set.
     """
     if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, os.cpu_count())

@@ -34,7 +34,12 @@ def _cases():
 
 CASES = _cases()
 # One block, and steps without tracing, which would take most of the time: tests/training/test_gan.py has graphs.
-SMALL = {**small.FIELDS, "train.xla": "off"}
+SMALL = {**small.FIELDS, "train.xla": "off", "train.discriminator_steps": 1}
+
+
+def _batches(config):
+    images, train = load_images(config.data), config.train
+    return training_dataset(images, train.batch_size, seed=0, batches_per_step=train.discriminator_steps)
 
 
 @pytest.mark.parametrize("config", CASES)
@@ -43,7 +48,7 @@ def test_trains_two_finite_steps_saves_and_restores(config, tmp_path):
     gan = build_gan(config)
     gan.run_eagerly = True
     before = [variable.numpy() for variable in gan.generator.trainable_variables]
-    history = gan.fit(training_dataset(load_images(config.data), 8, seed=0), steps_per_epoch=2, verbose=0).history
+    history = gan.fit(_batches(config), steps_per_epoch=2, verbose=0).history
     assert all(np.isfinite(values[0]) for values in history.values()), history
     for variable, value in zip(gan.generator.trainable_variables, before):
         assert np.isfinite(variable.numpy()).all() and np.any(variable.numpy() != value), variable.name
@@ -109,6 +114,6 @@ def test_every_field_of_a_network_loss_or_augmentation_is_read(monkeypatch):
     for config in configs:
         gan = build_gan(config)
         gan.run_eagerly = True
-        gan.fit(training_dataset(load_images(config.data), 8, seed=0), steps_per_epoch=1, verbose=0)
+        gan.fit(_batches(config), steps_per_epoch=1, verbose=0)
     expected = {path for path, _, _ in field_paths() if path.split(".")[0] in READ_IN_STEPS}
     assert sorted(expected - read) == []

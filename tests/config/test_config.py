@@ -136,6 +136,8 @@ def test_variants_change_what_the_rows_of_the_paper_say():
         "train.discriminator_steps: 1 -> 5",
         "train.discriminator_learning_rate: 0.002 -> 0.0048",  # 2e-4 / (sqrt(2) Glorot of 3 x 3 x 128)
         "train.adam_beta2: 0.99 -> 0.9",
+        "loss.bcr_lambda_real: 10.0 -> 0.0",
+        "loss.bcr_lambda_fake: 10.0 -> 0.0",
     }
     assert set(differences(preset("cifar10"), preset("cifar10", "ucsd"))) == {
         "loss.bcr_lambda_real: 10.0 -> 1.0",

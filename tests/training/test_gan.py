@@ -487,7 +487,7 @@ def test_the_generators_step_waits_for_the_discriminators_gradients_unless_it_ma
 
 def test_batch_norms_use_their_batch_and_power_iterations_move_once():
     """BigGAN's generator is called for both networks' updates: statistics are taken twice, u moves once."""
-    gan = build_gan(override(preset("tiny", "biggan"), {"train.xla": "off"}))
+    gan = build_gan(override(preset("tiny", "biggan"), {"train.xla": "off", "train.discriminator_steps": 1}))
     layers = normalized_layers(gan.generator)
     assert len(layers) == 1 + 7 + 1  # from latents; two gains, two offsets, two convolutions and a skip; to the image
     for layer in layers:  # u starts where iterations leave it

@@ -54,10 +54,15 @@ CASES = {
             "loss.path_length_every_steps": 2,
         },
     ),
-    "transgan": override(preset("tiny", "transgan"), {"train.xla": "off", "train.adam_epsilon": 1e-4}),
+    "transgan": override(
+        preset("tiny", "transgan"),
+        {"train.xla": "off", "train.adam_epsilon": 1e-4, "train.discriminator_steps": 1},
+    ),
 }
 # Its batch norm needs the whole batch: no microbatches.
-BIGGAN = override(preset("tiny", "biggan"), {"train.xla": "off", "train.adam_epsilon": 1e-4})
+BIGGAN = override(
+    preset("tiny", "biggan"), {"train.xla": "off", "train.adam_epsilon": 1e-4, "train.discriminator_steps": 1}
+)
 
 
 STEPS = 4

@@ -33,8 +33,15 @@ def _distinct(configs, key):
 # The smallest presets are those of the variants.
 _PRESETS = {name: make() for name, make in PRESETS.items() if name not in ("tiny", "digits")}
 # Other rows of the paper's tables have no operations but those of these.
-_ROWS = ("vitgan", "vanilla_vit", "g_prepend_conv", "stylegan2", "transgan", "biggan", "d_sn")
-_VARIANTS = {**{name: preset("tiny", name) for name in _ROWS}, **choices.configs_of_fields()}
+_ROWS = (
+    *("vitgan", "vanilla_vit", "g_prepend_conv", "stylegan2", "transgan", "biggan", "d_sn"),
+    *("vitgan_contrad", "vitgan_r3gan"),
+)
+# Several updates of the discriminator have the same operations several times.
+_VARIANTS = {
+    **{name: override(preset("tiny", name), {"train.discriminator_steps": 1}) for name in _ROWS},
+    **choices.configs_of_fields(),
+}
 _NARROW = ("mnist", "celeba64")  # as they are trained on TPUs
 
 

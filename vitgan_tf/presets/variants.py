@@ -108,13 +108,14 @@ DISCRIMINATORS: dict[str, dict[str, Any]] = {
         "loss.r1_gamma": _REPRODUCTION_R1,
         "train.discriminator_learning_rate": _RATE,
     },
-    # Miyato et al. 2018, table 1, setting of the CIFAR-10 ResNets.
+    # Miyato et al. 2018: the setting of their CIFAR-10 ResNets.
     "resnet": {
         "discriminator.architecture": "resnet",
         "loss.adversarial": "hinge",
         "train.discriminator_steps": 5,
         "train.discriminator_learning_rate": _SNGAN_RATE,
         "train.adam_beta2": 0.9,
+        **_NO_BCR,
     },
     # wgangp-eps in their code.
     "transgan": {

@@ -146,9 +146,15 @@ _R3GAN = {
     "loss.r1_every_steps": 1,
     **_NO_BCR,
 }
-# Jeong and Shin 2021.
-_CONTRAD = {"loss.contrad_lambda_real": 1.0, "loss.contrad_lambda_fake": 1.0, **_NO_BCR}
-# ContraD's StyleGAN2 for CIFAR-10 and the authors' reproduction of ViTGAN do not make R1 lazy.
+# Jeong and Shin 2021, with the rates of its StyleGAN2 for CIFAR-10.
+_CONTRAD = {
+    "loss.contrad_lambda_real": 1.0,
+    "loss.contrad_lambda_fake": 1.0,
+    "train.generator_learning_rate": _RATE,
+    "train.discriminator_learning_rate": _RATE,
+    **_NO_BCR,
+}
+# ContraD's StyleGAN2 and the authors' reproduction of ViTGAN do not make R1 lazy.
 _DUE_R1 = {"loss.r1_gamma": _REPRODUCTION_R1, "loss.r1_every_steps": 1}
 # Training of the authors' reproduction (mlpc-ucsd/ViTGAN), whose learning rates rise over 3,000 steps of 64 images.
 _UCSD = {

@@ -46,7 +46,7 @@ def _features(images):
 def _same(first, second):
     np.testing.assert_array_equal(first.gaussian.mean, second.gaussian.mean)
     np.testing.assert_array_equal(first.gaussian.covariance, second.gaussian.covariance)
-    np.testing.assert_allclose(first.features, second.features, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(first.features, second.features)
     np.testing.assert_array_equal(first.radii, second.radii)
     np.testing.assert_array_equal(first.nearest, second.nearest)
     assert first.gaussian.count == second.gaussian.count
@@ -85,10 +85,11 @@ def test_those_of_some_rows_are_those_of_these_images_alone(tmp_path):
 
 
 def test_they_do_not_depend_on_the_order_of_the_images():
+    """But for rounding: some processors round a row of a product by its place."""
     images = _images()
     first, second = (real_statistics(values, _Counting(), KEY, None) for values in (images, images[::-1]))
-    np.testing.assert_allclose(first.features, second.features, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(first.gaussian.covariance, second.gaussian.covariance, rtol=1e-12)
+    np.testing.assert_allclose(first.features, second.features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first.gaussian.covariance, second.gaussian.covariance, rtol=1e-5)
 
 
 def test_of_large_sets_a_random_part_is_kept(monkeypatch):

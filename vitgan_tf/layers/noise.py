@@ -1,4 +1,4 @@
-"""Noise added to tokens."""
+"""Noise of each image, or fixed noise, in generators."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ import tensorflow as tf
 
 from vitgan_tf.layers.ops import as_float32
 from vitgan_tf.randomness import ImageRandom
+
+
+def add_fixed_noise(layer: tf.keras.layers.Layer, height: int, width: int) -> tf.Variable:
+    """Adds a layer's fixed noise to its weights: N(0, 1), (1, height, width, 1), not trained."""
+    return layer.add_weight(
+        name="fixed_noise",
+        shape=(1, height, width, 1),
+        initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
+        trainable=False,
+        experimental_autocast=False,
+        # Constant on all replicas, so any copy may be kept.
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+
+def drawn_or_fixed(fixed: tf.Tensor, random: ImageRandom | None) -> tf.Tensor:
+    """Returns the noise that random draws for each image; for None, the fixed noise of all images."""
+    return fixed if random is None else random.noise(fixed)
 
 
 class TokenNoise(tf.keras.layers.Layer):
@@ -28,17 +46,9 @@ class TokenNoise(tf.keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         self.strength = self.add_weight(name="strength", shape=(), initializer="zeros", experimental_autocast=False)
-        self.fixed_noise = self.add_weight(
-            name="fixed_noise",
-            shape=(1, self.grid_size, self.grid_size, 1),
-            initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
-            trainable=False,
-            experimental_autocast=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.fixed_noise = add_fixed_noise(self, self.grid_size, self.grid_size)
         super().build(input_shape)
 
     def call(self, tokens: tf.Tensor, random: ImageRandom | None = None) -> tf.Tensor:
-        noise = self.fixed_noise if random is None else random.noise(self.fixed_noise)
-        noise = tf.reshape(noise, [-1, self.grid_size**2, 1])
+        noise = tf.reshape(drawn_or_fixed(self.fixed_noise, random), [-1, self.grid_size**2, 1])
         return tf.cast(as_float32(tokens) + noise * self.strength, tokens.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from vitgan_tf.layers.convolution import ModulatedConv2D, activated
+from vitgan_tf.layers.noise import add_fixed_noise, drawn_or_fixed
 from vitgan_tf.layers.ops import as_float32
 from vitgan_tf.layers.resampling import upsample, upsample_with_margin
 from vitgan_tf.randomness import ImageRandom
@@ -56,15 +57,7 @@ class StyledConv2D(tf.keras.layers.Layer):
         self.bias = self.add_weight(
             name="bias", shape=(self.units,), initializer="zeros", experimental_autocast=False
         )
-        # Constant on all replicas, so any copy may be kept.
-        self.fixed_noise = self.add_weight(
-            name="fixed_noise",
-            shape=(1, height, width, 1),
-            initializer=tf.keras.initializers.RandomNormal(stddev=1.0),
-            trainable=False,
-            experimental_autocast=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.fixed_noise = add_fixed_noise(self, height, width)
         super().build(input_shape)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor], random: ImageRandom | None = None) -> tf.Tensor:
@@ -72,7 +65,7 @@ class StyledConv2D(tf.keras.layers.Layer):
         if self.upsample:
             features = upsample_with_margin(features)
         outputs = self.convolution((features, style))
-        noise = self.fixed_noise if random is None else random.noise(self.fixed_noise)
+        noise = drawn_or_fixed(self.fixed_noise, random)
         wide = as_float32(outputs) + noise * self.noise_strength + self.bias
         return tf.cast(activated(wide), outputs.dtype)
 

@@ -13,7 +13,7 @@ import psutil
 import tensorflow as tf
 
 from vitgan_tf.benchmarks.timing import rounded
-from vitgan_tf.config import DataLocation, ExperimentConfig, override
+from vitgan_tf.config import DataLocation, ExperimentConfig, log_intervals, override
 from vitgan_tf.training.run import run_experiment
 
 ROWS = 10
@@ -74,7 +74,7 @@ def measure_endurance(
     """
     period = max(1, num_steps // ROWS)
     kimg = num_steps * config.images_per_step / 1000
-    every = {f"log.{name}_every_kimg": kimg / ROUNDS for name in ("samples", "eval", "checkpoint", "diagnostics")}
+    every = dict.fromkeys(log_intervals(), kimg / ROUNDS)
     with tempfile.TemporaryDirectory() as directory:
         recorder = _Recorder(directory, period)
         run_experiment(

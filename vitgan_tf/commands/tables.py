@@ -21,7 +21,7 @@ from vitgan_tf.commands import configuration
 from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.flags import DEFAULT_VARIANT, define_config_flags, define_data_location_flags, define_path
 from vitgan_tf.commands.quiet import import_tensorflow
-from vitgan_tf.config import ConfigError, ExperimentConfig, differences, override, unread_fields
+from vitgan_tf.config import ConfigError, ExperimentConfig, differences, log_intervals, override, unread_fields
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import only_one
 from vitgan_tf.presets import VARIANTS
@@ -29,10 +29,6 @@ from vitgan_tf.presets.tables import DIGITS_FIELDS, TABLES
 from vitgan_tf.reporting import sweep
 from vitgan_tf.runs.directory import DIGITS_CLASSIFIER, FREE_TO_CHANGE, read_run
 
-_LENGTHS = (
-    "train.total_kimg",
-    *(f"log.{name}_every_kimg" for name in ("eval", "samples", "checkpoint", "diagnostics")),
-)
 # Preset -> data set in the paper's tables. Beside all others stand the paper's figures for CIFAR-10.
 _PAPERS_DATA = {"celeba64": "CelebA 64 x 64", "lsun_bedroom64": "LSUN bedroom 64 x 64"}
 
@@ -156,7 +152,11 @@ def _cell(
 def _lengths(config: ExperimentConfig) -> dict[str, float]:
     """Returns the lengths of a row with several batches in a step, so that all rows have as many steps."""
     batches = config.train.discriminator_steps
-    return {} if batches == 1 else {path: batches * config.value(path) for path in _LENGTHS}
+    return (
+        {}
+        if batches == 1
+        else {path: batches * config.value(path) for path in ("train.total_kimg", *log_intervals())}
+    )
 
 
 def _check_same_run(cell: sweep.Cell, wanted: ExperimentConfig) -> None:

@@ -95,6 +95,11 @@ def is_of_network(path: str) -> bool:
     return path.split(".")[0] in ("generator", "discriminator", *SECTIONS)
 
 
+def log_intervals() -> tuple[str, ...]:
+    """Returns the paths of the intervals of a run's outputs, in thousands of images."""
+    return tuple(path for path, _, _ in field_paths() if path.startswith("log.") and path.endswith("_every_kimg"))
+
+
 def unread_fields(config: ExperimentConfig) -> tuple[str, ...]:
     """Returns the paths of all network fields that neither of the chosen networks reads."""
     read = {path for network in config.chosen_networks() for path in network.arguments.values()}

@@ -167,16 +167,18 @@ _UCSD = {
     "train.ema_halflife_kimg": 1000.0,
     **_DUE_R1,
 }
-# Rows of the paper's tables, as changes to a preset by field path.
+_STYLEGAN2 = {**GENERATORS["stylegan2"], **DISCRIMINATORS["stylegan2"]}
+# Rows of the paper's tables and other ways to train, as changes to a preset by field path.
 VARIANTS: dict[str, dict[str, Any]] = {
     "vitgan": {},
     "vanilla_vit": {**_PLAIN_VIT_GENERATOR, **_PLAIN_VIT_DISCRIMINATOR},
-    **{name: {**GENERATORS[name], **DISCRIMINATORS[name]} for name in ("stylegan2", "transgan", "biggan")},
+    "stylegan2": _STYLEGAN2,
+    **{name: {**GENERATORS[name], **DISCRIMINATORS[name]} for name in ("transgan", "biggan")},
     "stylegan2_d": DISCRIMINATORS["stylegan2"],
     "vitgan_r3gan": _R3GAN,
-    "stylegan2_r3gan": {**GENERATORS["stylegan2"], **DISCRIMINATORS["stylegan2"], **_R3GAN},
+    "stylegan2_r3gan": {**_STYLEGAN2, **_R3GAN},
     "vitgan_contrad": _CONTRAD,
-    "stylegan2_contrad": {**GENERATORS["stylegan2"], **DISCRIMINATORS["stylegan2"], **_CONTRAD, **_DUE_R1},
+    "stylegan2_contrad": {**_STYLEGAN2, **_CONTRAD, **_DUE_R1},
     "ucsd": _UCSD,
     **_generator_ablation(),
     **_discriminator_ablation(),

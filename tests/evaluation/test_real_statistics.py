@@ -88,8 +88,8 @@ def test_they_do_not_depend_on_the_order_of_the_images():
     """But for rounding: some processors round a row of a product by its place."""
     images = _images()
     first, second = (real_statistics(values, _Counting(), KEY, None) for values in (images, images[::-1]))
-    np.testing.assert_allclose(first.features, second.features, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(first.gaussian.covariance, second.gaussian.covariance, rtol=1e-5)
+    np.testing.assert_allclose(first.features, second.features, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(first.gaussian.covariance, second.gaussian.covariance, rtol=1e-6)
 
 
 def test_of_large_sets_a_random_part_is_kept(monkeypatch):

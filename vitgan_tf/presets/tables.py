@@ -53,7 +53,7 @@ TABLES = {
     "stability": STABILITY_ROWS,
 }
 
-# Each table, three seeds, ends within an hour on two cores. Rates are constant: longer runs begin like shorter ones.
+# Rates are constant: longer runs begin like shorter ones.
 DIGITS_FIELDS = {
     "train.total_kimg": 24.0,
     "train.decay_fraction": 0.0,

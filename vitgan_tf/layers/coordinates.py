@@ -37,9 +37,10 @@ def patch_pixels(grid_size: int, image_size: int | tf.Tensor) -> tuple[tf.Tensor
       The coordinates of the places within each patch, (grid_size, places) float32, with the patch borders at -1 and
       1; and the index of each pixel in the flattened (grid_size, places), (image_size,) int32.
     """
-    places = -(-image_size // grid_size)
+    # Quotients are rounded up by hand: ONNX rounds those of negative integers towards zero.
+    places = (image_size + grid_size - 1) // grid_size
     patches = tf.range(grid_size)
-    first = -((grid_size - 2 * patches * image_size) // (2 * grid_size))  # the first pixel of each patch
+    first = (2 * patches * image_size + grid_size - 1) // (2 * grid_size)  # the first pixel of each patch
     pixels = first[:, None] + tf.range(places)
     numerators = (2 * pixels + 1) * grid_size - (2 * patches[:, None] + 1) * image_size
     coordinates = tf.cast(numerators, tf.float32) / tf.cast(image_size, tf.float32)

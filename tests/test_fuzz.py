@@ -21,7 +21,6 @@ import tensorflow as tf
 from support import official
 
 from vitgan_tf import config as config_lib
-from vitgan_tf import sampling
 from vitgan_tf.data.decoding import Preprocessing
 from vitgan_tf.data.opening import BadImageError
 from vitgan_tf.data.sources.base import MAX_PART_BYTES
@@ -33,11 +32,11 @@ from vitgan_tf.errors import ConfigError, UserError
 from vitgan_tf.evaluation import real_statistics
 from vitgan_tf.evaluation.real_statistics import RealStatistics
 from vitgan_tf.evaluation.scores import gaussian
-from vitgan_tf.export import export_generator
 from vitgan_tf.files import read_json_lines
 from vitgan_tf.models.build import build_discriminator, build_generator
 from vitgan_tf.presets import PRESETS, VARIANTS, preset
 from vitgan_tf.runs.directory import CONFIG, read_run
+from vitgan_tf.trained.saved_model import export_generator, load_saved_model
 
 pytestmark = pytest.mark.fuzz
 
@@ -289,11 +288,11 @@ def _damaged_copy(draw, path, tmp_path, names=None):
 
 
 def test_saved_models(saved_model, tmp_path):
-    assert sampling.load(str(saved_model)).step.numpy() == 7
+    assert load_saved_model(str(saved_model)).step.numpy() == 7
     for draw in _draws("SavedModels"):
         copy, name = _damaged_copy(draw, saved_model, tmp_path)
         try:
-            sampling.load(str(copy))
+            load_saved_model(str(copy))
         except UserError as error:
             assert "is damaged" in str(error) or "is not a SavedModel" in str(error)
         else:
@@ -301,13 +300,13 @@ def test_saved_models(saved_model, tmp_path):
 
 
 def test_saved_models_without_checksums(saved_model, tmp_path):
-    model = sampling.load(str(saved_model))
+    model = load_saved_model(str(saved_model))
     images = model.generate(4, 0)["images"].numpy()
     for draw in _draws("SavedModels without checksums"):
         copy, _ = _damaged_copy(draw, saved_model, tmp_path, ("saved_model.pb", "variables.index"))
         shutil.rmtree(copy / "assets.extra")
         try:
-            loaded = sampling.load(str(copy))
+            loaded = load_saved_model(str(copy))
         except UserError as error:
             assert len(str(error).splitlines()) == 1
         else:

@@ -14,7 +14,19 @@ FILES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 # Each imports from those before it. All import config and modules outside of rooms.
-ROOMS = ["layers", "models", "data", "evaluation", "runs", "training", "reporting", "benchmarks", "commands"]
+ROOMS = [
+    "layers",
+    "models",
+    "data",
+    "evaluation",
+    "runs",
+    "trained",
+    "drawing",
+    "training",
+    "reporting",
+    "benchmarks",
+    "commands",
+]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 40
 
 

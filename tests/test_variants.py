@@ -10,9 +10,9 @@ from support import choices, small
 from vitgan_tf.config import field_paths, override, section_types
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.data.pipeline import training_dataset
-from vitgan_tf.export import export_generator
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import DISCRIMINATORS, GENERATORS, VARIANTS, preset
+from vitgan_tf.trained.saved_model import export_generator
 from vitgan_tf.training.build import build_gan
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Draws images from a SavedModel: python tools/generate.py --model=runs/digits/saved_model --output=grid.png
+"""Draws images of a trained generator: python tools/generate.py --model=runs/digits --output=grid.png
 
 The same as `vitgan generate`: see vitgan_tf/commands/generate.py.
 """

@@ -1,4 +1,4 @@
-"""Atomic file writes, parts of files, JSON lines, checksums and folder locks."""
+"""Atomic writes of files and folders, parts of files, JSON lines, checksums and folder locks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from absl import logging
+
+from vitgan_tf.errors import UserError, first_line
 
 
 @contextlib.contextmanager
@@ -34,6 +37,43 @@ def write_atomically(path: str, content: bytes) -> None:
     """Writes a file atomically: whatever interrupts it, path holds its old or its complete new content."""
     with atomic_file(path) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def new_folder(path: str, content: str) -> Iterator[str]:
+    """Folder that appears complete at the end of the context or not at all.
+
+    Args:
+      path: the folder; created with its parents.
+      content: what it holds, for messages.
+
+    Yields:
+      The folder to write to in the meantime.
+
+    Raises:
+      UserError: the path exists and is not an empty folder, or it cannot be written.
+    """
+    partial_path = f"{path.rstrip(os.sep)}.{os.getpid()}.partial"
+    try:
+        is_empty = os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
+        if not path or (os.path.lexists(path) and not is_empty):
+            raise UserError(f"{path!r} is not an empty folder: choose a new one for {content}")
+        os.makedirs(partial_path)
+    except OSError as error:
+        raise cannot_write(path, content, error) from error
+    try:
+        yield partial_path
+        try:
+            os.replace(partial_path, path)
+        except OSError as error:
+            raise cannot_write(path, content, error) from error
+    finally:
+        shutil.rmtree(partial_path, ignore_errors=True)
+
+
+def cannot_write(path: str, content: str, error: Exception) -> UserError:
+    """Returns the error of a folder that cannot be written."""
+    return UserError(f"cannot write {content} to {path!r}: {getattr(error, 'strerror', None) or first_line(error)}")
 
 
 @dataclasses.dataclass(frozen=True)

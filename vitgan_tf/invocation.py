@@ -14,6 +14,7 @@ SCRIPTS = {
     "tables": "experiments/tables.py",
     "evaluate": "tools/evaluate.py",
     "generate": "tools/generate.py",
+    "export": "tools/export.py",
     "prepare-data": "tools/prepare_data.py",
     "report": "tools/report.py",
     "benchmark": "tools/benchmark.py",

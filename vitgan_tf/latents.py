@@ -17,6 +17,13 @@ def chunk_of_latents(seed: tf.Tensor | int, index: tf.Tensor | int, latent_dim: 
     return tf.random.stateless_normal([CHUNK, latent_dim], tf.stack([seed, index]))
 
 
+def consecutive_latents(seed: int, first: int, num_images: int, latent_dim: int) -> tf.Tensor:
+    """Draws the latents of images first, first + 1, ... of a seed: (num_images, latent_dim)."""
+    chunks = range(first // CHUNK, -(-(first + num_images) // CHUNK))
+    latents = tf.concat([chunk_of_latents(seed, index, latent_dim) for index in chunks], axis=0)
+    return latents[first % CHUNK :][:num_images]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SequenceRandom:
     """Noise of consecutive images of the sequence: an `ImageRandom`.

@@ -217,7 +217,8 @@ def test_generate_makes_a_grid_and_a_gif(finished, tmp_path):
     [
         ("tools/generate.py", "output", ("out.mp4", "out", "out.gif", "png"), ".png or .jpg or .jpeg"),
         ("tools/generate.py", "mixing", ("out.webp",), ".png or .jpg or .jpeg"),
-        ("tools/generate.py", "gif", ("walk.mp4", "walk.gif.png"), ".gif"),
+        ("tools/generate.py", "walk", ("walk.avi", "walk.gif.png"), ".gif or .webp or .mp4"),
+        ("tools/generate.py", "latents", ("a.npy",), ".npz"),
         ("tools/report.py", "output", ("report.pdf", "report"), ".html or .htm"),
     ],
 )
@@ -461,9 +462,9 @@ def test_what_networks_change_elsewhere_is_said():
 
 def test_generate_refuses_a_folder_that_is_no_model(tmp_path):
     lines = _error("tools/generate.py", f"--model={tmp_path}", f"--output={tmp_path / 'x.png'}")
-    assert len(lines) == 1 and "is not a SavedModel" in lines[0]
+    assert len(lines) == 1 and "is neither a run directory nor an exported folder" in lines[0]
     lines = _error("tools/generate.py", f"--model={tmp_path}")
-    assert len(lines) == 1 and "give --output=FILE.png, --gif=FILE.gif or --mixing=FILE.png" in lines[0]
+    assert len(lines) == 1 and "give --output=FILE.png, --outdir=DIR, --walk=FILE.gif, --mixing=" in lines[0]
 
 
 def test_benchmark_refuses_unknown_measurements():

@@ -380,9 +380,9 @@ def test_a_model_is_compared_with_held_out_images_of_a_folder(setting, tmp_path)
     _, result, _ = _succeeds(model, *images, "--num_generated=8")
     assert (result["num_real"], result["split"]) == (5, "evaluation")
     line = commands.error_line(EVALUATE, model, "--holdout=0.25")
-    assert "--holdout applies only to a SavedModel, with --dataset" in line
+    assert "--holdout applies only to an exported generator, with --dataset" in line
     line = commands.error_line(EVALUATE, f"--model={path / 'run'}", "--split=evaluation", *place, "--holdout=0.25")
-    assert "--holdout applies only to a SavedModel, with --dataset" in line
+    assert "--holdout applies only to an exported generator, with --dataset" in line
 
 
 def _broken(setting, tmp_path, kind):
@@ -390,7 +390,7 @@ def _broken(setting, tmp_path, kind):
     path, place, _, _ = setting
     model = [f"--model={path / 'elsewhere' / 'model'}", *place, f"--output={tmp_path / 'out.jsonl'}"]
     if kind == "nothing there":
-        return [f"--model={tmp_path / 'none'}"], "is neither a run directory, with a config.json, nor a SavedModel"
+        return [f"--model={tmp_path / 'none'}"], "there is no generator"
     if kind == "no signature":
         tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
         return [f"--model={tmp_path / 'module'}", "--dataset=cifar10"], "is not a generator: it has no signature"
@@ -441,7 +441,7 @@ def _broken(setting, tmp_path, kind):
     if kind == "checkpoint of a model":
         return [*model, "--dataset=cifar10", "--checkpoint=best"], "--checkpoint applies only to a run directory"
     if kind == "data of a run":
-        return [f"--model={path / 'run'}", "--dataset=cifar10"], "--dataset applies only to a SavedModel"
+        return [f"--model={path / 'run'}", "--dataset=cifar10"], "--dataset applies only to an exported generator"
     return [
         f"--model={path / 'run'}",
         "--checkpoint=17",

@@ -21,9 +21,9 @@ from vitgan_tf.data.loading import load_images
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation import classifier, inception
 from vitgan_tf.evaluation.real_statistics import real_statistics
-from vitgan_tf.export import export_generator
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
+from vitgan_tf.trained.saved_model import export_generator
 
 pytestmark = pytest.mark.fuzz
 

@@ -128,6 +128,7 @@ def test_messages_name_no_file_that_a_wheel_lacks():
         for path in sorted(package.rglob("*.py"))
         if path.name != "invocation.py"
         for text in _messages(path)
-        if re.search(r"\b(experiments|tools|docs|tests)/|\w\.md\b", text)
+        # README.md is the name of a model card too.
+        if re.search(r"\b(experiments|tools|docs|tests)/|\w\.md\b", text) and text != "README.md"
     }
     assert not found

@@ -22,7 +22,9 @@ SAID_BY = {
     "commands.configuration": ("run", "benchmark", "tables"),
     "commands.compared": ("evaluate",),
     "commands.evaluate": ("evaluate",),
+    "commands.export": ("export",),
     "commands.generate": ("generate",),
+    "commands.models": ("evaluate", "export", "generate"),
     "commands.parsers": ("run", "tables", "benchmark", "prepare-data"),
     "commands.plugins": ("run", "tables", "evaluate", "benchmark", "report"),
     "commands.prepare_data": ("prepare-data",),
@@ -35,6 +37,7 @@ SAID_BY = {
     "data.preparation": ("prepare-data",),
     "data.reading": LOADING,
     "data.sources.lsun": ("prepare-data",),
+    "drawing": ("generate",),
     "evaluation": SCORING,
     "evaluation.evaluator": ("evaluate",),
     "presets": ("run", "tables", "benchmark", "prepare-data"),
@@ -44,6 +47,7 @@ SAID_BY = {
     "reporting.tables": ("tables",),
     "runs.checkpoints": ("run",),
     "runs.directory": ("run",),
+    "trained": ("export",),
     "training": ("run",),
 }
 # Words behind which a message speaks of other commands, and these.
@@ -51,6 +55,7 @@ ELSEWHERE = {
     r"train(ing)? or prep[a-z]+ with ": ("run", "prepare-data"),
     r"\btrain with ": ("run",),
     r"prep[a-z]+ with ": ("prepare-data",),
+    r"`vitgan evaluate ": ("evaluate",),
     r"where it is prepared": ("prepare-data",),
     r"it was trained with ": ("run", "evaluate", "report"),
 }

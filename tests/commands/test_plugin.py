@@ -1,4 +1,4 @@
-"""A network, a loss, an augmentation, a score, an extractor and a data set from a file outside the package."""
+"""Parts of every kind from a file outside the package: a network, a loss, a score, a data set, a format and more."""
 
 import json
 import pathlib
@@ -36,6 +36,20 @@ def test_a_plugin_is_trained_evaluated_and_exported(tmp_path):
     assert result["resize"] == "mirrored"
     images = [tf.io.decode_png(path.read_bytes()).numpy() for path in sorted(dumped.iterdir())]
     np.testing.assert_allclose(result["pixels_brightness"], np.mean(images) / 127.5 - 1, atol=1e-5)
+    exported = (
+        "tools/export.py",
+        f"--plugin={PLUGIN}",
+        f"--model={run}",
+        "--format=keras",
+        f"--output={tmp_path / 'e'}",
+    )
+    drawn = ("tools/generate.py", f"--plugin={PLUGIN}", f"--model={tmp_path / 'e'}", f"--outdir={tmp_path / 'few'}")
+    for command in (exported, (*drawn, "--num_images=3")):
+        result = commands.run(*command)
+        assert result.returncode == 0, result.stderr
+    for path in sorted((tmp_path / "few").iterdir()):
+        difference = tf.io.decode_png(path.read_bytes()).numpy().astype(int) - images[int(path.stem[-6:])]
+        assert np.abs(difference).max() <= 1
     # Without it, the run cannot be read: the line says what is missing.
     line = commands.error_line("tools/evaluate.py", f"--model={run}")
     assert line.endswith(f"biggan, got 'toy'); it was trained with --plugin={PLUGIN}")

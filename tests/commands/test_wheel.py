@@ -58,11 +58,13 @@ def test_the_wheel_alone_trains_evaluates_draws_and_reports(wheel, tmp_path):
         (("evaluate", "--model=run", "--num_generated=200"), "run/metrics.jsonl"),
         (("generate", "--model=run/saved_model", "--output=grid.png", "--gif=way.gif"), "grid.png"),
         (("report", "run"), "run/report.html"),
+        (("export", "--model=run", "--output=exported"), "exported/README.md"),
     ):
         result = vitgan(*arguments)
         assert result.returncode == 0, result.stderr
         assert os.path.getsize(tmp_path / name) > 1000
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "exported",
         "flags.txt",
         "given.json",
         "grid.png",

@@ -15,11 +15,11 @@ from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation import generation
 from vitgan_tf.evaluation.generation import ImageSampler, dump_folder
-from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_uint8
 from vitgan_tf.latents import SequenceRandom, chunk_of_latents
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
+from vitgan_tf.trained.saved_model import export_generator
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,12 @@ import os
 import re
 import shutil
 import subprocess
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vitgan_tf import sampling
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
 from vitgan_tf.images import write_picture
@@ -195,9 +195,10 @@ def endless(tmp_path_factory):
             file.write(json.dumps({**line, **(scores if step % 1000 == 345 else {})}) + "\n")
     (path / "saved_model").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "load", lambda path: None)
-        frames = [Image.fromarray(_noise(random, 200, 500, 3)) for _ in range(48)]
-        patch.setattr(sampling, "interpolation", lambda model, **options: iter(frames))
+        frames = [_noise(random, 200, 500, 3) for _ in range(48)]
+        for name in ("load", "random_keys"):
+            patch.setattr(report, name, lambda *_, **__: None)
+        patch.setattr(report, "Walk", lambda *_: types.SimpleNamespace(grids=lambda *_: iter(frames)))
         report.write_report(str(path), str(path / "report.html"))
     return (path / "report.html").read_bytes(), _content(directory, 0)
 

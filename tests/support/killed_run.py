@@ -15,7 +15,6 @@ import sys
 import tensorflow_gan  # noqa: F401 - imported here once, and not where a fault forbids to read it
 from absl import logging
 
-from vitgan_tf import export
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.evaluator import Evaluator
@@ -23,6 +22,7 @@ from vitgan_tf.presets import preset
 from vitgan_tf.runs import directory as run_directory
 from vitgan_tf.runs.best_checkpoint import BestCheckpoint
 from vitgan_tf.runs.checkpoints import RunCheckpoints
+from vitgan_tf.trained import saved_model
 from vitgan_tf.training import run as training_run
 from vitgan_tf.training.callbacks import writers
 from vitgan_tf.training.callbacks.guards import StopOnDivergence
@@ -36,7 +36,7 @@ FUNCTIONS = {
     "metrics": (run_directory.RunDirectory, "append_metrics"),
     "samples": (writers, "write_picture"),
     "export": (training_run, "export_generator"),
-    "removal of an export": (export.shutil, "rmtree"),
+    "removal of an export": (saved_model.shutil, "rmtree"),
 }
 
 

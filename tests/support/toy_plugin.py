@@ -1,6 +1,7 @@
 """A plugin as a user would write it: an alternative of each kind, from a file outside the package."""
 
 import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +13,11 @@ from vitgan_tf.data.registry import ArrayDataset
 from vitgan_tf.evaluation.extractors import FeatureExtractor
 from vitgan_tf.evaluation.resizing import Resizer
 from vitgan_tf.losses import AdversarialLoss
+from vitgan_tf.models.build import build_generator
 from vitgan_tf.models.style_generator import StyleGenerator
 from vitgan_tf.presets import PRESETS, preset
+from vitgan_tf.runs.directory import read_run
+from vitgan_tf.trained.functions import of_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +107,21 @@ def pixel_extractor(request):
     return FeatureExtractor("pixels", function, "none", resizer.words, num_channels=1)
 
 
+class KerasWeights:
+    """Keras' own file of weights."""
+
+    marker = "toy.weights.h5"
+
+    def write(self, network, folder, step, batch_size):
+        network.save_weights(os.path.join(folder, self.marker))
+
+    def read(self, folder):
+        network = build_generator(read_run(folder)[0])
+        network.load_weights(os.path.join(folder, self.marker))
+        return of_network(network)
+
+
+registries.EXPORT_FORMATS.register("keras", KerasWeights())
 registries.RESIZES.register("mirrored", Resizer(lambda images, size: images[:, :, ::-1], "mirrored"))
 registries.EXTRACTORS.register("pixels", pixel_extractor)
 registries.SCORES.register("brightness", lambda samples: float(np.mean(samples.features)))

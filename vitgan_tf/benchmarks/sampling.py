@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
+import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.benchmarks.timing import matmul_flops, peak_memory, rounded, time_between_products
@@ -14,7 +15,7 @@ from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.evaluation.generation import ImageSampler
 from vitgan_tf.latents import SequenceRandom
 from vitgan_tf.models.build import build_generator
-from vitgan_tf.sampling import latent_dim
+from vitgan_tf.trained.generator import Generator
 
 SAMPLED_BATCH_SIZES = (16, 64, 128)
 
@@ -84,11 +85,11 @@ def measure_sampling(
 RENDER_SCALES = (1.0, 1.5, 2.0, 4.0)
 
 
-def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> dict[str, Any]:
+def measure_rendering(generator: Generator, num_images: int, repeats: int = 5) -> dict[str, Any]:
     """Measures the cost and similarity of the same images rendered at several resolutions.
 
     Args:
-      model: generator from `sampling.load` with a Fourier decoder.
+      generator: one with a Fourier decoder.
       num_images: images per render, from fixed latents.
       repeats: timed renders at each scale; scales take turns.
 
@@ -101,12 +102,11 @@ def measure_rendering(model: tf.Module, num_images: int, repeats: int = 5) -> di
         difference_from_native: mean absolute difference, in levels of 255, between the images at scale 1 and those at
           this scale averaged down to the same size; null if the scale is not an integer.
     """
-    styles = model.map_latents(tf.random.stateless_normal([num_images, latent_dim(model)], [0, 0]))["styles"]
+    styles = generator.map(tf.random.stateless_normal([num_images, generator.latent_dim], [0, 0]))
 
-    def draw(scale: float) -> tuple[tf.Tensor, float]:
+    def draw(scale: float) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
-        images = model.render(styles, scale)["images"]
-        images.numpy()
+        images = generator.render(styles, scale)
         return images, time.perf_counter() - start
 
     native = draw(1.0)[0]

@@ -215,10 +215,10 @@ def _render(given: flags.FlagValues) -> dict:
     if given.model is None:
         raise UserError("render needs a generator, for example --model=runs/digits/saved_model")
     import_tensorflow()
-    from vitgan_tf import sampling
     from vitgan_tf.benchmarks.sampling import measure_rendering
+    from vitgan_tf.trained.loading import load
 
-    model = sampling.load(given.model)
-    if not model.renders_at_any_scale:
+    generator = load(given.model)
+    if not generator.renders_at_any_scale:
         raise UserError("this generator renders at one resolution only: render needs the Fourier decoder")
-    return measure_rendering(model, given.num_images or 64)
+    return measure_rendering(generator, given.num_images or 64)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from vitgan_tf.commands.configuration import data_location_from_flags, section_from_flags
+from vitgan_tf.commands.models import check_checkpoint_flags
 from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import PRESETS, preset
-from vitgan_tf.runs.directory import CONFIG, is_saved_model
+from vitgan_tf.runs.directory import is_run
 
 if TYPE_CHECKING:
     from vitgan_tf.reporting.candidates import Candidate
@@ -48,6 +49,7 @@ def check_flags(given: flags.FlagValues) -> None:
             "say what is scored, with --model=RUN or --images=DIR, but not both; or, with --reference=DIR and "
             "--save_statistics=FILE.npz, whose statistics are written"
         )
+    check_checkpoint_flags(given)
     if given.dataset is not None and given.reference is not None:
         raise UserError("--reference takes the place of --dataset: leave out one of them")
     if given.model is not None:
@@ -58,7 +60,7 @@ def check_flags(given: flags.FlagValues) -> None:
         _check_reference(given, reference)
     for name in section_from_flags(given, "data"):
         if name not in _SHAPE_FIELDS and reference is None:
-            raise UserError(f"--{name} applies only to a SavedModel, with --dataset, and with --reference")
+            raise UserError(f"--{name} applies only to an exported generator, with --dataset, and with --reference")
 
 
 def named_reference(given: flags.FlagValues) -> str | None:
@@ -67,16 +69,8 @@ def named_reference(given: flags.FlagValues) -> str | None:
 
 
 def _check_model(given: flags.FlagValues) -> None:
-    is_run, is_model = is_run_directory(given), is_saved_model(given.model)
-    if not (is_run or is_model):
-        raise UserError(f"{given.model!r} is neither a run directory, with a {CONFIG}, nor a SavedModel")
-    for name, allowed, kind in (
-        ("dataset", is_model, "a SavedModel"),
-        ("checkpoint", is_run, "a run directory"),
-        ("weights", is_run, "a run directory"),
-    ):
-        if given[name].present and not allowed:
-            raise UserError(f"--{name} applies only to {kind}")
+    if given["dataset"].present and is_run_directory(given):
+        raise UserError("--dataset applies only to an exported generator")
     for name, flag in zip(_SHAPE_FIELDS, ("resolution", "num_channels")):
         if name in section_from_flags(given, "data"):
             raise UserError(f"--{flag} does not apply to a generator, whose images have their size")
@@ -85,9 +79,6 @@ def _check_model(given: flags.FlagValues) -> None:
 
 
 def _check_images(given: flags.FlagValues, reference: str | None) -> None:
-    for name in ("checkpoint", "weights"):
-        if given[name].present:
-            raise UserError(f"--{name} applies only to a run directory")
     for name, is_set in (
         ("seed", given.seed != [0]),
         ("truncation", given.truncation != [1.0]),
@@ -126,7 +117,7 @@ def is_statistics(reference: str) -> bool:
 
 def is_run_directory(given: flags.FlagValues) -> bool:
     """Returns whether --model is a run directory."""
-    return given.model is not None and os.path.isfile(os.path.join(given.model, CONFIG))
+    return given.model is not None and is_run(given.model)
 
 
 def comparison(given: flags.FlagValues) -> Comparison:
@@ -151,7 +142,7 @@ def comparison(given: flags.FlagValues) -> Comparison:
                 candidate, data=candidates.of_size(data, candidate.data, given.model), fingerprint=None
             )
     else:
-        candidate = candidates.from_saved_model(given.model, data, settings)
+        candidate = candidates.from_model(given.model, data, settings)
     origin = {**candidate.origin, **({"reference": given.reference} if given.reference else {})}
     return Comparison(dataclasses.replace(candidate, origin=origin), reference_location, statistics)
 

@@ -1,7 +1,7 @@
 """Scores a run, a SavedModel or a folder of images: vitgan evaluate --model=runs/cifar10
 
 Computes FID, IS, KID, precision, recall, density, coverage and the sliced Wasserstein distance for a checkpoint of a
-run directory, a SavedModel folder, or --images=DIR beside --reference=DIR. Prints a table and, as the last line of
+run directory, an exported generator, or --images=DIR beside --reference=DIR. Prints a table and, as the last line of
 standard output, the result as one JSON object, which is also appended to the metrics.jsonl of the run or to --output.
 With several seeds or truncations, each has its line, and the last one sums them up.
 """
@@ -26,6 +26,7 @@ from vitgan_tf.commands.flags import (
     define_path,
     define_strategy_flags,
 )
+from vitgan_tf.commands.models import MODEL_HELP, define_checkpoint_flags
 from vitgan_tf.commands.plugins import define_plugin_flag
 from vitgan_tf.commands.quiet import strategy_from_flags
 from vitgan_tf.config import EvalConfig
@@ -80,7 +81,7 @@ def define_flags(given: flags.FlagValues) -> None:
 
 
 def _define_compared_flags(given: flags.FlagValues) -> None:
-    define_path(given, "model", None, "Run directory, or folder of a SavedModel.")
+    define_path(given, "model", None, MODEL_HELP)
     define_path(given, "images", None, "Folder or zip archive of images to score in place of a model's.")
     flags.DEFINE_string(
         "reference",
@@ -93,22 +94,10 @@ def _define_compared_flags(given: flags.FlagValues) -> None:
         "dataset",
         None,
         list(PRESETS),
-        "Preset of the images to compare a SavedModel outside its run directory with.",
+        "Preset of the images to compare an exported generator with; default: those of its training.",
         flag_values=given,
     )
-    flags.DEFINE_string(
-        "checkpoint",
-        None,
-        "Checkpoint of a run: latest (the default), best, or the step of a kept one.",
-        flag_values=given,
-    )
-    flags.DEFINE_enum(
-        "weights",
-        None,
-        ["ema", "raw"],
-        "Weights of a run: ema, the moving average (default), or raw.",
-        flag_values=given,
-    )
+    define_checkpoint_flags(given)
 
 
 def _define_drawing_flags(given: flags.FlagValues) -> None:

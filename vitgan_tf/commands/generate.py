@@ -1,37 +1,93 @@
-"""Draws images from a SavedModel: vitgan generate --model=runs/digits/saved_model --output=grid.png
+"""Draws images of a trained generator: vitgan generate --model=digits --output=grid.png
 
---gif draws an animation that interpolates between random latents and returns to the first one. --mixing draws a table
-of images whose first blocks take the style of one latent and whose other blocks take the style of another.
+--output draws a grid, --outdir single images, --walk an animation that passes from latent to latent, --mixing a table
+of images whose first blocks take the style of one latent and whose other blocks take the style of another, and
+--truncations a table of the same images at several truncations. The images are those of --seeds, one for each; of
+--latents, a file that --save_latents wrote; or the first --num_images of --seed.
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
 from vitgan_tf.commands.calls import CommandLine
-from vitgan_tf.commands.flags import define_amount, define_path
-from vitgan_tf.commands.quiet import import_tensorflow
+from vitgan_tf.commands.flags import define_amount, define_numbers, define_path
+from vitgan_tf.commands.models import define_model_flags, load_model
+from vitgan_tf.commands.parsers import RangesParser
 from vitgan_tf.config import NOISES
 from vitgan_tf.errors import UserError
 
-_PICTURES = (".png", ".jpg", ".jpeg")
+if TYPE_CHECKING:
+    from vitgan_tf.drawing.selection import Selection
+    from vitgan_tf.drawing.walks import Walk
+    from vitgan_tf.trained.generator import Generator
+
+_PICTURES, _ANIMATIONS = (".png", ".jpg", ".jpeg"), (".gif", ".webp", ".mp4")
+_DRAWN = ("output", "outdir", "walk", "mixing", "truncations", "save_latents")
+_MAX_SEED = 2**31 - 1
+# Images of a grid, of a walk, and rows of a table.
+_NUM_IMAGES, _NUM_ROWS = 100, 6
 
 
 def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
-    define_path(given, "model", None, "SavedModel folder, such as saved_model/ of a run.", required=True)
+    define_model_flags(given)
     define_path(given, "output", None, "PNG or JPEG file for a grid of images.", suffixes=_PICTURES)
-    define_path(given, "gif", None, "GIF file for an interpolation.", suffixes=(".gif",))
+    define_path(given, "outdir", None, "Folder for single images as PNG files; new or empty.")
+    define_path(
+        given,
+        "walk",
+        None,
+        "GIF, WebP or MP4 file for images that pass from latent to latent; MP4 needs the package imageio-ffmpeg.",
+        suffixes=_ANIMATIONS,
+    )
+    flags.DEFINE_alias("gif", "walk", given)
     define_path(given, "mixing", None, "PNG or JPEG file for a table of mixed styles.", suffixes=_PICTURES)
+    define_path(
+        given,
+        "truncations",
+        None,
+        "PNG or JPEG file for a table with a row for each image, and a column for each of several --truncation.",
+        suffixes=_PICTURES,
+    )
+    define_path(given, "save_latents", None, "File for the latents and styles of the images.", suffixes=(".npz",))
+    _define_choice_flags(given)
+    _define_layout_flags(given)
+    _define_image_flags(given)
+
+
+def _define_choice_flags(given: flags.FlagValues) -> None:
+    """Defines which images are drawn."""
+    flags.DEFINE(
+        RangesParser(_MAX_SEED),
+        "seeds",
+        None,
+        "Seeds, each of which has an image of its own: 0-31,100.",
+        flag_values=given,
+        serializer=flags.ArgumentSerializer(),
+    )
+    define_path(
+        given,
+        "latents",
+        None,
+        "File of latents or styles, as --save_latents writes it.",
+        suffixes=(".npz",),
+    )
     flags.DEFINE_integer(
         "num_images",
         None,
-        "Number of images in the grid or the GIF, default 100; rows and columns of the table, default 6.",
+        "Number of images, or of moving ones in a walk, default 100; rows and columns of tables, default 6.",
         lower_bound=1,
         flag_values=given,
     )
+    flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=_MAX_SEED, flag_values=given)
+
+
+def _define_layout_flags(given: flags.FlagValues) -> None:
+    """Defines how pictures are composed."""
     flags.DEFINE_integer("columns", 10, "Images per row.", lower_bound=1, flag_values=given)
     flags.DEFINE_integer(
         "min_width", 640, "Minimum width in pixels, reached by repeating pixels.", lower_bound=1, flag_values=given
@@ -39,13 +95,26 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "crossover",
         2,
-        "Number of initial blocks that take the style of the row in the table.",
+        "Number of initial blocks that take the style of the row in --mixing.",
         lower_bound=0,
         flag_values=given,
     )
-    flags.DEFINE_integer("keyframes", 4, "Random latents along the interpolation.", lower_bound=2, flag_values=given)
+    flags.DEFINE_integer(
+        "keyframes",
+        4,
+        "Random latents that each image of a walk passes through; --seeds and --latents are shared out instead.",
+        lower_bound=2,
+        flag_values=given,
+    )
     flags.DEFINE_integer("frames", 20, "Frames from one latent to the next.", lower_bound=1, flag_values=given)
-    _define_image_flags(given)
+    flags.DEFINE_enum(
+        "space",
+        "z",
+        ["z", "w"],
+        "Space of a walk: z, on a sphere between latents, or w, straight between styles.",
+        flag_values=given,
+    )
+    flags.DEFINE_bool("loop", True, "Whether a walk returns to its first latent.", flag_values=given)
 
 
 def _define_image_flags(given: flags.FlagValues) -> None:
@@ -57,13 +126,14 @@ def _define_image_flags(given: flags.FlagValues) -> None:
         "Noise of generators that have it: one per image, or a fixed one per layer.",
         flag_values=given,
     )
-    flags.DEFINE_integer("seed", 0, "Seed of the latents.", lower_bound=0, upper_bound=2**31 - 1, flag_values=given)
-    define_amount(
+    define_numbers(
         given,
         "truncation",
-        1.0,
-        "Truncation psi, which pulls styles towards their mean: 1 for none, 0 for the mean.",
-        upper_bound=100.0,
+        [1.0],
+        "Truncation psi, which pulls styles towards their mean: 1 for none, 0 for the mean. --truncations takes "
+        "several: 0,0.5,1.",
+        float,
+        (-100, 100),
     )
     define_amount(
         given,
@@ -76,40 +146,71 @@ def _define_image_flags(given: flags.FlagValues) -> None:
 def main(line: CommandLine) -> list[str]:
     """Draws the pictures, and returns their paths."""
     given = line.flags
-    if not (given.output or given.gif or given.mixing):
-        raise UserError("nothing to draw: give --output=FILE.png, --gif=FILE.gif or --mixing=FILE.png")
-    import_tensorflow()
-    from vitgan_tf import sampling
+    _check_flags(given)
+    generator = load_model(given)
+    from vitgan_tf.drawing import animation, pictures, selection
+    from vitgan_tf.drawing.look import Look
 
-    model = sampling.load(given.model)
-    common = {
-        "seed": given.seed,
-        "truncation": given.truncation,
-        "render_scale": given.render_scale,
-        "min_width": given.min_width,
-        "has_fixed_noise": given.noise == "fixed",
-    }
-    num_images = given.num_images or 100
+    look = Look(given.truncation[0], given.render_scale, given.noise == "fixed", given.min_width)
     try:
         if given.output:
-            sampling.write_grid(model, _path(given.output), num_images, columns=given.columns, **common)
-        if given.gif:
-            sampling.write_interpolation(
-                model,
-                _path(given.gif),
-                num_images,
-                keyframes=given.keyframes,
-                frames=given.frames,
-                columns=given.columns,
-                **common,
-            )
+            pictures.write_grid(_selection(given, generator), _path(given.output), look, given.columns)
+        if given.outdir:
+            pictures.write_images(_selection(given, generator), _path(given.outdir), look)
+        if given.walk:
+            walk = _walk(given, generator)
+            frames = 1 if animation.is_streamed(given.walk) else len(walk)
+            look.check_size(generator, walk.num_images, given.columns, frames)
+            animation.write_animation(_path(given.walk), walk.shown(look, given.columns))
         if given.mixing:
-            table = {"num_images": given.num_images or 6, "crossover": given.crossover}
-            sampling.write_style_mixing(model, _path(given.mixing), **table, **common)
+            rows = given.num_images or _NUM_ROWS
+            pictures.write_style_mixing(generator, _path(given.mixing), look, rows, given.seed, given.crossover)
+        if given.truncations:
+            rows = _selection(given, generator, _NUM_ROWS)
+            pictures.write_truncations(rows, _path(given.truncations), look, given.truncation)
+        if given.save_latents:
+            selection.save(_selection(given, generator), _path(given.save_latents))
     except OSError as error:
         place = repr(error.filename) if error.filename else "the picture"
         raise UserError(f"cannot write {place}: {error.strerror or error}") from error
-    return [path for path in (given.output, given.gif, given.mixing) if path]
+    return [str(given[name].value) for name in _DRAWN if given[name].value]
+
+
+def _check_flags(given: flags.FlagValues) -> None:
+    if not any(given[name].value for name in _DRAWN):
+        raise UserError(
+            "nothing to draw: give --output=FILE.png, --outdir=DIR, --walk=FILE.gif, --mixing=FILE.png or "
+            "--truncations=FILE.png"
+        )
+    if given.seeds and given.latents:
+        raise UserError("--seeds and --latents both say which images are drawn: leave out one of them")
+    if len(given.truncation) > 1 and not given.truncations:
+        raise UserError("several values of --truncation are for a table: add --truncations=FILE.png")
+    if given.truncations and len(given.truncation) < 2:
+        raise UserError("--truncations compares several values: add --truncation=0,0.5,1")
+    if (given.seeds or given.latents) and given["num_images"].present and not given.walk:
+        raise UserError("--num_images does not apply to the images of --seeds or --latents, but for --walk")
+
+
+def _selection(given: flags.FlagValues, generator: Generator, num_images: int = _NUM_IMAGES) -> Selection:
+    from vitgan_tf.drawing import selection
+
+    if given.seeds:
+        return selection.OfSeeds(generator, given.seeds)
+    if given.latents:
+        return selection.OfFile(generator, given.latents, given.seed)
+    return selection.OfSequence(generator, given.num_images or num_images, given.seed)
+
+
+def _walk(given: flags.FlagValues, generator: Generator) -> Walk:
+    from vitgan_tf.drawing import walks
+
+    if given.seeds or given.latents:
+        keys = walks.keys_of(_selection(given, generator), given.num_images or 1, given.space)
+    else:
+        num_images = given.num_images or _NUM_IMAGES
+        keys = walks.random_keys(generator, given.keyframes, num_images, given.seed, given.space)
+    return walks.Walk(generator, keys, given.frames, given.loop, given.seed)
 
 
 def _path(path: str) -> str:

@@ -14,12 +14,14 @@ from vitgan_tf.commands.calls import CommandLine, check_arguments, command_modul
 from vitgan_tf.commands.guard import fail, guarded_run
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import MODULE, SCRIPTS, invocation
+from vitgan_tf.version import __version__
 
 _SUMMARIES = {
     "run": "train a GAN",
     "tables": "train and write the paper's tables",
-    "evaluate": "score a run or a SavedModel: FID, IS, KID, precision, recall",
-    "generate": "draw images, interpolations and style mixing from a SavedModel",
+    "evaluate": "score a run or an exported generator: FID, IS, KID, precision, recall",
+    "generate": "draw images, walks between latents and tables of styles",
+    "export": "write a generator as SavedModel, TFLite, ONNX or NumPy's archive, with a model card",
     "prepare-data": "make a resized data set from its official files",
     "report": "write an HTML page about a run",
     "benchmark": "measure speed and memory",
@@ -33,7 +35,7 @@ def main() -> None:
         print(_usage())
         return
     if arguments[0] == "--version":
-        print(f"vitgan_tf {vitgan_tf.__version__} (TensorFlow {importlib.metadata.version('tensorflow')})")
+        print(f"vitgan_tf {__version__} (TensorFlow {importlib.metadata.version('tensorflow')})")
         return
     command = arguments[0]
     try:

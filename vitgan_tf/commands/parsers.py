@@ -11,6 +11,7 @@ from typing import Any, Callable
 from absl import flags
 
 _MAX_PATH_BYTES = 4095  # Linux's limit
+MAX_RANGE = 10_000_000
 
 
 class PathParser(flags.ArgumentParser):
@@ -80,6 +81,38 @@ class NumbersParser(flags.ArgumentParser):
         if not all(low <= number <= high for number in numbers):
             raise ValueError(f"must be between {low} and {high}")
         if self._are_different and len(set(numbers)) < len(numbers):
+            raise ValueError("a number is given twice")
+        return numbers
+
+
+class RangesParser(flags.ArgumentParser):
+    """Parses different whole numbers and ranges of them, separated by commas: 0-31,100.
+
+    Args:
+      highest: highest number that is allowed; the lowest is 0.
+    """
+
+    syntactic_help = "whole numbers and ranges, separated by commas"
+
+    def __init__(self, highest: int):
+        super().__init__()
+        self._highest = highest
+
+    def parse(self, argument: str | Sequence[int]) -> list[int]:
+        if not isinstance(argument, str):
+            return list(argument)
+        numbers: list[int] = []
+        for part in argument.split(","):
+            found = re.fullmatch(r"\s*([0-9]{1,10})(?:-([0-9]{1,10}))?\s*", part)
+            if found is None:
+                raise ValueError("write whole numbers and ranges, separated by commas: 0-31,100")
+            first, last = int(found[1]), int(found[2] or found[1])
+            if not first <= last <= self._highest:
+                raise ValueError(f"must be between 0 and {self._highest}, the lower number of a range first")
+            if last - first >= MAX_RANGE:
+                raise ValueError(f"a range has at most {MAX_RANGE:,} numbers")
+            numbers += range(first, last + 1)
+        if len(set(numbers)) < len(numbers):
             raise ValueError("a number is given twice")
         return numbers
 

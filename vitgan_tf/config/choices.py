@@ -133,3 +133,13 @@ DATASETS: Registry[Any] = Registry(
         "folder": "vitgan_tf.data.registry:FOLDER",
     },
 )
+# Items: `trained.functions.Format`.
+EXPORT_FORMATS: Registry[Any] = Registry(
+    "export format",
+    {
+        "saved_model": "vitgan_tf.trained.saved_model:SAVED_MODEL",
+        "npz": "vitgan_tf.trained.weights:WEIGHTS",
+        "onnx": "vitgan_tf.trained.portable:ONNX",
+        "tflite": "vitgan_tf.trained.portable:TFLITE",
+    },
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from typing import Callable, Optional
 
@@ -12,10 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import cannot_write, new_folder
 from vitgan_tf.images import to_uint8
 from vitgan_tf.latents import CHUNK, SequenceRandom, chunk_of_latents
 
 BATCH_SIZE = 128
+_CONTENT = "the images"
 Draw = Callable[[tf.Tensor, Optional[SequenceRandom]], tf.Tensor]
 
 
@@ -88,12 +89,20 @@ class ImageSampler:
         return np.concatenate(list(self.batches(num_images, seed)))
 
 
+def numbered(index: int) -> str:
+    """Returns the name of an image in a sequence: image_000000 and so on."""
+    return f"image_{index:06d}"
+
+
 @contextlib.contextmanager
-def dump_folder(directory: str) -> Iterator[Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]]:
-    """Folder of PNG files, image_000000.png and so on, that appears complete at the end of the context or not at all.
+def dump_folder(
+    directory: str, name: Callable[[int], str] = numbered
+) -> Iterator[Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]]:
+    """Folder of PNG files that appears complete at the end of the context or not at all.
 
     Args:
       directory: folder of the images; created with its parents.
+      name: number of an image -> name of its file, without .png.
 
     Yields:
       A function that writes each image of batches (any number, height, width, 1 or 3) uint8 and yields the batches.
@@ -101,39 +110,20 @@ def dump_folder(directory: str) -> Iterator[Callable[[Iterable[np.ndarray]], Ite
     Raises:
       UserError: the path exists and is not an empty folder, or it cannot be written.
     """
-    try:
-        is_empty = os.path.isdir(directory) and not os.path.islink(directory) and not os.listdir(directory)
-    except OSError as error:
-        raise _cannot_write(directory, error) from error
-    if not directory or (os.path.lexists(directory) and not is_empty):
-        raise UserError(f"{directory!r} is not an empty folder: choose a new one for the images")
-    partial_directory = f"{directory.rstrip(os.sep)}.{os.getpid()}.partial"
-    try:
-        os.makedirs(partial_directory)
-    except OSError as error:
-        raise _cannot_write(directory, error) from error
-    try:
-        yield lambda batches: _written(batches, partial_directory, directory)
-        try:
-            os.replace(partial_directory, directory)
-        except OSError as error:
-            raise _cannot_write(directory, error) from error
-    finally:
-        shutil.rmtree(partial_directory, ignore_errors=True)
+    with new_folder(directory, _CONTENT) as partial_directory:
+        yield lambda batches: _written(batches, partial_directory, directory, name)
 
 
-def _written(batches: Iterable[np.ndarray], partial_directory: str, directory: str) -> Iterator[np.ndarray]:
+def _written(
+    batches: Iterable[np.ndarray], partial_directory: str, directory: str, name: Callable[[int], str]
+) -> Iterator[np.ndarray]:
     number = 0
     for images in batches:
         for image in images:
             try:
-                with open(os.path.join(partial_directory, f"image_{number:06d}.png"), "wb") as file:
+                with open(os.path.join(partial_directory, f"{name(number)}.png"), "wb") as file:
                     file.write(tf.io.encode_png(image).numpy())
             except OSError as error:
-                raise _cannot_write(directory, error) from error
+                raise cannot_write(directory, _CONTENT, error) from error
             number += 1
         yield images
-
-
-def _cannot_write(directory: str, error: OSError) -> UserError:
-    return UserError(f"cannot write the images to {directory!r}: {error.strerror or error}")

@@ -6,7 +6,15 @@ import itertools
 import math
 from typing import Any
 
-from vitgan_tf.config import ConfigError, ExperimentConfig, aliases, networks, override
+from vitgan_tf.config import (
+    ConfigError,
+    ExperimentConfig,
+    aliases,
+    differences,
+    networks,
+    override,
+    unread_fields,
+)
 from vitgan_tf.config.registry import Registry
 from vitgan_tf.presets.datasets import PRESETS, folder
 
@@ -237,3 +245,10 @@ def preset(
         raise ConfigError(f"variant {variant!r} sets both networks: leave out generator and discriminator")
     config = function() if image_size is None else folder(image_size)
     return override(config, {**changes, **networks})
+
+
+def changes_to_preset(config: ExperimentConfig) -> list[str]:
+    """Returns how a configuration differs from the preset of its data set, but for fields of other networks."""
+    data = config.data
+    base = preset(data.dataset, image_size=data.image_size if data.dataset == "folder" else None)
+    return differences(base, config, unread_fields(config))

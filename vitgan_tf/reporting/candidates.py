@@ -1,28 +1,27 @@
-"""Candidates of an evaluation: the generator of a run, a SavedModel, or images of any origin."""
+"""Candidates of an evaluation: the generator of a run, an exported one, or images of any origin."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-import os
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
 
-from vitgan_tf import sampling
 from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.data.loading import load_images
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.evaluator import random_rows
 from vitgan_tf.evaluation.generation import Draw, ImageSampler
 from vitgan_tf.evaluation.samples import unknown
-from vitgan_tf.export import FIXED_NOISE, mean_style
 from vitgan_tf.latents import CHUNK, SequenceRandom
-from vitgan_tf.runs.directory import CONFIG, read_run
+from vitgan_tf.runs.directory import is_saved_model
 from vitgan_tf.runs.generator import load_generator
+from vitgan_tf.trained.loading import load
+from vitgan_tf.trained.module import FIXED_NOISE, mean_style
+from vitgan_tf.trained.saved_model import SIGNATURES, load_saved_model, serving_specs
 
 MIN_IMAGES = 2
 
@@ -139,63 +138,77 @@ def from_run(model_dir: str, checkpoint: str = "latest", weights: str = "ema") -
     )
 
 
-def from_saved_model(path: str, data: DataConfig | None = None, eval_config: EvalConfig | None = None) -> Candidate:
-    """Returns the generator of a SavedModel, which may come from elsewhere.
+def from_model(source: str, data: DataConfig | None = None, eval_config: EvalConfig | None = None) -> Candidate:
+    """Returns an exported generator, or a SavedModel from elsewhere.
 
-    Its signature serving_default must map latents from N(0, I) to images in [-1, 1].
+    The signature serving_default of such a SavedModel must map latents from N(0, I) to images in [-1, 1].
 
     Args:
-      path: folder of the SavedModel.
-      data: images to compare with; default: those of the run whose directory contains the SavedModel. For "folder",
-        the generator's images determine the size.
-      eval_config: evaluation settings that go with `data`; without `data`, the run's are used.
+      source: argument of `load` other than a run directory, or the folder of a SavedModel.
+      data: images to compare with; default: those of the generator's training. For "folder", the generator's images
+        determine the size.
+      eval_config: evaluation settings that go with `data`; without `data`, those of the training are used.
 
     Raises:
-      UserError: path is not a generator, its images have another size, or the images to compare with are not known.
+      UserError: source is not a generator, its images have another size, or the images to compare with are not known.
     """
-    model = sampling.load(path, signatures=("serving_default",))
-    (latents_name, latents_spec), (images_name, images_spec) = sampling.serving_specs(model, path)
-    is_ours = set(sampling.SIGNATURES) <= set(model.signatures)
-    step = int(model.step.numpy()) if is_ours and hasattr(model, "step") else None
-    origin: dict[str, Any] = {"model": path, "step": step, "kimg": None, "weights": "ema" if is_ours else None}
-    folder, run_dir, fingerprint = os.path.dirname(os.path.abspath(path)), None, None
-    if data is None and os.path.exists(os.path.join(folder, CONFIG)):
-        run_dir = folder
-        config, run_data = read_run(run_dir)
-        data, eval_config, fingerprint = config.data, config.eval, run_data.get("fingerprint")
-        origin["kimg"] = None if step is None else step * config.images_per_step / 1000
-    if data is None:
-        raise UserError(f"the images to compare {path!r} with are not known: set --dataset=NAME or --reference")
-    height, width, channels = images_spec.shape[1:]
-    if height != width:
-        raise UserError(f"{path!r} draws images of {height} x {width}, which are not square")
-    data = of_size(data, dataclasses.replace(data, image_size=height, num_channels=channels), path)
-    has_noise = is_ours and sampling.has_noise(model)
+    if is_saved_model(source):
+        model = load_saved_model(source, signatures=("serving_default",))
+        if not set(SIGNATURES) <= set(model.signatures):
+            return _from_elsewhere(model, source, _known(data, source), eval_config or EvalConfig())
+    generator = load(source)
+    functions, origin = generator.functions, generator.origin
+    if not functions.is_traceable:
+        raise UserError(f"{source!r} is in a format that is not scored: score the run, or a folder of its images")
+    step, config, kimg = generator.step, origin.config, None
+    if data is None and config is not None:
+        data, eval_config = config.data, config.eval
+        fingerprint, run_dir = origin.data.get("fingerprint"), origin.run_dir
+        kimg = None if step is None else step * config.images_per_step / 1000
+    else:
+        fingerprint, run_dir = None, None
+    data = _known(data, source)
+    size = dataclasses.replace(data, image_size=generator.image_size, num_channels=generator.num_channels)
 
-    def draw(latents: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
-        if not has_noise:
-            latents = tf.cast(latents, latents_spec.dtype)
-            return tf.cast(model.signatures["serving_default"](**{latents_name: latents})[images_name], tf.float32)
-        return model.synthesize(latents, *_noise(random))["images"]
+    def render(styles: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
+        return functions.render(styles, 1.0, *_noise(random))
 
     return Candidate(
-        data,
+        of_size(data, size, source),
         eval_config or EvalConfig(),
-        origin,
-        draw,
-        latents_spec.shape[1],
-        styles=functools.partial(_saved_styles, model, has_noise) if is_ours else None,
+        {"model": source, "step": step, "kimg": kimg, "weights": origin.weights},
+        lambda latents, random: render(functions.map_latents(latents), random),
+        generator.latent_dim,
+        styles=lambda: Styles(functions.map_latents, render, generator.mean_style[:, None]),
         run_dir=run_dir,
         fingerprint=fingerprint,
-        has_noise=has_noise,
+        has_noise=generator.has_noise,
     )
 
 
-def _saved_styles(model: tf.Module, has_noise: bool) -> Styles:
-    def draw(styles: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
-        return model.render(styles, 1.0, *(_noise(random) if has_noise else ()))["images"]
+def _known(data: DataConfig | None, source: str) -> DataConfig:
+    if data is None:
+        raise UserError(f"the images to compare {source!r} with are not known: set --dataset=NAME or --reference")
+    return data
 
-    return Styles(lambda latents: model.map_latents(latents)["styles"], draw, model.mean_style[:, None])
+
+def _from_elsewhere(model: tf.Module, path: str, data: DataConfig, eval_config: EvalConfig) -> Candidate:
+    (latents_name, latents_spec), (images_name, images_spec) = serving_specs(model, path)
+    height, width, channels = images_spec.shape[1:]
+    if height != width:
+        raise UserError(f"{path!r} draws images of {height} x {width}, which are not square")
+
+    def draw(latents: tf.Tensor, random: SequenceRandom | None) -> tf.Tensor:
+        latents = tf.cast(latents, latents_spec.dtype)
+        return tf.cast(model.signatures["serving_default"](**{latents_name: latents})[images_name], tf.float32)
+
+    return Candidate(
+        of_size(data, dataclasses.replace(data, image_size=height, num_channels=channels), path),
+        eval_config,
+        {"model": path, "step": None, "kimg": None, "weights": None},
+        draw,
+        latents_spec.shape[1],
+    )
 
 
 def _noise(random: SequenceRandom | None) -> tuple[tf.Tensor | int, tf.Tensor | int]:

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vitgan_tf import sampling
-from vitgan_tf.config import ExperimentConfig, as_dict, differences
+from vitgan_tf.config import ExperimentConfig, as_dict
+from vitgan_tf.drawing.animation import FRAME_MILLISECONDS, picture
+from vitgan_tf.drawing.look import Look
+from vitgan_tf.drawing.walks import Walk, random_keys
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import FilePart, write_atomically
-from vitgan_tf.presets import preset
+from vitgan_tf.presets import changes_to_preset
 from vitgan_tf.reporting import curves, pictures
 from vitgan_tf.runs.directory import (
     CONFIG,
@@ -28,6 +30,7 @@ from vitgan_tf.runs.directory import (
 )
 from vitgan_tf.runs.events import Events, read_events
 from vitgan_tf.runs.metrics import TRAINING, distance_name, training_lines
+from vitgan_tf.trained.loading import load
 
 # Size of the page. Texts and curves have a maximum each, pictures share the rest.
 MAX_BYTES = 3_000_000
@@ -38,7 +41,7 @@ MAX_WARNINGS, MAX_ROWS, MAX_SCORES = 20, 100, 20
 MAX_TEXT, MAX_SCORE, MAX_CHANGE, MAX_JSON = 1000, 60, 300, 30_000
 # Bytes around the pictures of a section: heading, slider, notes.
 _SECTION_BYTES = 1000
-_FRAMES: dict[str, Any] = {"num_images": 10, "columns": 5, "keyframes": 4, "frames": 12, "min_width": 1}
+_NUM_IMAGES, _COLUMNS, _KEYFRAMES, _FRAMES = 10, 5, 4, 12
 
 Item = TypeVar("Item")
 
@@ -220,8 +223,10 @@ def _interpolation(run_dir: str, limit: int) -> str:
     path = os.path.join(run_dir, SAVED_MODEL)
     if not os.path.isdir(path):
         return ""
-    frames = sampling.interpolation(sampling.load(path), seed=0, truncation=1.0, render_scale=1.0, **_FRAMES)
-    return pictures.animation(frames, sampling.FRAME_MILLISECONDS, "interpolation between latents", limit)
+    generator = load(path)
+    walk = Walk(generator, random_keys(generator, _KEYFRAMES, _NUM_IMAGES, seed=0), _FRAMES)
+    frames = map(picture, walk.grids(Look(), _COLUMNS))
+    return pictures.animation(frames, FRAME_MILLISECONDS, "interpolation between latents", limit)
 
 
 def _curves(
@@ -250,8 +255,7 @@ def _configuration(run_dir: str, config: ExperimentConfig) -> str:
         content = json.load(file)
     command = " ".join(map(str, content.get("command", [])))
     versions = ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items())
-    size = config.data.image_size if config.data.dataset == "folder" else None
-    changes = differences(preset(config.data.dataset, image_size=size), config)
+    changes = changes_to_preset(config)
     rows = [("command", command), ("commit", content.get("commit")), ("versions", versions)]
     listed = "".join(f"<li><code>{_escaped(change, MAX_CHANGE)}</code></li>" for change in changes)
     whole = _escaped(json.dumps(as_dict(config), indent=2), MAX_JSON)

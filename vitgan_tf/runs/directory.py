@@ -11,11 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import vitgan_tf
 from vitgan_tf.config import ExperimentConfig, as_dict, differences, from_dict, unread_fields
 from vitgan_tf.errors import UserError
 from vitgan_tf.files import append_json_line, only_one, parsed_json, read_json_lines, write_atomically
 from vitgan_tf.runs.metrics import training_step
+from vitgan_tf.version import __version__
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -51,6 +51,11 @@ def sample_step(name: str) -> int | None:
     """Returns the step of a sample grid; None for a file of another name."""
     found = re.fullmatch(r"step_(\d+)\.png", name)
     return int(found[1]) if found else None
+
+
+def is_run(path: str) -> bool:
+    """True if a folder is the directory of a run."""
+    return os.path.isfile(os.path.join(path, CONFIG)) and os.path.isdir(os.path.join(path, CHECKPOINTS))
 
 
 def is_saved_model(path: str) -> bool:
@@ -214,7 +219,7 @@ class RunDirectory:
 
 def _versions() -> dict[str, str]:
     return {
-        "vitgan_tf": vitgan_tf.__version__,
+        "vitgan_tf": __version__,
         "tensorflow": importlib.metadata.version("tensorflow"),
         "python": platform.python_version(),
     }

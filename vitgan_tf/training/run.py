@@ -19,10 +19,10 @@ from vitgan_tf.data.reading import fingerprint
 from vitgan_tf.errors import Interrupted, UserError, first_line
 from vitgan_tf.evaluation.build import build_evaluator
 from vitgan_tf.evaluation.evaluator import Evaluator
-from vitgan_tf.export import export_generator
 from vitgan_tf.logs import shown_logs
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 from vitgan_tf.runs.directory import CHECKPOINTS, RunDirectory, held_run
+from vitgan_tf.trained.saved_model import export_generator
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.callbacks.guards import SkipWatch, StopOnDivergence
 from vitgan_tf.training.callbacks.memory import MemoryCheck

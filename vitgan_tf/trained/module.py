@@ -1,14 +1,11 @@
-"""Exports a generator as a SavedModel, which needs only TensorFlow to run."""
+"""The functions of a generator as a TensorFlow module, which a SavedModel holds."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import Callable
 
 import tensorflow as tf
 
-from vitgan_tf.files import write_checksums
 from vitgan_tf.images import to_uint8
 from vitgan_tf.latents import CHUNK, SequenceRandom, chunk_of_latents
 
@@ -16,9 +13,9 @@ MEAN_STYLE_SAMPLES = 10_000
 FIXED_NOISE = -1
 
 
-def mean_style(generator: tf.keras.Model, seed: int = 0) -> tf.Tensor:
-    """Returns the mean of w = mapping(z) over 10,000 latents of a seed: (1, style_dim)."""
-    latents = tf.random.stateless_normal([MEAN_STYLE_SAMPLES, generator.latent_dim], [seed, 0])
+def mean_style(generator: tf.keras.Model) -> tf.Tensor:
+    """Returns the mean of w = mapping(z) over 10,000 fixed latents: (1, style_dim)."""
+    latents = tf.random.stateless_normal([MEAN_STYLE_SAMPLES, generator.latent_dim], [0, 0])
     return tf.reduce_mean(generator.mapping(latents), axis=0, keepdims=True)
 
 
@@ -28,22 +25,22 @@ class GeneratorModule(tf.Module):
     Args:
       generator: a built `StyleGenerator`.
       step: number of training steps so far.
-      mean_style_seed: seed of the latents whose styles are averaged.
+      batch_size: number of images of each call of the functions but `generate`; None for any number.
     """
 
-    def __init__(self, generator: tf.keras.Model, step: int, mean_style_seed: int = 0):
+    def __init__(self, generator: tf.keras.Model, step: int, batch_size: int | None = None):
         super().__init__(name="vitgan_generator")
         self.step = tf.Variable(step, trainable=False, name="step")
         # Only the weights are tracked: each layer would be traced and saved as a separate function.
         self._network = self._no_dependency(generator)
         self.generator_weights = generator.variables
-        self.mean_style = tf.Variable(mean_style(generator, mean_style_seed), trainable=False, name="mean_style")
+        self.mean_style = tf.Variable(mean_style(generator), trainable=False, name="mean_style")
         self.renders_at_any_scale = tf.Variable(
             generator.renders_at_any_scale, trainable=False, name="renders_at_any_scale"
         )
-        latents_spec = tf.TensorSpec([None, generator.latent_dim], tf.float32, name="latents")
+        latents_spec = tf.TensorSpec([batch_size, generator.latent_dim], tf.float32, name="latents")
         styles_spec = tf.TensorSpec(
-            [None, generator.num_styles, self.mean_style.shape[-1]], tf.float32, name="styles"
+            [batch_size, generator.num_styles, self.mean_style.shape[-1]], tf.float32, name="styles"
         )
         scale_spec = tf.TensorSpec([], tf.float32, name="render_scale")
         count_spec, seed_spec = (tf.TensorSpec([], tf.int32, name=name) for name in ("num_images", "seed"))
@@ -147,38 +144,3 @@ class GeneratorModule(tf.Module):
         images = tf.map_fn(chunk, tf.range(chunks), fn_output_signature=tf.uint8, parallel_iterations=1)
         shape = tf.concat([[-1], tf.shape(images)[2:]], axis=0)
         return {"images": tf.reshape(images, shape)[:num_images]}
-
-
-def export_generator(generator: tf.keras.Model, path: str, step: int = 0) -> None:
-    """Writes a generator as a SavedModel folder with checksums of its files, complete or not at all.
-
-    Signatures:
-      serving_default: latents (batch, latent_dim) float32, from N(0, I) -> images (batch, size, size, channels)
-        float32 in [-1, 1].
-      map_latents: latents -> styles (batch, num_styles, style_dim): the same w for every place where the generator
-        takes one, to be truncated, interpolated or mixed before `render`. num_styles is num_blocks + 1 if w
-        modulates the layer norms, the number of convolutions or blocks in the baselines, otherwise 1.
-      render: styles, render_scale float32 -> images float32 in [-1, 1] of round(render_scale * size) pixels; scale 1
-        is bitwise identical to rendering without a scale. Other scales need the Fourier decoder and raise an error
-        without it.
-      generate: num_images int32, seed int32, truncation float32, render_scale float32 -> images uint8.
-    The loaded object offers these as `synthesize`, `map_latents`, `render` and `generate`, where truncation and
-    render_scale default to 1, and has the variables `mean_style`, (1, style_dim), `step`, `renders_at_any_scale` and
-    `has_noise`.
-
-    Generators with noise: image i of `generate` has noise i of its seed, or with has_fixed_noise, its last argument,
-    the fixed noise of the layers. `synthesize` and `render` take noise_seed int32, default 0, or -1 for the fixed
-    noise, and first_image int32, default 0: row i has noise first_image + i. The signatures have these defaults.
-
-    Args:
-      generator: a built generator, usually the moving average of the weights.
-      path: path of the folder; replaced if it exists.
-      step: number of training steps so far.
-    """
-    module = GeneratorModule(generator, step)
-    partial_path = path + ".partial"
-    shutil.rmtree(partial_path, ignore_errors=True)
-    tf.saved_model.save(module, partial_path, signatures=module.signatures)
-    write_checksums(partial_path)
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(partial_path, path)

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import trained
 
-from vitgan_tf.export import export_generator
 from vitgan_tf.images import to_uint8
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.presets import preset
+from vitgan_tf.trained.saved_model import export_generator
 
 pytestmark = pytest.mark.slow
 
@@ -105,6 +106,6 @@ def test_export_replaces_an_older_model_and_leaves_nothing_beside_it(tmp_path):
     path = tmp_path / "saved_model"
     (tmp_path / "saved_model.partial").mkdir()  # of an export that was killed
     for _ in range(2):
-        export_generator(build_generator(preset("tiny")), str(path))
+        export_generator(trained.network(), str(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["saved_model"]
     assert tf.saved_model.contains_saved_model(str(path))

@@ -15,6 +15,7 @@ SCRIPTS = {
     "evaluate": "tools/evaluate.py",
     "generate": "tools/generate.py",
     "export": "tools/export.py",
+    "project": "tools/project.py",
     "prepare-data": "tools/prepare_data.py",
     "report": "tools/report.py",
     "benchmark": "tools/benchmark.py",

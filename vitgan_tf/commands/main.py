@@ -22,6 +22,7 @@ _SUMMARIES = {
     "evaluate": "score a run or an exported generator: FID, IS, KID, precision, recall",
     "generate": "draw images, walks between latents and tables of styles",
     "export": "write a generator as SavedModel, TFLite, ONNX or NumPy's archive, with a model card",
+    "project": "find the latents of given pictures",
     "prepare-data": "make a resized data set from its official files",
     "report": "write an HTML page about a run",
     "benchmark": "measure speed and memory",

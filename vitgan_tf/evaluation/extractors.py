@@ -110,6 +110,10 @@ class FeatureExtractor:
         # Gathering logits of width 0 from several replicas would crash TensorFlow 2.15.
         return tuple(values for values in self._function(images) if values is not None)
 
+    def features(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the features of float32 images in [-1, 1], (batch, feature_dim), as part of a graph."""
+        return self._one_replica(images)[0]
+
     def activations(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields features and logits of images, float32, batch by batch; logits of width 0 if there are none.
 

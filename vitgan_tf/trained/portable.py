@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import logging
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Callable
 
@@ -141,6 +144,7 @@ _ONNX_ADVICE = "pip install 'vitgan_tf[onnx]' brings it, on Python 3.10 or later
 
 def _to_onnx(function: Any) -> bytes:
     (convert,) = _needed(["tf2onnx.convert"], _ONNX_ADVICE)
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     model, _ = convert.from_function(function, input_signature=function.input_signature, opset=_OPSET)
     return model.SerializeToString()
 
@@ -152,11 +156,29 @@ def _onnx_graph(content: bytes) -> Graph:
 
 
 def _to_tflite(function: Any) -> bytes:
-    return tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()]).convert()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
+    with _silent_stderr():
+        return converter.convert()
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Discards what C++ writes to standard error: the converter's statistics, hundreds of lines."""
+    sys.stderr.flush()
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def _tflite_graph(content: bytes) -> Graph:
-    interpreter = tf.lite.Interpreter(model_content=content)
+    # XNNPACK, the default delegate, computes no graphs of any number of images, and says so each time.
+    plain = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=plain)
 
     def run(arrays: dict[str, np.ndarray]) -> np.ndarray:
         places = {detail["name"].split(":")[0]: detail["index"] for detail in interpreter.get_input_details()}

@@ -208,14 +208,14 @@ def test_an_entry_of_the_list_without_a_step_is_none(tmp_path):
 def test_a_checkpoint_that_a_run_replaces_meanwhile_is_not_missed(run, monkeypatch):
     """The newest one goes away between its choice and its reading; then there is a newer one."""
     path, latents, images = run
-    chosen = generator._checkpoint_path
+    chosen = generator.checkpoint_path
     calls = []
 
     def choose(model_dir, checkpoint):
         calls.append(checkpoint)
         return chosen(model_dir, checkpoint) if len(calls) > 1 else chosen(model_dir, "1") + "0"
 
-    monkeypatch.setattr(generator, "_checkpoint_path", choose)
+    monkeypatch.setattr(generator, "checkpoint_path", choose)
     trained = load_generator(path)
     np.testing.assert_array_equal(trained.network(latents), images[3]["ema"])
 

@@ -38,6 +38,25 @@ def define_flags(given: flags.FlagValues) -> None:
         "Run directory; default: runs/<dataset>, followed by the variant or the networks: runs/<dataset>-<variant>, "
         "runs/<dataset>-g_<generator>-d_<discriminator>. Required with --config.",
     )
+    define_path(
+        given,
+        "init_from",
+        None,
+        "Run, exported folder of weights or shipped generator whose weights a new run starts from. Layers that "
+        "do not fit are listed and start anew.",
+    )
+    flags.DEFINE_string(
+        "init_checkpoint",
+        "latest",
+        "Checkpoint of the run of --init_from: latest, best, or the step of a kept one.",
+        flag_values=given,
+    )
+    flags.DEFINE_bool(
+        "init_optimizer",
+        False,
+        "Start the optimisers from those of --init_from too, where all layers of their network fit.",
+        flag_values=given,
+    )
     flags.DEFINE_bool(
         "dry_run",
         False,
@@ -59,10 +78,15 @@ def main(line: CommandLine) -> str | dict[str, Any]:
         return as_dict(config)
     model_dir = _model_dir(given)
     strategy = strategy_from_flags(given, several_processes=True, gpu_memory_gb=config.train.gpu_memory_gb)
+    from vitgan_tf.training.initialization import Initialization
     from vitgan_tf.training.run import run_experiment
 
     provenance = {"command": [*invocation("run").split(), *line.words], "commit": checkout.commit()}
-    run_experiment(config, model_dir, provenance, configuration.data_location_from_flags(given), strategy)
+    init = None
+    if given.init_from:
+        init = Initialization(given.init_from, given.init_checkpoint, given.init_optimizer)
+    location = configuration.data_location_from_flags(given)
+    run_experiment(config, model_dir, provenance, location, strategy, init=init)
     return model_dir
 
 

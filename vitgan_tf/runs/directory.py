@@ -28,6 +28,8 @@ SAMPLES = "samples"
 REAL_IMAGES = "real.png"
 SAVED_MODEL = "saved_model"
 EVENTS_PREFIX = "events."
+# Entry of config.json: what the run started from.
+_SOURCE = "init_from"
 
 # A resumed run may change these: they do not alter the result of its steps, except for rounding.
 FREE_TO_CHANGE = (
@@ -85,6 +87,15 @@ def read_config(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = f"; it was trained with {plugins}" if plugins else ""
         raise UserError(f"{path} is not the configuration of a run ({error}){hint}") from error
+
+
+def recorded_source(path: str) -> dict[str, Any]:
+    """Returns what a run started from, an entry of its config.json; empty for nothing and for a damaged file."""
+    try:
+        with open(os.path.join(path, CONFIG), encoding="utf-8") as file:
+            return dict(parsed_json(file.read()).get(_SOURCE) or {})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def read_metrics(path: str) -> list[dict[str, Any]]:
@@ -159,8 +170,10 @@ class RunDirectory:
             for folder in (self.samples, self.checkpoints):
                 os.makedirs(folder, exist_ok=True)
             self._check_same_run(config, data or {})
-            content = {"config": as_dict(config), "versions": _versions(), "data": data or {}, **(provenance or {})}
-            write_atomically(self._config_path, (json.dumps(content, indent=2) + "\n").encode())
+            source = recorded_source(path)
+            self._content = {"config": as_dict(config), "versions": _versions(), "data": data or {}}
+            self._content.update({**(provenance or {}), **({_SOURCE: source} if source else {})})
+            self._write_config()
         except OSError as error:
             raise _unwritable(path, error) from error
 
@@ -188,6 +201,14 @@ class RunDirectory:
                 f"{self.path!r} holds a run on other images (then {_listed(old_data)}, now {_listed(data)}): "
                 "choose another --model_dir, or the same images"
             )
+
+    def record_source(self, source: Mapping[str, Any]) -> None:
+        """Adds what the run started from to config.json; it stays there when the run is resumed."""
+        self._content[_SOURCE] = dict(source)
+        self._write_config()
+
+    def _write_config(self) -> None:
+        write_atomically(self._config_path, (json.dumps(self._content, indent=2) + "\n").encode())
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Appends a line to metrics.jsonl."""

@@ -54,18 +54,19 @@ def load_generator(model_dir: str, checkpoint: str = "latest", weights: str = "e
     step = tf.Variable(0, dtype=tf.int64)
     path = None
     while path is None:
-        path = _checkpoint_path(model_dir, checkpoint)
+        path = checkpoint_path(model_dir, checkpoint)
         try:
             restore_from(path, tf.train.Checkpoint(**{WEIGHTS[weights]: generator, "step": step}), is_part=True)
         except UserError:
             # A training in progress may have replaced the checkpoint in the meantime.
-            if path == _checkpoint_path(model_dir, checkpoint):
+            if path == checkpoint_path(model_dir, checkpoint):
                 raise
             path = None
     return TrainedGenerator(generator, config, data, int(step.numpy()))
 
 
-def _checkpoint_path(model_dir: str, checkpoint: str) -> str:
+def checkpoint_path(model_dir: str, checkpoint: str) -> str:
+    """Returns the path of a kept checkpoint; arguments and errors as in `load_generator`."""
     folder = os.path.join(model_dir, BEST_CHECKPOINT if checkpoint == "best" else CHECKPOINTS)
     try:
         state = tf.train.get_checkpoint_state(folder)

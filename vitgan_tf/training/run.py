@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -31,13 +31,11 @@ from vitgan_tf.training.callbacks.progress import ProgressBar
 from vitgan_tf.training.callbacks.tf32 import TF32
 from vitgan_tf.training.callbacks.writers import MetricsReset, write_real_images
 from vitgan_tf.training.diagnostics import divergence_report
+from vitgan_tf.training.initialization import Initialization, Source, initialize, source_of_new_run
 from vitgan_tf.training.interruption import StopRequest
 from vitgan_tf.training.plan import ExecutionPlan, execution_plan
 from vitgan_tf.training.rollback import with_rollbacks
-from vitgan_tf.training.strategies import agree_on_step, distribute, num_workers, worker
-
-# Errors of collective operations after another process has ended.
-_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
+from vitgan_tf.training.strategies import LOST, agree_on_step, distribute, lost_processes, num_workers, worker
 
 
 @shown_logs()
@@ -48,6 +46,7 @@ def run_experiment(
     location: DataLocation | None = None,
     strategy: tf.distribute.Strategy | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    init: Initialization | None = None,
 ) -> None:
     """Trains to the configured length, resuming from the newest checkpoint in model_dir, and exports the generator.
 
@@ -60,6 +59,7 @@ def run_experiment(
       location: location of the data on this machine; default: that of tensorflow-datasets.
       strategy: strategy of the training; default: one device. With several processes, only the chief writes.
       callbacks: extra Keras callbacks, called after the run's own.
+      init: weights that a new run starts from; a run that is resumed must have started from them.
 
     Raises:
       UserError: the data or the directory cannot be used, another run writes to the directory, the configuration
@@ -71,33 +71,20 @@ def run_experiment(
     training_images = load_labelled_images(config.data, location)
     images = training_images.images
     is_chief = worker(plan.strategy) == 0
-    with held_run(model_dir) if is_chief else contextlib.nullcontext(), _lost_processes(plan.strategy):
+    with held_run(model_dir) if is_chief else contextlib.nullcontext(), lost_processes(plan.strategy):
         directory = None
         if is_chief:
             identity = {"num_images": len(images), "fingerprint": fingerprint(images)}
             entries = {**(provenance or {}), "execution": plan.description}
             directory = RunDirectory(model_dir, config, entries, identity)
+        source = source_of_new_run(init, config, plan, model_dir)
         run = Run(config, plan, training_images, location, model_dir, directory, callbacks)
-        run.fit(run.restore() or 0)
+        run.fit(run.restore() or run.start(source))
         run.export()
 
 
-@contextlib.contextmanager
-def _lost_processes(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turns the errors that follow the end of another process into a UserError."""
-    try:
-        yield
-    except _LOST as error:
-        if num_workers(strategy) == 1:
-            raise
-        raise UserError(
-            "another process of this run has ended: start all of them again with the same commands, and they resume "
-            f"from the newest checkpoint ({first_line(error)})"
-        ) from error
-
-
 class Run:
-    """Training of one configuration: call `restore`, `fit` and `export` in this order.
+    """Training of one configuration: call `restore` and, for a new run, `start`, then `fit` and `export`.
 
     Args:
       config: configuration of the experiment.
@@ -141,6 +128,14 @@ class Run:
         step = self._checkpoints.restore_newest()
         agree_on_step(self._strategy, step or 0)
         return step
+
+    def start(self, source: Source | None) -> int:
+        """Starts a new training from the weights of another one, if there is one, and returns step 0."""
+        if source is not None:
+            record = initialize(self.gan, source)
+            if self._directory is not None:
+                self._directory.record_source(record)
+        return 0
 
     def fit(self, first_step: int) -> None:
         """Trains from a step to the configured length; see `run_experiment` for the errors."""
@@ -188,7 +183,7 @@ class Run:
             except Interrupted as error:
                 progress.close()
                 raise self._saved(error, first_step) from None
-            except _LOST:
+            except LOST:
                 stop.check()  # a signal has ended the other processes too
                 raise
             finally:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from typing import Callable
 
 import numpy as np
@@ -11,6 +13,9 @@ import tensorflow as tf
 from absl import logging
 
 from vitgan_tf.errors import UserError, first_line
+
+# Errors of collective operations after another process has ended.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError, tf.errors.CancelledError)
 
 
 def build_strategy(
@@ -236,3 +241,17 @@ def distribute(
         return parts.prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(of_pipeline)
+
+
+@contextlib.contextmanager
+def lost_processes(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns the errors that follow the end of another process into a UserError."""
+    try:
+        yield
+    except LOST as error:
+        if num_workers(strategy) == 1:
+            raise
+        raise UserError(
+            "another process of this run has ended: start all of them again with the same commands, and they resume "
+            f"from the newest checkpoint ({first_line(error)})"
+        ) from error

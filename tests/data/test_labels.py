@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from support import official
 
+from vitgan_tf.commands.calls import call
 from vitgan_tf.config import DataConfig, DataLocation
 from vitgan_tf.data import cache, reading
 from vitgan_tf.data.digits import load_digits
+from vitgan_tf.data.labels import LabelledImages
 from vitgan_tf.data.loading import load_images, load_labelled_images
 from vitgan_tf.data.preparation import prepare
 from vitgan_tf.data.registry import dataset_spec
@@ -234,3 +236,23 @@ def test_digits():
     labelled = load_labelled_images(DataConfig("digits", 8, 1))
     np.testing.assert_array_equal(labelled.labels, load_digits(8)[1])
     assert labelled.class_names == tuple("0123456789")
+
+
+def test_images_of_some_classes():
+    images, labels = load_digits(8)
+    chosen = load_labelled_images(DataConfig("digits", 8, 1, classes=(7, 2)))
+    expected = [index for index, label in enumerate(labels) if label in (2, 7)]
+    np.testing.assert_array_equal(chosen.images, images[expected])
+    np.testing.assert_array_equal(chosen.labels, labels[expected])
+    assert chosen.class_names == tuple("0123456789")
+    with pytest.raises(UserError, match="there is no class 10, only 0 to 9"):
+        load_labelled_images(DataConfig("digits", 8, 1, classes=(3, 10)))
+    with pytest.raises(UserError, match="--classes needs labels, and this set has none"):
+        LabelledImages(images).of_classes((1,))
+    with pytest.raises(UserError, match="there is no image of these classes"):
+        LabelledImages(images, np.zeros(len(images), np.int64), ("a", "b")).of_classes((1,))
+
+
+def test_classes_on_the_command_line():
+    config = call("run", "--dry_run", "--dataset=digits", "--classes=0-2,7")
+    assert config["data"]["classes"] == (0, 1, 2, 7)

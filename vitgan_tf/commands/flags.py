@@ -11,13 +11,14 @@ from typing import Any, Callable
 from absl import flags
 
 from vitgan_tf import config as config_lib
-from vitgan_tf.commands.parsers import EdgeParser, FiniteParser, NumbersParser, PathParser
+from vitgan_tf.commands.parsers import EdgeParser, FiniteParser, NumbersParser, PathParser, RangesParser
 from vitgan_tf.commands.plugins import define_plugin_flag
 from vitgan_tf.config import aliases
 from vitgan_tf.invocation import invocation
 from vitgan_tf.presets import PRESETS, VARIANTS, network_names
 
 DEFAULT_PRESET = "digits"
+_MAX_CLASS = 10**6
 # The paper's method: default of --variant, --generator and --discriminator.
 DEFAULT_VARIANT = "vitgan"
 
@@ -128,7 +129,7 @@ def define_field_flags(
         help_text = field.metadata["help"]
         if field.metadata["choices"] is not None:
             help_text += f": {', '.join(map(str, field.metadata['choices']))}"
-        define = _define_edge if path == "data.image_size" else _DEFINE.get(field_type, flags.DEFINE_list)
+        define = _DEFINE_BY_PATH.get(path) or _DEFINE.get(field_type, flags.DEFINE_list)
         define(path, None, f"{help_text}; default: {default}.", flag_values=given)
         if short_names.get(field.name) == path:
             flags.DEFINE_alias(field.name, path, given)
@@ -148,6 +149,12 @@ def _define_edge(name: str, default: None, help_text: str, flag_values: flags.Fl
     flags.DEFINE(EdgeParser(), name, default, help_text, flag_values, flags.ArgumentSerializer())
 
 
+def _define_ranges(name: str, default: None, help_text: str, flag_values: flags.FlagValues) -> None:
+    serializer: flags.CsvListSerializer = flags.CsvListSerializer(",")
+    flags.DEFINE(RangesParser(_MAX_CLASS), name, default, f"{help_text} Ranges: 0-4,7.", flag_values, serializer)
+
+
+_DEFINE_BY_PATH = {"data.image_size": _define_edge, "data.classes": _define_ranges}
 _DEFINE: dict[Any, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,

@@ -27,6 +27,9 @@ class DataConfig(Section):
         minimum=0.0,
         below=1.0,
     )
+    classes: tuple[int, ...] = field(
+        "numbers of the classes whose images are used, of a labelled set; empty = all", default=(), minimum=0
+    )
     category: str = field("category of LSUN in place of bedroom, such as church_outdoor or cat", default="")
 
     def __post_init__(self) -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vitgan_tf.errors import UserError
+
 
 class ImageKey(NamedTuple):
     """Identifies an image on its way through `decoding.decode_all`.
@@ -34,6 +36,21 @@ class LabelledImages:
     images: np.ndarray
     labels: np.ndarray | None = None
     class_names: tuple[str, ...] | None = None
+
+    def of_classes(self, classes: Sequence[int]) -> LabelledImages:
+        """Returns the images of these classes, with the numbers and names that classes have in the whole set.
+
+        Raises:
+          UserError: there are no labels, no such class, or no image of these classes.
+        """
+        if self.labels is None or self.class_names is None:
+            raise UserError("--classes needs labels, and this set has none")
+        if max(classes) >= len(self.class_names):
+            raise UserError(f"--classes: there is no class {max(classes)}, only 0 to {len(self.class_names) - 1}")
+        chosen = np.isin(self.labels, classes)
+        if not chosen.any():
+            raise UserError("--classes: there is no image of these classes")
+        return LabelledImages(self.images[chosen], self.labels[chosen], self.class_names)
 
     @classmethod
     def paired(

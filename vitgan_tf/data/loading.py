@@ -36,13 +36,13 @@ def load_images(
 def load_labelled_images(
     config: DataConfig, location: DataLocation = _DEFAULT_LOCATION, split: str = "training"
 ) -> LabelledImages:
-    """Returns every image of a split, decoded once, in the order of the files, with its label if the set has labels.
+    """Returns the images of a split, decoded once, in the order of the files, with labels if the set has them.
 
     Searches location.data_dir for the set that tools/prepare_data.py made, then for that of tensorflow-datasets, and
     downloads the latter if allowed. Images that cannot be read are listed in the log and left out.
 
     Args:
-      config: data set, image size and number of channels.
+      config: data set, image size, number of channels, and the classes if not all of them are used.
       location: location of the files.
       split: "training" or "evaluation". The digits have the same images in both; "folder" has none for evaluation.
 
@@ -57,6 +57,11 @@ def load_labelled_images(
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    loaded = _all_classes(config, location, split)
+    return loaded.of_classes(config.classes) if config.classes else loaded
+
+
+def _all_classes(config: DataConfig, location: DataLocation, split: str) -> LabelledImages:
     spec = dataset_spec(config, location)
     if isinstance(spec, ArrayDataset):
         loaded = spec.load(config, split)

@@ -193,7 +193,8 @@ def digits_extractor(request: ExtractorRequest) -> FeatureExtractor:
             "--extractor=classifier"
         )
     _check_not_resized(request, "for the digits classifier")
-    name = f"digits_classifier_{data.image_size}.h5"
+    of_classes = "".join(f"_{number}" for number in data.classes)
+    name = f"digits_classifier_{data.image_size}{of_classes}.h5"
     path = request.classifier_path or os.path.join(request.location.cache_dir, name)
     digits = request.training()
     assert digits.labels is not None and digits.class_names is not None

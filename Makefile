@@ -13,12 +13,16 @@ RUN_DIR ?= runs/digits
 
 PYTEST = $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
-.PHONY: run shipped quick test coverage lint types golden golden-record venv clean
+.PHONY: run demo shipped quick test coverage lint types golden golden-record venv clean
 
 # Trains on the embedded digits; leaves samples, metrics and a SavedModel, and a grid made from it.
 run: $(INSTALLED)
 	$(VENV)/bin/python experiments/run.py --dataset=digits --model_dir=$(RUN_DIR)
 	$(VENV)/bin/python tools/generate.py --model=$(RUN_DIR)/saved_model --output=$(RUN_DIR)/digits.png
+
+# Opens a page to play with the digits.
+demo: $(INSTALLED)
+	$(VENV)/bin/python tools/view.py --model=digits --open
 
 # Makes the generator that comes with the package anew: trains it, and exports its weights.
 shipped: $(INSTALLED)

@@ -24,6 +24,7 @@ ROOMS = [
     "drawing",
     "training",
     "reporting",
+    "viewer",
     "benchmarks",
     "commands",
 ]

@@ -16,6 +16,7 @@ SCRIPTS = {
     "generate": "tools/generate.py",
     "export": "tools/export.py",
     "project": "tools/project.py",
+    "view": "tools/view.py",
     "prepare-data": "tools/prepare_data.py",
     "report": "tools/report.py",
     "benchmark": "tools/benchmark.py",

@@ -24,13 +24,14 @@ SAID_BY = {
     "commands.evaluate": ("evaluate",),
     "commands.export": ("export",),
     "commands.generate": ("generate",),
-    "commands.models": ("evaluate", "export", "generate", "project"),
+    "commands.models": ("evaluate", "export", "generate", "project", "view"),
     "commands.parsers": ("run", "tables", "benchmark", "prepare-data"),
     "commands.plugins": ("run", "tables", "evaluate", "benchmark", "report"),
     "commands.prepare_data": ("prepare-data",),
     "commands.project": ("project",),
     "commands.run": ("run",),
     "commands.tables": ("tables",),
+    "commands.view": ("view",),
     "config.evaluation": ("run", "evaluate", "tables"),
     "data": (*LOADING, "prepare-data"),
     "data.cache": LOADING,
@@ -51,6 +52,7 @@ SAID_BY = {
     "runs.directory": ("run",),
     "trained": ("export",),
     "training": ("run",),
+    "viewer": ("view",),
 }
 # Words behind which a message speaks of other commands, and these.
 ELSEWHERE = {

@@ -17,7 +17,7 @@ from vitgan_tf.invocation import SCRIPTS
 from vitgan_tf.logs import shown_logs
 
 # Flags that may be given several times, once for each value.
-REPEATED = ("plugin", "table")
+REPEATED = ("model", "plugin", "table")
 
 
 @dataclasses.dataclass(frozen=True)

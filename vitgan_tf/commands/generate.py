@@ -18,6 +18,7 @@ from vitgan_tf.commands.flags import define_amount, define_numbers, define_path
 from vitgan_tf.commands.models import define_model_flags, load_model
 from vitgan_tf.commands.parsers import RangesParser
 from vitgan_tf.config import NOISES
+from vitgan_tf.config.choices import WALK_SPACES
 from vitgan_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _define_layout_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "space",
         "z",
-        ["z", "w"],
+        WALK_SPACES,
         "Space of a walk: z, on a sphere between latents, or w, straight between styles.",
         flag_values=given,
     )

@@ -23,6 +23,7 @@ _SUMMARIES = {
     "generate": "draw images, walks between latents and tables of styles",
     "export": "write a generator as SavedModel, TFLite, ONNX or NumPy's archive, with a model card",
     "project": "find the latents of given pictures",
+    "view": "serve a page to play with generators",
     "prepare-data": "make a resized data set from its official files",
     "report": "write an HTML page about a run",
     "benchmark": "measure speed and memory",

@@ -44,8 +44,9 @@ def define_checkpoint_flags(given: flags.FlagValues) -> None:
 
 def check_checkpoint_flags(given: flags.FlagValues) -> None:
     """Raises UserError if --checkpoint or --weights are given for something else than a run."""
+    models = given.model if isinstance(given.model, list) else [given.model]
     for name in ("checkpoint", "weights"):
-        if given[name].present and not (given.model is not None and is_run(given.model)):
+        if given[name].present and not all(model is not None and is_run(model) for model in models):
             raise UserError(f"--{name} applies only to a run directory")
 
 

@@ -27,6 +27,8 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 XLA_MODES = ("auto", "off", "kernels", "full")
 LECAM_FORMS = ("paper", "authors")
 NOISES = ("per_image", "fixed")
+# Spaces of a walk: on a sphere between latents, or straight between styles.
+WALK_SPACES = ("z", "w")
 NAN_POLICIES = ("stop", "skip", "rollback")
 # Kernel normalisations of a linear layer: see `layers.spectral.ISNDense`.
 NORMALIZATIONS = ("isn", "sn", "none")

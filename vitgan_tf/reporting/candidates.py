@@ -19,9 +19,10 @@ from vitgan_tf.evaluation.samples import unknown
 from vitgan_tf.latents import CHUNK, SequenceRandom
 from vitgan_tf.runs.directory import is_saved_model
 from vitgan_tf.runs.generator import load_generator
-from vitgan_tf.trained.loading import load
+from vitgan_tf.trained.generator import Generator
+from vitgan_tf.trained.loading import load, origin_of
 from vitgan_tf.trained.module import FIXED_NOISE, mean_style
-from vitgan_tf.trained.saved_model import SIGNATURES, load_saved_model, serving_specs
+from vitgan_tf.trained.saved_model import SIGNATURES, functions_of, load_saved_model, serving_specs
 
 MIN_IMAGES = 2
 
@@ -156,7 +157,10 @@ def from_model(source: str, data: DataConfig | None = None, eval_config: EvalCon
         model = load_saved_model(source, signatures=("serving_default",))
         if not set(SIGNATURES) <= set(model.signatures):
             return _from_elsewhere(model, source, _known(data, source), eval_config or EvalConfig())
-    generator = load(source)
+        saved = functions_of(model)
+        generator = Generator(saved, origin_of(source, source, saved.step))
+    else:
+        generator = load(source)
     functions, origin = generator.functions, generator.origin
     if not functions.is_traceable:
         raise UserError(f"{source!r} is in a format that is not scored: score the run, or a folder of its images")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitgan_tf.reporting.sweep import mean_and_deviation
+from vitgan_tf.runs.metrics import TRAINING, distance_name
 
 
 def summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -31,6 +32,15 @@ def summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         entries.append({"truncation": truncation, "seeds": [result["seed"] for result in chosen], "scores": scores})
     return entries
+
+
+def headline(scores: Mapping[str, Any]) -> str:
+    """Returns the distance of a result in words, with that of two halves of the real images where it is known."""
+    name = distance_name([{**scores, "source": TRAINING}])
+    if name is None or not isinstance(scores[name], float):
+        return ""
+    floor = scores.get(f"{name}_half_split")
+    return f"{name} {scores[name]:.4g}" + (f" (half-split {floor:.4g})" if isinstance(floor, float) else "")
 
 
 def score_names(result: dict[str, Any]) -> list[str]:

@@ -75,7 +75,7 @@ def _folder_of(source: str) -> Iterator[str]:
 
 def _from_run(folder: str, source: str, checkpoint: str, weights: str) -> Generator:
     trained = load_generator(folder, checkpoint, weights)
-    origin = dataclasses.replace(_origin(folder, source, trained.step), weights=weights)
+    origin = dataclasses.replace(origin_of(folder, source, trained.step), weights=weights)
     return Generator(of_network(trained.network, trained.step), origin)
 
 
@@ -87,12 +87,18 @@ def _from_files(folder: str, source: str) -> Generator:
             if damaged:
                 raise UserError(f"{source!r} is damaged: {damaged} does not match its checksum")
             functions = file_format.read(folder)
-            return Generator(functions, _origin(folder, source, functions.step))
+            return Generator(functions, origin_of(folder, source, functions.step))
     raise UserError(f"{source!r} holds no generator: it is neither a run directory nor an exported folder")
 
 
-def _origin(folder: str, source: str, step: int | None) -> Origin:
-    """Reads what is known from the config.json in a folder or, for the SavedModel of a run, in the run directory."""
+def origin_of(folder: str, source: str, step: int | None) -> Origin:
+    """Reads what is known of a generator.
+
+    Args:
+      folder: folder with its config.json, or below that of its run.
+      source: what it was loaded from.
+      step: number of its training steps.
+    """
     parent = os.path.dirname(os.path.abspath(folder))
     for place in (folder, parent):
         if os.path.isfile(os.path.join(place, CONFIG)):

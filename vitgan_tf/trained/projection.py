@@ -181,12 +181,15 @@ class Projector:
     def _variables(self) -> list[tf.Variable]:
         return [self._styles, *(self._noise.variables if self._noise else [])]
 
-    def project(self, image: np.ndarray, frames: int = 0) -> Projection:
+    def project(
+        self, image: np.ndarray, frames: int = 0, on_step: Callable[[int], None] = lambda step: None
+    ) -> Projection:
         """Returns the style of an image (size, size, num_channels) uint8.
 
         Args:
           image: the image.
           frames: number of styles to keep of the way there.
+          on_step: called with the number of finished steps.
         """
         self._restart(image)
         search, way = self._search, []
@@ -199,6 +202,7 @@ class Projector:
             self._step(tf.constant(step), tf.constant(noise_scale, tf.float32))
             if self._noise is not None:
                 self._noise.normalize()
+            on_step(step + 1)
         losses = self._losses(self._images(self._styles)).numpy()
         if not np.isfinite(losses).any():
             raise UserError("the search has left all finite numbers: lower its learning rate")

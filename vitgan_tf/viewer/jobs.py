@@ -1,0 +1,132 @@
+"""Work of the viewer besides answers: projections, one at a time, and which requests are out of date."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+
+from vitgan_tf.errors import UserError
+from vitgan_tf.trained.generator import Generator
+from vitgan_tf.trained.projection import Projection, Projector, Search
+
+# Finished projections that are kept, and searches that wait for their turn.
+MAX_KEPT, MAX_WAITING = 20, 3
+
+
+class OvertakenError(Exception):
+    """A newer request of the same kind has come in meanwhile."""
+
+
+class Turns:
+    """Lets one request at a time compute, and drops those that a newer one of the same client has overtaken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: dict[str, int] = {}
+
+    @contextlib.contextmanager
+    def turn(self, client: str, order: int) -> Iterator[None]:
+        """Waits for the turn of a request.
+
+        Args:
+          client: what is overtaken: a page's picture.
+          order: number of the request; a higher one is newer.
+
+        Raises:
+          OvertakenError: a newer one has come in.
+        """
+        self._newest[client] = max(order, self._newest.get(client, order))
+        with self._lock:
+            if order < self._newest[client]:
+                raise OvertakenError
+            yield
+
+
+@dataclasses.dataclass
+class Job:
+    """A search for the styles of a picture.
+
+    Attributes:
+      target: the picture, (size, size, num_channels) uint8.
+      step, steps: how far it is.
+      result: what it has found, once it is done.
+      error: why it failed.
+    """
+
+    target: np.ndarray
+    steps: int
+    step: int = 0
+    result: Projection | None = None
+    error: str | None = None
+
+
+class Projections:
+    """Searches of one generator, in a thread of their own, one after the other.
+
+    Args:
+      generator: whose styles are searched.
+      steps: steps of a search.
+    """
+
+    def __init__(self, generator: Generator, steps: int):
+        self._generator = generator
+        self._steps = steps
+        self._projector: Projector | None = None
+        self._numbers = itertools.count()
+        self._jobs: collections.OrderedDict[int, Job] = collections.OrderedDict()
+        self._busy = threading.Lock()
+
+    def start(self, target: np.ndarray) -> int:
+        """Starts a search when its turn comes, and returns its number.
+
+        Raises:
+          UserError: too many searches wait.
+        """
+        waiting = [job for job in self._jobs.values() if job.result is None and job.error is None]
+        if len(waiting) > MAX_WAITING:
+            raise UserError(f"{len(waiting)} searches wait already: try again when one is done")
+        number, job = next(self._numbers), Job(target, self._steps)
+        self._jobs[number] = job
+        while len(self._jobs) > MAX_KEPT:
+            self._jobs.popitem(last=False)
+        threading.Thread(target=self._run, args=(job,), daemon=True).start()
+        return number
+
+    def job(self, number: int) -> Job:
+        """Returns a search.
+
+        Raises:
+          UserError: it is not known, or no longer kept.
+        """
+        if number not in self._jobs:
+            raise UserError(f"there is no projection {number}: project the picture again")
+        return self._jobs[number]
+
+    def styles(self, number: int) -> np.ndarray:
+        """Returns the styles that a search has found: (num_styles, style_dim).
+
+        Raises:
+          UserError: it is not known or not done.
+        """
+        result = self.job(number).result
+        if result is None:
+            raise UserError(f"projection {number} is not done")
+        return result.styles
+
+    def _run(self, job: Job) -> None:
+        def show(step: int) -> None:
+            job.step = step
+
+        with self._busy:
+            try:
+                if self._projector is None:
+                    self._projector = Projector(self._generator, Search(self._steps))
+                job.result = self._projector.project(job.target, on_step=show)
+            except Exception as error:  # shown on the page: the thread has nobody else to tell
+                job.error = str(error) or type(error).__name__

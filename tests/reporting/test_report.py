@@ -68,7 +68,8 @@ def test_the_page_has_all_of_the_run_and_asks_for_nothing_else(run):
     assert "Run run &lt;1&gt;" in page and "run <1>" not in page
     assert "Changes to the preset digits:" in page and "generator.num_blocks: 4 -&gt; 1" in page
     last = json.loads((path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert f"{last['digits_fd']:.4g} at step 4" in page and page.count(f"<td>{last['digits_fd']:.4g}</td>") == 1
+    assert f"digits_fd {last['digits_fd']:.4g} (half-split {last['digits_fd_half_split']:.4g}) at step 4" in page
+    assert page.count(f"<td>{last['digits_fd']:.4g}</td>") == 1
     # Every picture is in it, and each sample grid is that of the run.
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert sources and all(source.startswith("data:image/") for source in sources)
@@ -140,8 +141,7 @@ def test_the_best_score_is_one_of_the_training(tmp_path):
         directory.append_metrics({"step": step, "source": source, "digits_fd": value})
     report.write_report(directory.path, str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
-    assert "<td>best digits_fd</td><td>20 at step 10</td>" in page
-    assert "<td>digits_fd</td><td>25 at step 15</td>" in page
+    assert '<p class="headline">digits_fd 25 at step 15; least 20 at step 10</p>' in page
 
 
 def test_of_many_pictures_some_are_shown(tmp_path):

@@ -70,7 +70,8 @@ def _chart(title: str, curves: Mapping[str, Curve], is_logarithmic: bool, kimg_p
     # Imported here because it takes a second.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    # On a phone, the chart is shrunk to three quarters: letters of 8 pixels stay.
+    figure = Figure(figsize=(4.8, 2.9), layout="constrained")
     axes = figure.add_subplot()
     for name, curve in curves.items():
         steps = sorted(curve)

@@ -18,6 +18,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import FilePart, write_atomically
 from vitgan_tf.presets import changes_to_preset
 from vitgan_tf.reporting import curves, pictures
+from vitgan_tf.reporting.summary import headline
 from vitgan_tf.runs.directory import (
     CONFIG,
     DIVERGENCE,
@@ -36,7 +37,7 @@ from vitgan_tf.trained.loading import load
 MAX_BYTES = 3_000_000
 # Behind one slider. The last picture of each, which shows first, has a share of several.
 MAX_PICTURES, LAST_WEIGHT = 20, 4
-MAX_WARNINGS, MAX_ROWS, MAX_SCORES = 20, 100, 20
+MAX_WARNINGS, MAX_ROWS, MAX_SCORES, FIRST_CHANGES = 20, 100, 20, 6
 # Characters of texts: a warning or a cell, a cell of the many scores, a change to the preset, a JSON file.
 MAX_TEXT, MAX_SCORE, MAX_CHANGE, MAX_JSON = 1000, 60, 300, 30_000
 # Bytes around the pictures of a section: heading, slider, notes.
@@ -51,13 +52,18 @@ _PAGE = """<!DOCTYPE html>
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width">
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-h1, h2 {{ line-height: 1.2; }} h2 {{ margin-top: 2.5rem; }}
+:root {{ color-scheme: light dark; --line: #8886; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 0 1rem 2rem; }}
+body {{ background: Canvas; color: CanvasText; }}
+h1 {{ font-size: 1.3rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
+.headline {{ font-size: 1.5rem; margin: .5rem 0; }}
 table {{ border-collapse: collapse; }} td, th {{ padding: .15rem .8rem .15rem 0; text-align: left; }}
-th {{ border-bottom: 1px solid #aaa; }} td {{ font-variant-numeric: tabular-nums; }}
-img {{ max-width: 100%; }} .charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .charts img {{ width: 34rem; }}
+th {{ border-bottom: 1px solid var(--line); }} td {{ font-variant-numeric: tabular-nums; }}
+img {{ max-width: 100%; }} .charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+.charts img {{ width: min(100%, 34rem); background: white; }}
 img.exact {{ image-rendering: pixelated; }} .slides input {{ width: min(40rem, 80%); }}
-.wide {{ overflow-x: auto; }} pre {{ white-space: pre-wrap; }} .warning {{ color: #a40000; }}
+.wide {{ overflow-x: auto; }} pre {{ white-space: pre-wrap; }} .warning {{ color: #b00020; }}
+@media (prefers-color-scheme: dark) {{ .warning {{ color: #ff8a80; }} }}
 </style></head><body>
 {body}
 <script>
@@ -148,13 +154,31 @@ def _summary(config: ExperimentConfig, data: Mapping[str, Any], lines: Sequence[
         ("networks", f"{config.generator.architecture} generator, {config.discriminator.architecture} discriminator"),
         ("steps", f"{reached} of {config.total_steps}, with {config.images_per_step} images each"),
     ]
-    distance = distance_name(lines)
-    if distance:
-        trained = [line for line in training_lines(lines) if distance in line]
-        best = min(trained, key=lambda line: line[distance])
-        rows.append((distance, f"{trained[-1][distance]:.4g} at step {trained[-1]['step']}"))
-        rows.append((f"best {distance}", f"{best[distance]:.4g} at step {best['step']}"))
-    return _table((), rows)
+    return _headline(lines) + _table((), rows) + _changes(config)
+
+
+def _headline(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the last distance of the training and, where another one is less, the least."""
+    name = distance_name(lines)
+    trained = [line for line in training_lines(lines) if name in line]
+    if name is None or not trained:
+        return '<p class="headline">not yet scored</p>'
+    last, best = trained[-1], min(trained, key=lambda line: line[name])
+    text = f"{headline(last) or f'{name} {last[name]:.4g}'} at step {last['step']:,}"
+    if best[name] < last[name]:
+        text += f"; least {best[name]:.4g} at step {best['step']:,}"
+    return f'<p class="headline">{html.escape(text)}</p>'
+
+
+def _changes(config: ExperimentConfig) -> str:
+    """Returns how the run differs from its preset: a few changes, the others behind a line."""
+    changes = [f"<li><code>{_escaped(change, MAX_CHANGE)}</code></li>" for change in changes_to_preset(config)]
+    if not changes:
+        return f"<p>As the preset {_escaped(config.data.dataset)}.</p>"
+    first, rest = "".join(changes[:FIRST_CHANGES]), "".join(changes[FIRST_CHANGES:])
+    number = len(changes) - FIRST_CHANGES
+    more = f"<details><summary>{number} more changes</summary><ul>{rest}</ul></details>" if rest else ""
+    return f"<p>Changes to the preset {_escaped(config.data.dataset)}:</p><ul>{first}</ul>{more}"
 
 
 def _warnings(texts: Sequence[str]) -> str:
@@ -255,11 +279,6 @@ def _configuration(run_dir: str, config: ExperimentConfig) -> str:
         content = json.load(file)
     command = " ".join(map(str, content.get("command", [])))
     versions = ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items())
-    changes = changes_to_preset(config)
     rows = [("command", command), ("commit", content.get("commit")), ("versions", versions)]
-    listed = "".join(f"<li><code>{_escaped(change, MAX_CHANGE)}</code></li>" for change in changes)
     whole = _escaped(json.dumps(as_dict(config), indent=2), MAX_JSON)
-    return (
-        f"{_table((), rows)}\n<p>Changes to the preset {_escaped(config.data.dataset)}:</p>"
-        f"<ul>{listed or '<li>nothing</li>'}</ul>\n<details><summary>all fields</summary><pre>{whole}</pre></details>"
-    )
+    return f"{_table((), rows)}\n<details><summary>all fields</summary><pre>{whole}</pre></details>"

@@ -10,7 +10,7 @@ from support import trained
 import vitgan_tf
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
-from vitgan_tf.runs.directory import RunDirectory
+from vitgan_tf.runs.directory import RunDirectory, held_run
 from vitgan_tf.trained.exporting import export
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.initialization import Initialization, initialize, read_source, weights_hash
@@ -62,12 +62,14 @@ def _same(first, second):
 
 
 @pytest.mark.slow
-def test_networks_and_averages_are_the_sources_and_the_rest_is_new(source):
+def test_networks_and_averages_are_the_sources_and_the_rest_is_new(source, caplog):
     path, other = source
     config = _config(train__seed=5)
-    read = _read(Initialization(path), config)
+    with held_run(path):
+        read = _read(Initialization(path), config)
     gan = build_gan(config)
     record = initialize(gan, read)
+    assert "is still being trained: this run starts from its step 2" in caplog.text
     for name in ("generator", "ema_generator", "discriminator"):
         assert all(_same(getattr(gan, name), getattr(other, name)).values()), name
     assert not all(_same(gan.ema_generator, gan.generator).values())

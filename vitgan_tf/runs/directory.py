@@ -104,6 +104,17 @@ def read_metrics(path: str) -> list[dict[str, Any]]:
     return read_json_lines(metrics_path) if os.path.exists(metrics_path) else []
 
 
+def is_being_written(path: str) -> bool:
+    """True if another process writes to a run directory; False where that cannot be told."""
+    try:
+        with only_one(path):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def held_run(path: str) -> Iterator[None]:
     """Locks a run directory, which is created if it is missing, for the one process that may write to it.

@@ -15,7 +15,7 @@ from absl import logging
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError
 from vitgan_tf.runs.checkpoints import restore_from
-from vitgan_tf.runs.directory import CHECKPOINTS, is_run, read_run, recorded_source
+from vitgan_tf.runs.directory import CHECKPOINTS, is_being_written, is_run, read_run, recorded_source
 from vitgan_tf.runs.generator import checkpoint_path
 from vitgan_tf.trained.loading import load
 from vitgan_tf.training.build import build_gan
@@ -142,6 +142,8 @@ def _of_run(init: Initialization, plan: ExecutionPlan) -> Source:
     networks = {name: getattr(gan, name) for name in NETWORKS}
     optimizers = {name: getattr(gan, optimizer) for name, optimizer in _OPTIMIZERS.items()}
     identity = {"path": path, "step": int(gan.step.numpy()), "sha256": sha256}
+    if is_being_written(path):
+        logging.warning("%s is still being trained: this run starts from its step %d", path, identity["step"])
     return Source(networks, optimizers, identity, init.with_optimizer)
 
 

@@ -120,9 +120,9 @@ WRONG = {
     "both": ({"seeds": "1", "latents": "a.npz", "output": "a.png"}, "leave out one of them"),
     "no table": ({"truncation": "0,1", "output": "a.png"}, "add --truncations=FILE.png"),
     "one column": ({"truncation": "1", "truncations": "a.png"}, "add --truncation=0,0.5,1"),
-    "two numbers of images": ({"seeds": "1-2", "num_images": 1, "output": "a.png"}, "--num_images does not apply"),
+    "two numbers of images": ({"seeds": "1-2", "num_images": 1, "output": "a.png"}, "--num_images can be combined"),
     "no file": ({"latents": "none.npz", "output": "a.png"}, "cannot read 'none.npz' as NumPy's archive"),
-    "one keyframe": ({"seeds": "1", "walk": "a.gif"}, "1 keyframes cannot be shared out to 1 images"),
+    "one keyframe": ({"seeds": "1", "walk": "a.gif"}, "1 keyframes cannot be divided evenly among 1 images"),
     "a full folder": ({"outdir": "."}, "'.' is not an empty folder: choose a new one for the images"),
     "a long walk": ({"walk": "a.webp", "frames": 1_000_000}, "4000000 pictures of 712 x 712 pixels are too large"),
 }

@@ -51,6 +51,7 @@ SAID_BY = {
     "runs.checkpoints": ("run",),
     "runs.directory": ("run",),
     "trained": ("export",),
+    "trained.projection": ("project",),
     "training": ("run",),
     "viewer": ("view",),
 }

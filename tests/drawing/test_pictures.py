@@ -114,9 +114,15 @@ WRONG_FILES = {
     "no archive": (lambda path: path.write_bytes(b"x" * 100), "cannot read .* as NumPy's archive"),
     "one array": (lambda path: path.write_bytes(_array()), "cannot read .* as NumPy's archive"),
     "other arrays": (lambda path: np.savez(path, w=np.zeros((1, 3))), "neither an array 'latents' nor 'styles'"),
-    "no rows": (lambda path: np.savez(path, latents=np.zeros((0, 16))), "no finite numbers, one row for each"),
-    "integers": (lambda path: np.savez(path, latents=np.zeros((1, 16), int)), "no finite numbers"),
-    "infinite": (lambda path: np.savez(path, latents=np.full((1, 16), np.inf)), "no finite numbers"),
+    "no rows": (lambda path: np.savez(path, latents=np.zeros((0, 16))), "must hold finite floating-point numbers"),
+    "integers": (
+        lambda path: np.savez(path, latents=np.zeros((1, 16), int)),
+        "must hold finite floating-point numbers",
+    ),
+    "infinite": (
+        lambda path: np.savez(path, latents=np.full((1, 16), np.inf)),
+        "must hold finite floating-point numbers",
+    ),
     "wide latents": (lambda path: np.savez(path, latents=np.zeros((1, 17))), r"latents must have shape \(n, 16\)"),
     "flat styles": (lambda path: np.savez(path, styles=np.zeros((1, 16))), r"styles must have shape \(n, 2, 16\)"),
 }

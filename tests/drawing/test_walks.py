@@ -87,10 +87,10 @@ def test_the_noise_stands_still():
 
 def test_keyframes_that_cannot_be_shared_out(generator, tmp_path):
     for count, images in ((5, 2), (3, 2), (1, 1)):
-        with pytest.raises(UserError, match=f"{count} keyframes cannot be shared out to {images} images"):
+        with pytest.raises(UserError, match=f"{count} keyframes cannot be divided evenly among {images} images"):
             keys_of(OfSeeds(generator, range(count)), images, "z")
     np.savez(tmp_path / "a.npz", styles=np.zeros((2, 2, 16), np.float32))
-    with pytest.raises(UserError, match="takes --space=w"):
+    with pytest.raises(UserError, match="add --space=w"):
         keys_of(OfFile(generator, str(tmp_path / "a.npz"), 0), 1, "z")
     assert keys_of(OfFile(generator, str(tmp_path / "a.npz"), 0), 1, "w").shape == (2, 1, 2, 16)
 
@@ -134,7 +134,7 @@ def test_files_show_the_frames(tmp_path, suffix, channels):
 
 def test_mp4_without_its_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(UserError, match=r"pip install imageio-ffmpeg, or write a \.webp"):
+    with pytest.raises(UserError, match=r"pip install 'vitgan_tf\[video\]' brings it, or write a \.webp"):
         animation.write_animation(str(tmp_path / "a.mp4"), _frames(1))
     assert not os.listdir(tmp_path)
 

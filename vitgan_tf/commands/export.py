@@ -29,14 +29,14 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "batch_size",
         None,
-        "Number of images of each call, for programs that need a fixed one; default: any number.",
+        "Fixed batch size, for runtimes that need one; default: any batch size.",
         lower_bound=1,
         flag_values=given,
     )
     flags.DEFINE_bool(
         "warmup",
         False,
-        "Add requests that TensorFlow Serving answers before it is ready; needs the package tensorflow-serving-api.",
+        "Add warm-up requests for TensorFlow Serving; needs the package tensorflow-serving-api.",
         flag_values=given,
     )
 

@@ -42,7 +42,7 @@ def define_flags(given: flags.FlagValues) -> None:
         given,
         "walk",
         None,
-        "GIF, WebP or MP4 file for images that pass from latent to latent; MP4 needs the package imageio-ffmpeg.",
+        "GIF, WebP or MP4 file for an animated latent walk; MP4 needs the package imageio-ffmpeg.",
         suffixes=_ANIMATIONS,
     )
     flags.DEFINE_alias("gif", "walk", given)
@@ -51,7 +51,7 @@ def define_flags(given: flags.FlagValues) -> None:
         given,
         "truncations",
         None,
-        "PNG or JPEG file for a table with a row for each image, and a column for each of several --truncation.",
+        "PNG or JPEG file for a table with one row per image and one column per value of --truncation.",
         suffixes=_PICTURES,
     )
     define_path(given, "save_latents", None, "File for the latents and styles of the images.", suffixes=(".npz",))
@@ -66,7 +66,7 @@ def _define_choice_flags(given: flags.FlagValues) -> None:
         RangesParser(_MAX_SEED),
         "seeds",
         None,
-        "Seeds, each of which has an image of its own: 0-31,100.",
+        "Draw the first image of each of these seeds: 0-31,100.",
         flag_values=given,
         serializer=flags.ArgumentSerializer(),
     )
@@ -80,7 +80,8 @@ def _define_choice_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "num_images",
         None,
-        "Number of images, or of moving ones in a walk, default 100; rows and columns of tables, default 6.",
+        "Images in a grid or a walk (default 100; 1 in a walk through --seeds or --latents), rows and columns of "
+        "--mixing, or rows of --truncations (default 6).",
         lower_bound=1,
         flag_values=given,
     )
@@ -103,7 +104,7 @@ def _define_layout_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "keyframes",
         4,
-        "Random latents that each image of a walk passes through; --seeds and --latents are shared out instead.",
+        "Random keyframes per image of a walk. --seeds or --latents replace them, divided evenly among the images.",
         lower_bound=2,
         flag_values=given,
     )
@@ -190,7 +191,7 @@ def _check_flags(given: flags.FlagValues) -> None:
     if given.truncations and len(given.truncation) < 2:
         raise UserError("--truncations compares several values: add --truncation=0,0.5,1")
     if (given.seeds or given.latents) and given["num_images"].present and not given.walk:
-        raise UserError("--num_images does not apply to the images of --seeds or --latents, but for --walk")
+        raise UserError("--num_images can be combined with --seeds or --latents only for --walk")
 
 
 def _selection(given: flags.FlagValues, generator: Generator, num_images: int = _NUM_IMAGES) -> Selection:

@@ -15,7 +15,10 @@ from vitgan_tf.runs.directory import is_run
 if TYPE_CHECKING:
     from vitgan_tf.trained.generator import Generator
 
-MODEL_HELP = "Run directory, exported folder such as a run's saved_model/, archive of one, https address, or digits."
+MODEL_HELP = (
+    "Run directory; exported folder, such as a run's saved_model/; archive of one; TensorFlow Hub address; or "
+    "digits, the generator that comes with the package."
+)
 
 
 def define_model_flags(given: flags.FlagValues) -> None:
@@ -30,7 +33,7 @@ def define_checkpoint_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "checkpoint",
         None,
-        "Checkpoint of a run: latest (the default), best, or the step of a kept one.",
+        "Checkpoint of a run: latest (the default), best, or the step of a saved checkpoint.",
         flag_values=given,
     )
     flags.DEFINE_enum(

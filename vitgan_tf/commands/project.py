@@ -1,8 +1,9 @@
 """Finds the styles of given pictures: vitgan project --model=digits --image=photo.png --outdir=projected
 
-Searches the style, or one style for each block, whose image is nearest to a picture or to each of a folder. Writes
-the image, the styles for `generate --latents`, both pictures side by side and, with --way, the way of the search.
-Prints the peak signal-to-noise ratios as JSON.
+Finds the style, or one style per block, that best reproduces a picture, or each picture of a folder. Writes the
+reconstruction, the styles for `generate --latents`, target and reconstruction side by side and, with --way, an
+animation of the search. By default, only pixels are compared; --extractor or --network adds a feature loss. Prints
+the peak signal-to-noise ratios as JSON.
 """
 
 from __future__ import annotations
@@ -40,22 +41,25 @@ def define_flags(given: flags.FlagValues) -> None:
         "space",
         "w+",
         ["w+", "w"],
-        "What is searched: w+, a style for each block, or w, one style for all.",
+        "w+, one style per block, or w, one style for all blocks.",
         flag_values=given,
     )
     flags.DEFINE_integer("steps", 1000, "Steps of the search.", lower_bound=1, flag_values=given)
     flags.DEFINE_integer(
         "starts",
         1,
-        "Searches at once, of which the best is kept: from the mean style, and from random ones.",
+        "Parallel searches, the best of which is kept; the first starts at the mean style, the others at random "
+        "styles.",
         lower_bound=1,
         flag_values=given,
     )
-    define_amount(given, "learning_rate", 0.1, "Highest rate of the search, in deviations of a style.")
-    define_amount(given, "feature_weight", 1.0, "Weight of the features of --extractor beside the pixels.")
+    define_amount(given, "learning_rate", 0.1, "Peak learning rate, in standard deviations of w.")
+    define_amount(
+        given, "feature_weight", 1.0, "Weight of the feature loss of --extractor, relative to the pixel loss."
+    )
     flags.DEFINE_integer("seed", 0, "Seed of the search.", lower_bound=0, upper_bound=2**31 - 1, flag_values=given)
     flags.DEFINE_enum("way", None, _WAYS, "Format of an animation of the search; default: none.", flag_values=given)
-    define_field_flags(given, "eval", default="none, but pixels alone", except_fields=_NOT_OF_PROJECTIONS)
+    define_field_flags(given, "eval", default="unset", except_fields=_NOT_OF_PROJECTIONS)
     define_data_location_flags(given)
 
 

@@ -42,19 +42,19 @@ def define_flags(given: flags.FlagValues) -> None:
         given,
         "init_from",
         None,
-        "Run, exported folder of weights or shipped generator whose weights a new run starts from. Layers that "
-        "do not fit are listed and start anew.",
+        "Initialise a new run from the weights of this run directory, npz export or shipped generator. Layers that "
+        "do not fit are listed and initialised at random.",
     )
     flags.DEFINE_string(
         "init_checkpoint",
         "latest",
-        "Checkpoint of the run of --init_from: latest, best, or the step of a kept one.",
+        "Checkpoint of the run of --init_from: latest, best, or the step of a saved checkpoint.",
         flag_values=given,
     )
     flags.DEFINE_bool(
         "init_optimizer",
         False,
-        "Start the optimisers from those of --init_from too, where all layers of their network fit.",
+        "Also copy the optimiser state of each network whose layers all fit.",
         flag_values=given,
     )
     flags.DEFINE_bool(

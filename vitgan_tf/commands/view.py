@@ -1,8 +1,8 @@
 """Serves a page to play with trained generators: vitgan view --model=digits
 
-The page has the seed, truncation, the way between two latents, mixing by block, the render scale, a wall of samples,
-and the projection of a picture. Several --model stand side by side. It is for this machine alone, unless --host says
-otherwise.
+The page controls seed, truncation, interpolation, style mixing and render scale; it shows samples and projects
+pictures. Repeat --model to compare generators side by side. Only this machine can reach it, unless --host allows
+others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def define_flags(given: flags.FlagValues) -> None:
     """Defines the flags of this command."""
     define_plugin_flag(given)
     flags.DEFINE_multi_string(
-        "model", ["digits"], f"{MODEL_HELP} Given several times, they stand side by side.", flag_values=given
+        "model", ["digits"], f"{MODEL_HELP} Repeat the flag to compare generators.", flag_values=given
     )
     define_checkpoint_flags(given)
     flags.DEFINE_string(
@@ -33,7 +33,7 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "names",
         [],
-        "Further names by which a browser may address this machine, with --host: example.org,10.0.0.5.",
+        "Additional host names to accept, for use with --host: example.org,10.0.0.5.",
         flag_values=given,
     )
     flags.DEFINE_integer(

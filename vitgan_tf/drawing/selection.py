@@ -49,7 +49,7 @@ class Selection(abc.ABC):
 
     @property
     def has_own_noise(self) -> bool:
-        """Whether the noise of an image is not that which follows on the image before."""
+        """Whether consecutive images have unrelated noise, so that they cannot share a batch."""
         return False
 
     def styles(self, first: int, last: int, truncation: float = 1.0) -> np.ndarray:
@@ -135,13 +135,13 @@ class OfFile(Selection):
         self._styles, self._latents = arrays.get(STYLES), arrays.get(LATENTS)
         rows = next(iter(arrays.values()))
         if rows.ndim == 0 or len(rows) == 0 or rows.dtype.kind != "f" or not np.isfinite(rows).all():
-            raise UserError(f"{path!r} holds no finite numbers, one row for each image")
+            raise UserError(f"{path!r} must hold finite floating-point numbers, with one row per image")
         super().__init__(generator, len(rows))
         self._seed = seed
 
     def latents(self, first: int, last: int) -> np.ndarray:
         if self._latents is None:
-            raise UserError("the file holds styles and no latents: a walk through them takes --space=w")
+            raise UserError("the file has styles but no latents: add --space=w")
         return self._latents[first:last]
 
     def styles(self, first: int, last: int, truncation: float = 1.0) -> np.ndarray:

@@ -75,7 +75,7 @@ def random_keys(generator: Generator, keyframes: int, num_images: int, seed: int
 
 
 def keys_of(selection: Selection, num_images: int, space: str) -> np.ndarray:
-    """Returns the keyframes of a walk: each of num_images images passes through as many consecutive ones.
+    """Returns the keyframes of a walk: the selection, divided evenly and in order among num_images images.
 
     Args:
       selection: the keyframes, those of the first image first.
@@ -88,8 +88,8 @@ def keys_of(selection: Selection, num_images: int, space: str) -> np.ndarray:
     count = len(selection)
     if count % num_images or count < 2 * num_images:
         raise UserError(
-            f"{count} keyframes cannot be shared out to {num_images} images, with two or more for each: change their "
-            "number, or --num_images"
+            f"{count} keyframes cannot be divided evenly among {num_images} images, at least two each: change "
+            "--num_images, or the number of seeds or latents"
         )
     keys = selection.latents(0, count) if space == "z" else selection.styles(0, count)
     return keys.reshape(num_images, -1, *keys.shape[1:]).swapaxes(0, 1)

@@ -61,7 +61,7 @@ def model_card(generator: Generator, format_name: str, batch_size: int | None = 
     Args:
       generator: result of `load` whose configuration is known.
       format_name: name in `choices.EXPORT_FORMATS`.
-      batch_size: number of images of each call; None for any number.
+      batch_size: fixed batch size; None for any.
     """
     config = generator.config
     assert config is not None

@@ -52,13 +52,13 @@ _PAGE = """<!DOCTYPE html>
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width">
 <style>
-:root {{ color-scheme: light dark; --line: #8886; }}
+:root {{ color-scheme: light dark; }}
 body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 0 1rem 2rem; }}
 body {{ background: Canvas; color: CanvasText; }}
 h1 {{ font-size: 1.3rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
 .headline {{ font-size: 1.5rem; margin: .5rem 0; }}
 table {{ border-collapse: collapse; }} td, th {{ padding: .15rem .8rem .15rem 0; text-align: left; }}
-th {{ border-bottom: 1px solid var(--line); }} td {{ font-variant-numeric: tabular-nums; }}
+th {{ border-bottom: 1px solid #8886; }} td {{ font-variant-numeric: tabular-nums; }}
 img {{ max-width: 100%; }} .charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
 .charts img {{ width: min(100%, 34rem); background: white; }}
 img.exact {{ image-rendering: pixelated; }} .slides input {{ width: min(40rem, 80%); }}

@@ -32,7 +32,7 @@ def export(
       generator: result of `load`, of a run or in a format that holds the network.
       folder: new or empty folder.
       format_name: name in `choices.EXPORT_FORMATS`.
-      batch_size: number of images of each call; None for any number.
+      batch_size: fixed batch size; None for any.
       finish: called with the folder of the written generator, to add files.
 
     Raises:

@@ -102,7 +102,7 @@ class Format(Protocol):
           network: the generator.
           folder: the folder.
           step: number of training steps.
-          batch_size: number of images of a call; None for any number.
+          batch_size: fixed batch size; None for any.
 
         Raises:
           UserError: a package that the format needs is not installed.

@@ -46,8 +46,7 @@ class Origin:
 class Generator:
     """Latents z -> styles w -> images, as NumPy arrays.
 
-    Image i of a seed is that of `generate`, whatever the number of images and the format of the generator's files,
-    but for rounding.
+    Image i of a seed depends neither on the number of images nor, except for rounding, on the file format.
 
     Attributes:
       functions: see `Functions`.

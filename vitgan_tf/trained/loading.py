@@ -37,8 +37,8 @@ def load(source: str, checkpoint: str = "latest", weights: str = "ema") -> Gener
     Args:
       source: run directory; folder in a format of `vitgan export`, such as a run's saved_model/; zip or tar archive
         of one; address of one on TensorFlow Hub, https://..., which is kept in TensorFlow Hub's cache; or the name of
-        one that comes with the package. Such a name goes before a folder of that name, which is ./NAME. A SavedModel
-        is a program: load those alone that you would run.
+        one that comes with the package. A shipped name takes precedence over a folder of the
+        same name; write ./NAME for the folder. A SavedModel can run arbitrary code: load only files you trust.
       checkpoint: of a run: "latest", "best" or the step of a kept checkpoint.
       weights: of a run: "ema", the moving average, or "raw".
 

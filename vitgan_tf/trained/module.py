@@ -25,7 +25,7 @@ class GeneratorModule(tf.Module):
     Args:
       generator: a built `StyleGenerator`.
       step: number of training steps so far.
-      batch_size: number of images of each call of the functions but `generate`; None for any number.
+      batch_size: fixed batch size of all functions but `generate`; None for any.
     """
 
     def __init__(self, generator: tf.keras.Model, step: int, batch_size: int | None = None):

@@ -61,7 +61,7 @@ def graphs(network: tf.keras.Model, batch_size: int | None) -> dict[str, tf.type
 
 
 class PortableFormat:
-    """A file for each function of `graphs`, and generator.json with what else `load` must know.
+    """A file for each function of `graphs`, and generator.json with the metadata that `load` needs.
 
     Args:
       suffix: ending of the files' names.
@@ -176,7 +176,7 @@ def _silent_stderr() -> Iterator[None]:
 
 
 def _tflite_graph(content: bytes) -> Graph:
-    # XNNPACK, the default delegate, computes no graphs of any number of images, and says so each time.
+    # XNNPACK, the default delegate, does not support a dynamic batch size, and warns on every call.
     plain = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=plain)
 

@@ -1,4 +1,4 @@
-"""Projection: the style, and the noise, whose image is nearest to a given one.
+"""Projection: the style, and the noise, that best reproduce a given image.
 
 After the projector of StyleGAN2 (Karras et al. 2020, appendix D; projector.py of NVlabs/stylegan2-ada): the search
 starts at the mean style, under noise that falls to 0, with a rate that rises and falls.
@@ -20,7 +20,7 @@ from vitgan_tf.trained.generator import Generator
 from vitgan_tf.trained.module import FIXED_NOISE, MEAN_STYLE_SAMPLES
 
 SPACES = ("w+", "w")
-# Of projector.py. Rates and noise are for styles of any scale: they are in units of its deviation.
+# Schedules of projector.py; rates and noise are in standard deviations of w, and so independent of its scale.
 _RAMP_UP, _RAMP_DOWN, _NOISE_RAMP, _INITIAL_NOISE = 0.05, 0.25, 0.75, 0.05
 _NOISE_WEIGHT = 1e5
 # Images are compared down to this edge, in pixels.
@@ -35,12 +35,12 @@ class Search:
 
     Attributes:
       steps: number of updates.
-      starts: number of searches at once, of which the best is kept: one from the mean style, the others from random
-        ones.
+      starts: number of parallel searches, the best of which is kept; the first starts at the mean style, the others
+        at random styles.
       space: "w+", a style for each place that takes one, or "w", one style for all of them.
-      learning_rate: highest rate of Adam, in deviations of a style's numbers.
+      learning_rate: peak learning rate of Adam, in standard deviations of w.
       seed: seed of the other starts and of the noise on the way.
-      feature_weight: weight of the difference of features beside that of pixels.
+      feature_weight: weight of the feature loss, relative to the pixel loss.
     """
 
     steps: int = 1000
@@ -143,7 +143,7 @@ def psnr(image: np.ndarray, target: np.ndarray) -> float:
 
 
 class Projector:
-    """Searches the styles of images, one after the other; the graph of a step is traced once.
+    """Finds the styles of images, one after the other; the graph of a step is traced once.
 
     Args:
       generator: whose functions can be traced.
@@ -163,7 +163,7 @@ class Projector:
         self._features = features
         latents = tf.random.stateless_normal([MEAN_STYLE_SAMPLES, generator.latent_dim], [0, 0])
         styles = generator.map(latents)[:, 0]
-        # Of one number of a style; StyleGAN2's w_std is that of a whole one.
+        # Standard deviation per component; StyleGAN2's w_std is that of the whole vector.
         self._deviation = float(np.sqrt(np.mean((styles - generator.mean_style) ** 2)))
         self._noise_scale = _INITIAL_NOISE * self._deviation * math.sqrt(generator.style_dim)
         places = generator.num_styles if search.space == "w+" else 1
@@ -205,7 +205,7 @@ class Projector:
             on_step(step + 1)
         losses = self._losses(self._images(self._styles)).numpy()
         if not np.isfinite(losses).any():
-            raise UserError("the search has left all finite numbers: lower its learning rate")
+            raise UserError("the search diverged: no loss is finite. Lower --learning_rate")
         best = int(np.nanargmin(losses))
         found = to_uint8(self._images(self._styles)[best]).numpy()
         maps = [noise[best].numpy() for noise in self._noise.variables] if self._noise is not None else []
@@ -261,5 +261,5 @@ class Projector:
             losses = self._losses(self._images(self._styles + noise_scale * noise))
             if self._noise is not None:
                 losses += _NOISE_WEIGHT * tf.add_n([noise_loss(noise) for noise in self._noise.variables])
-            loss = tf.reduce_sum(losses)  # the searches do not meet
+            loss = tf.reduce_sum(losses)  # the searches are independent
         self._optimizer.apply_gradients(zip(tape.gradient(loss, self._variables), self._variables))

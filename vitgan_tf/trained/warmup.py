@@ -22,7 +22,7 @@ def write_warmup_requests(generator: Generator, folder: str, batch_size: int | N
     Args:
       generator: the generator that the SavedModel holds.
       folder: folder of the SavedModel.
-      batch_size: number of images of each call; None for one image.
+      batch_size: fixed batch size; None for any.
 
     Raises:
       UserError: the package tensorflow-serving-api is not installed.

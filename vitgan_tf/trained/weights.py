@@ -20,8 +20,8 @@ _STEP = "step"
 class WeightsFormat:
     """weights.npz: each weight in float16 under its path in the network, and the number of training steps.
 
-    A weight is rounded to 11 significant bits, which moves the digits' pixels by a level of 255 at most. Reading it
-    takes the config.json beside it.
+    Rounding to float16 (11 significant bits) changes a pixel of the digits by at most 1 of 255. Reading needs the
+    config.json in the same folder.
     """
 
     marker = "weights.npz"

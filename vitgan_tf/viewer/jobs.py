@@ -1,4 +1,4 @@
-"""Work of the viewer besides answers: projections, one at a time, and which requests are out of date."""
+"""The viewer's projection queue, and the dropping of outdated requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Turns:
         """Waits for the turn of a request.
 
         Args:
-          client: what is overtaken: a page's picture.
+          client: identifies the picture on a page; newer requests replace older ones of the same client.
           order: number of the request; a higher one is newer.
 
         Raises:
@@ -50,7 +50,7 @@ class Turns:
 
 @dataclasses.dataclass
 class Job:
-    """A search for the styles of a picture.
+    """A search for the styles that reproduce a picture.
 
     Attributes:
       target: the picture, (size, size, num_channels) uint8.

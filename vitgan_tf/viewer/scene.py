@@ -1,4 +1,4 @@
-"""What the page asks for: a point among styles, and how its image is drawn."""
+"""Requests for images: parsing and drawing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Projected = Callable[[int], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """An image, or what it is mixed of.
+    """Parameters of one image.
 
     Attributes:
       seed, other: seeds of the two latents between which the image lies.

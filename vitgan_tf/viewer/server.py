@@ -21,7 +21,7 @@ from vitgan_tf.viewer.jobs import OvertakenError, Projections, Turns
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 MAX_UPLOAD = 20 * 2**20
-# A page elsewhere cannot send it without asking first, which is not granted.
+# Custom header: forces a CORS preflight on cross-origin requests, which the server does not grant.
 _HEADER = "X-Viewer"
 _PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
 _TYPES = {
@@ -199,12 +199,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Refuses requests that another site makes a browser send."""
         host = self.headers.get("Host", "")
         if host not in self.server.hosts:
-            raise HttpError(403, "this name of the machine is not allowed here")
+            raise HttpError(403, f"host name {host!r} is not allowed: add it to --names")
         origin = self.headers.get("Origin")
         if origin is not None and origin.partition("://")[2] not in self.server.hosts:
-            raise HttpError(403, "pages of other sites are not answered")
+            raise HttpError(403, "cross-origin requests are refused")
         if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
-            raise HttpError(403, "pages of other sites are not answered")
+            raise HttpError(403, "cross-origin requests are refused")
         if method == "POST" and self.headers.get(_HEADER) is None:
             raise HttpError(403, f"the header {_HEADER} is missing")
 

@@ -111,7 +111,7 @@ async function showWall() {
 
 function showProjection() {
   const model = Number(element("model").value), is = projections[model] !== null;
-  element("projected").textContent = is ? "The first image is that of the picture." : "The first image is that of the seed.";
+  element("projected").textContent = is ? "Start: the projected picture." : "Start: the seed above.";
   element("unproject").hidden = !is;
 }
 

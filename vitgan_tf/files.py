@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
@@ -182,6 +183,9 @@ def _blocks(path: str) -> Iterator[bytes]:
         yield from iter(lambda: file.read(2**20), b"")
 
 
+# What NumPy raises for files that are no archives of it, or damaged ones.
+ARCHIVE_ERRORS = (OSError, AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+
 # assets.extra is SavedModel's folder for files that TensorFlow itself does not use.
 _CHECKSUMS = os.path.join("assets.extra", "sha256.json")
 
@@ -190,6 +194,16 @@ def write_checksums(folder: str) -> None:
     """Writes the SHA-256 of every file of a SavedModel to its assets.extra/sha256.json."""
     os.makedirs(os.path.dirname(os.path.join(folder, _CHECKSUMS)), exist_ok=True)
     write_atomically(os.path.join(folder, _CHECKSUMS), json.dumps(_checksums(folder), indent=2).encode())
+
+
+def check_undamaged(folder: str) -> None:
+    """Raises UserError if a file of a folder does not match its checksum: see `damaged_file`."""
+    try:
+        damaged = damaged_file(folder)
+    except OSError as error:
+        raise UserError(f"cannot read {folder!r}: {error.strerror or error}") from error
+    if damaged:
+        raise UserError(f"{folder!r} is damaged: {damaged} does not match its checksum")
 
 
 def damaged_file(folder: str) -> str | None:
@@ -220,6 +234,20 @@ def _checksums(folder: str) -> dict[str, str]:
             if relative != _CHECKSUMS:
                 result[relative] = sha256_of_files([os.path.join(folder, relative)])
     return result
+
+
+def is_locked(directory: str) -> bool:
+    """Returns whether a process holds the lock of `only_one` on a folder; False where that cannot be told."""
+    import fcntl
+
+    try:
+        with open(os.path.join(directory, ".lock"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 @contextlib.contextmanager

@@ -68,11 +68,12 @@ def test_latents_from_a_file_tables_and_the_raw_weights(run, tmp_path):
     raw = vitgan_tf.load(run, weights="raw")
     latents = np.random.RandomState(0).normal(size=(3, 16)).astype(np.float32)
     np.savez(tmp_path / "mine.npz", latents=latents)
-    paths = call(
-        "generate", model=run, weights="raw", latents=tmp_path / "mine.npz", truncations=tmp_path / "t.png",
-        truncation="0,0.5,1", min_width=1, walk=tmp_path / "walk.gif", space="w", loop=False, frames=2,
-    )  # fmt: skip
-    assert paths == [str(tmp_path / "walk.gif"), str(tmp_path / "t.png")]
+    mine = {"model": run, "weights": "raw", "latents": tmp_path / "mine.npz"}
+    assert call("generate", **mine, truncations=tmp_path / "t.png", truncation="0,0.5,1", min_width=1) == [
+        str(tmp_path / "t.png")
+    ]
+    walk = {"walk": tmp_path / "walk.gif", "space": "w", "loop": False, "frames": 2}
+    assert call("generate", **mine, **walk) == [str(tmp_path / "walk.gif")]
     table = _picture(tmp_path / "t.png")
     assert table.shape == (3 * 9 - 1, 3 * 9 - 1)
     for column, psi in enumerate((0.0, 0.5, 1.0)):
@@ -121,6 +122,11 @@ WRONG = {
     "no table": ({"truncation": "0,1", "output": "a.png"}, "add --truncations=FILE.png"),
     "one column": ({"truncation": "1", "truncations": "a.png"}, "add --truncation=0,0.5,1"),
     "two numbers of images": ({"seeds": "1-2", "num_images": 1, "output": "a.png"}, "--num_images can be combined"),
+    "a grid beside": (
+        {"truncation": "0,1", "truncations": "a.png", "output": "b.png"},
+        "--output takes one --truncation, and --truncations several",
+    ),
+    "mixed seeds": ({"seeds": "1-2", "mixing": "a.png"}, "--mixing draws random latents of --seed"),
     "no file": ({"latents": "none.npz", "output": "a.png"}, "cannot read 'none.npz' as NumPy's archive"),
     "one keyframe": ({"seeds": "1", "walk": "a.gif"}, "1 keyframes cannot be divided evenly among 1 images"),
     "a full folder": ({"outdir": "."}, "'.' is not an empty folder: choose a new one for the images"),

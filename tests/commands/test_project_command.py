@@ -46,7 +46,7 @@ def test_a_folder_of_pictures_is_projected(run, tmp_path, capsys):
         _picture(out / "wide_target.png").astype(int)[:, [0, 1, 6, 7]], expected[:, [0, 1, 6, 7]], atol=8
     )
     for entry in result["images"]:
-        name, found = entry["image"], _picture(out / f"{entry['image']}.png")
+        name, found = entry["image"], _picture(out / f"{entry['image']}_projected.png")
         assert entry["psnr"] == pytest.approx(psnr(found, _picture(out / f"{name}_target.png")), abs=1e-3)
         with Image.open(out / f"{name}_way.webp") as way:
             assert way.n_frames > 10
@@ -63,6 +63,7 @@ WRONG = {
     "twice": ({"image": "twice"}, "two pictures in 'twice' have the name 'a': rename one of them"),
     "nothing in it": ({"image": "empty"}, "no images in 'empty'"),
     "a file in the way": ({"image": "good.png", "outdir": "mine.txt"}, "cannot use 'mine.txt'"),
+    "over its inputs": ({"image": "pairs", "outdir": "pairs"}, "would be overwritten: choose another --outdir"),
     "no steps": ({"image": "good.png", "steps": 0}, "steps"),
 }
 
@@ -72,7 +73,14 @@ def test_what_cannot_be_projected_is_one_line(run, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.txt").write_text("mine")
     (tmp_path / "empty").mkdir()
-    for path, size in (("dot.png", 3), ("good.png", 8), ("twice/a.png", 8), ("twice/b/a.jpg", 8)):
+    for path, size in (
+        ("dot.png", 3),
+        ("good.png", 8),
+        ("twice/a.png", 8),
+        ("twice/b/a.jpg", 8),
+        ("pairs/a.png", 8),
+        ("pairs/a_target.png", 8),
+    ):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         Image.new("L", (size, size)).save(path)
     flags, words = WRONG[kind]

@@ -18,7 +18,7 @@ from vitgan_tf.config.choices import EXPORT_FORMATS
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation import hub
 from vitgan_tf.runs.directory import SAVED_MODEL
-from vitgan_tf.trained import loading
+from vitgan_tf.trained import sources
 from vitgan_tf.trained.exporting import export
 from vitgan_tf.trained.saved_model import export_generator
 
@@ -50,7 +50,7 @@ def test_a_run(run, networks, options, is_ema, step):
     expected = _expected(networks[0 if is_ema else 1])
     np.testing.assert_allclose(generator.synthesize(LATENTS), expected, atol=1e-5)
     assert generator.step == step and isinstance(generator.config, ExperimentConfig)
-    assert generator.scores["digits_fd"] == 12.5 + step
+    assert generator.scores.get("digits_fd") == (None if "weights" in options else 12.5 + step)
     assert generator.origin.provenance["commit"] == "c0ffee"
     assert generator.origin.weights == options.get("weights", "ema")
 
@@ -81,6 +81,7 @@ def test_archives(run, networks, tmp_path, pack, name, inner):
     generator = vitgan_tf.load(str(tmp_path / name))
     np.testing.assert_allclose(generator.synthesize(LATENTS), _expected(networks[0]), atol=1e-5)
     assert generator.origin.source == str(tmp_path / name)
+    assert generator.origin.run_dir is None  # the folder is gone: nothing may be written there
 
 
 def test_a_module_of_tensorflow_hub_is_taken_from_its_cache(run, networks, tmp_path, monkeypatch):
@@ -95,10 +96,15 @@ def test_a_module_of_tensorflow_hub_is_taken_from_its_cache(run, networks, tmp_p
 
 def test_a_shipped_name_goes_before_a_folder_and_the_folder_has_its_path(run, tmp_path, monkeypatch):
     export(vitgan_tf.load(run), str(tmp_path / "shipped" / "small"), "npz")
-    monkeypatch.setattr(loading, "_SHIPPED", str(tmp_path / "shipped"))
+    monkeypatch.setattr(sources, "_SHIPPED", str(tmp_path / "shipped"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small").mkdir()
     assert vitgan_tf.load("small").step == 7
+    assert not sources.is_run_source("small")
+    trained.write_run("small", *(trained.network(seed) for seed in (1, 2)))
+    assert not sources.is_run_source("small") and sources.is_run_source("./small")
+    shutil.rmtree("small")
+    (tmp_path / "small").mkdir()
     with pytest.raises(UserError, match=r"'\./small' holds no generator"):
         vitgan_tf.load("./small")
     with pytest.raises(UserError, match=r"there is no generator 'smal'; did you mean 'small'\?"):
@@ -170,6 +176,23 @@ def test_other_models_and_changed_files_are_refused(run, tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match="holds the weights of another generator"):
         vitgan_tf.load(str(tmp_path / "weights"))
+
+
+def test_scores_are_those_of_the_generator_as_it_is(tmp_path, networks):
+    """Not those of other weights, of truncated styles, or beside other images."""
+    path = trained.write_run(tmp_path / "run", *networks)
+    others = [
+        {"weights": "raw", "digits_fd": 1.0},
+        {"truncation": 0.5, "digits_fd": 2.0},
+        {"reference": "elsewhere", "digits_fd": 3.0},
+        {"digits_fd": 4.0},
+    ]
+    with open(os.path.join(path, "metrics.jsonl"), "a", encoding="utf-8") as file:
+        for other in others:
+            file.write(json.dumps({**trained.scores(7), "source": "evaluate", **other}) + "\n")
+    assert vitgan_tf.load(path).scores["digits_fd"] == 19.5
+    assert vitgan_tf.load(path, weights="raw").scores["digits_fd"] == 1.0
+    assert vitgan_tf.load(path, "3", "raw").scores == {}
 
 
 def test_every_format_has_a_marker_of_its_own():

@@ -10,7 +10,6 @@ from support import trained
 
 from vitgan_tf.errors import UserError
 from vitgan_tf.images import to_uint8
-from vitgan_tf.trained import projection
 from vitgan_tf.trained.functions import Functions, of_network
 from vitgan_tf.trained.generator import Generator, Origin
 from vitgan_tf.trained.projection import NoiseMaps, Projector, Search, noise_loss, pixel_loss, psnr
@@ -169,6 +168,10 @@ def test_real_networks_are_searched_and_noise_is_found_too(variant):
     found = Projector(generator, Search(steps=200)).project(target)
     assert found.psnr > before + 1
     assert len(found.noise) == sum("fixed_noise" in weight.name for weight in network.weights)
+    plain = Projector(generator, Search(steps=20, optimizes_noise=False)).project(target)
+    assert plain.noise == []
+    again = generator.draw(plain.styles[None], noise_seed=-1)[0].astype(int)
+    np.testing.assert_allclose(again, plain.image.astype(int), atol=1)
     for noise in found.noise:
         assert abs(noise.mean()) < 1e-4 and abs(noise.std() - 1) < 1e-3
 
@@ -188,4 +191,3 @@ def test_what_cannot_be_projected():
     portable = Generator(dataclasses.replace(generator.functions, is_traceable=False), Origin("a.onnx"))
     with pytest.raises(UserError, match=r"'a\.onnx' is in a format without gradients"):
         Projector(portable, Search())
-    assert projection.SPACES == ("w+", "w")

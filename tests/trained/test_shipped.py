@@ -7,14 +7,14 @@ import pytest
 import vitgan_tf
 from vitgan_tf.commands.calls import call
 from vitgan_tf.presets import changes_to_preset
-from vitgan_tf.trained import loading
+from vitgan_tf.trained.sources import shipped_folder, shipped_names
 
 MAX_BYTES = 3_000_000
 
 
 def test_it_is_small_and_says_what_it_is():
-    assert loading.shipped_names() == ["digits"]
-    folder = os.path.join(loading._SHIPPED, "digits")
+    assert shipped_names() == ["digits"]
+    folder = shipped_folder("digits")
     size = sum(os.path.getsize(os.path.join(path, name)) for path, _, names in os.walk(folder) for name in names)
     assert size < MAX_BYTES
     generator = vitgan_tf.load("digits")

@@ -98,6 +98,35 @@ def test_optimisers_too(source):
 
 
 @pytest.mark.slow
+def test_an_optimiser_of_more_layers_is_not_copied(tmp_path, caplog):
+    """All layers of the smaller network fit, but the places of Adam's averages are others."""
+    larger = _trained(_config(generator__num_blocks=2), steps=1)
+    RunDirectory(str(tmp_path / "larger"), _config(generator__num_blocks=2))
+    manager = tf.train.CheckpointManager(larger.checkpoint(), str(tmp_path / "larger" / "checkpoints"), max_to_keep=1)
+    manager.save(checkpoint_number=1)
+    gan = build_gan(_config())
+    record = initialize(gan, _read(Initialization(str(tmp_path / "larger"), with_optimizer=True), _config()))
+    assert record["started_anew"]["generator"] == []
+    assert int(gan.generator_optimizer.iterations) == 0 and int(gan.discriminator_optimizer.iterations) == 1
+    assert "generator: its optimiser starts anew" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before, after", [("float32", "mixed_float16"), ("mixed_float16", "float32")])
+def test_precisions_may_differ(tmp_path, before, after):
+    config = _config(train__precision=before)
+    gan = build_gan(config)
+    RunDirectory(str(tmp_path / "run"), config)
+    manager = tf.train.CheckpointManager(gan.checkpoint(), str(tmp_path / "run" / "checkpoints"), max_to_keep=1)
+    manager.save(checkpoint_number=1)
+    new = _config(train__precision=after, train__seed=5)
+    read = _read(Initialization(str(tmp_path / "run"), with_optimizer=True), new)
+    other = build_gan(new)
+    initialize(other, read)
+    assert all(_same(other.generator, gan.generator).values())
+
+
+@pytest.mark.slow
 def test_another_resolution_keeps_all_but_the_patches_of_the_discriminator(source, caplog):
     """The Fourier decoder draws patches of any size; a projection of larger patches has another shape."""
     path, other = source
@@ -158,6 +187,12 @@ def test_a_run_records_its_source_and_is_resumed_without_it(source, tmp_path):
     run_experiment(longer, str(run))  # the command without the flag goes on too
     assert json.loads((run / "config.json").read_text())["init_from"] == content["init_from"]
     assert vitgan_tf.load(str(run)).step == 3
+    # Without a checkpoint, it is a new run, which starts from what it is told.
+    for file in (run / "checkpoints").iterdir():
+        file.unlink()
+    (run / "metrics.jsonl").unlink()
+    run_experiment(config, str(run))
+    assert "init_from" not in json.loads((run / "config.json").read_text())
 
 
 @pytest.mark.slow

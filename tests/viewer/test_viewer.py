@@ -4,6 +4,7 @@ import dataclasses
 import http.client
 import io
 import json
+import socket
 import threading
 import time
 
@@ -18,8 +19,9 @@ from vitgan_tf.images import to_uint8
 from vitgan_tf.latents import consecutive_latents
 from vitgan_tf.trained.functions import of_network
 from vitgan_tf.trained.generator import Generator, Origin
+from vitgan_tf.viewer.answers import HttpError, Viewer
 from vitgan_tf.viewer.jobs import MAX_WAITING, OvertakenError, Projections, Turns
-from vitgan_tf.viewer.server import MAX_UPLOAD, HttpError, Server, Viewer
+from vitgan_tf.viewer.server import MAX_UPLOAD, Server
 
 STEPS = 40
 
@@ -144,7 +146,7 @@ def test_wrong_values_are_answered_in_a_line(server, query):
 
 
 def _request(server, method, path, headers=None, body=None):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=30)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -157,16 +159,19 @@ def _request(server, method, path, headers=None, body=None):
 
 
 def test_pages_elsewhere_can_neither_read_nor_drive_it(server):
-    ours = f"http://localhost:{server.port}"
+    ours = f"http://localhost:{server.server_address[1]}"
     for headers, status in (
         ({"Host": "evil.example"}, 403),
-        ({"Host": f"evil.example:{server.port}"}, 403),  # a name that was made to point here
-        ({"Host": f"localhost:{server.port + 1}"}, 403),
+        ({"Host": f"evil.example:{server.server_address[1]}"}, 403),  # a name that was made to point here
+        ({"Host": f"localhost.evil.example:{server.server_address[1]}"}, 403),
+        ({"Host": "[::1]"}, 200),
+        ({"Host": "localhost:9000", "Origin": "http://localhost:9000"}, 200),  # a tunnel from another port
+        ({"Host": "localhost:9000", "Origin": "http://localhost:8000"}, 403),  # another page of this machine
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
-        ({"Host": f"localhost:{server.port}", "Origin": ours, "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Host": f"localhost:{server.server_address[1]}", "Origin": ours, "Sec-Fetch-Site": "same-origin"}, 200),
         ({}, 200),
     ):
         assert _request(server, "GET", "/api/models", headers)[0] == status, headers
@@ -174,8 +179,30 @@ def test_pages_elsewhere_can_neither_read_nor_drive_it(server):
     assert _request(server, "POST", "/api/projections", {"X-Viewer": "1"}, b"x")[0] == 400
     too_long = {"X-Viewer": "1", "Content-Length": str(MAX_UPLOAD + 1)}
     assert _request(server, "POST", "/api/projections", too_long)[0] == 413
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert _request(server, "GET", "/", link)[0] == 200 and _request(server, "GET", "/api/image", link)[0] == 403
     for path in ("/../server.py", "/%2e%2e/server.py", "/server.py", "/page/index.html"):
         assert _request(server, "GET", path)[0] == 404
+
+
+def test_what_follows_a_refused_request_is_not_read(server):
+    """A form of another page whose body is a request of its own."""
+    hidden = b"GET /api/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = f"POST /api/projections HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(hidden)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=10) as connection:
+        connection.sendall(head.encode() + hidden)
+        answer = b"".join(iter(lambda: connection.recv(2**16), b""))
+    assert answer.startswith(b"HTTP/1.1 403") and answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "host, names, address",
+    [("127.0.0.1", (), "localhost"), ("0.0.0.0", ("lab.example",), "localhost"), ("::1", (), "localhost")],
+)
+def test_addresses(viewer, host, names, address):
+    with Server(viewer, host, 0, names) as running:
+        assert running.address == f"http://{address}:{running.server_address[1]}/"
+        assert {"localhost", *names} <= running.names
 
 
 def test_newer_requests_overtake_older_ones():
@@ -238,7 +265,7 @@ def test_a_model_that_fails_says_so(generators):
 
 def test_a_port_that_is_taken(server):
     with pytest.raises(UserError, match=r"cannot listen at 127\.0\.0\.1, port \d+ .*choose another --port"):
-        Server(server.viewer, port=server.port)
+        Server(server.viewer, port=server.server_address[1])
 
 
 needs_browser = pytest.mark.skipif(browser.PROGRAM is None, reason="needs Chromium")

@@ -13,7 +13,7 @@ from vitgan_tf.commands.models import check_checkpoint_flags
 from vitgan_tf.config import DataConfig, DataLocation, EvalConfig
 from vitgan_tf.errors import UserError
 from vitgan_tf.presets import PRESETS, preset
-from vitgan_tf.runs.directory import is_run
+from vitgan_tf.trained.sources import is_run_source
 
 if TYPE_CHECKING:
     from vitgan_tf.reporting.candidates import Candidate
@@ -117,7 +117,7 @@ def is_statistics(reference: str) -> bool:
 
 def is_run_directory(given: flags.FlagValues) -> bool:
     """Returns whether --model is a run directory."""
-    return given.model is not None and is_run(given.model)
+    return is_run_source(given.model)
 
 
 def comparison(given: flags.FlagValues) -> Comparison:

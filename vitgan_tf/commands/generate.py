@@ -19,6 +19,7 @@ from vitgan_tf.commands.models import define_model_flags, load_model
 from vitgan_tf.commands.parsers import RangesParser
 from vitgan_tf.config import NOISES
 from vitgan_tf.config.choices import WALK_SPACES
+from vitgan_tf.drawing.animation import SUFFIXES as ANIMATIONS
 from vitgan_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from vitgan_tf.drawing.walks import Walk
     from vitgan_tf.trained.generator import Generator
 
-_PICTURES, _ANIMATIONS = (".png", ".jpg", ".jpeg"), (".gif", ".webp", ".mp4")
+_PICTURES = (".png", ".jpg", ".jpeg")
 _DRAWN = ("output", "outdir", "walk", "mixing", "truncations", "save_latents")
 _MAX_SEED = 2**31 - 1
 # Images of a grid, of a walk, and rows of a table.
@@ -43,7 +44,7 @@ def define_flags(given: flags.FlagValues) -> None:
         "walk",
         None,
         "GIF, WebP or MP4 file for an animated latent walk; MP4 needs the package imageio-ffmpeg.",
-        suffixes=_ANIMATIONS,
+        suffixes=ANIMATIONS,
     )
     flags.DEFINE_alias("gif", "walk", given)
     define_path(given, "mixing", None, "PNG or JPEG file for a table of mixed styles.", suffixes=_PICTURES)
@@ -162,7 +163,7 @@ def main(line: CommandLine) -> list[str]:
         if given.walk:
             walk = _walk(given, generator)
             frames = 1 if animation.is_streamed(given.walk) else len(walk)
-            look.check_size(generator, walk.num_images, given.columns, frames)
+            look.check_size(generator, walk.num_images, given.columns, frames, animation.max_edge(given.walk))
             animation.write_animation(_path(given.walk), walk.shown(look, given.columns))
         if given.mixing:
             rows = given.num_images or _NUM_ROWS
@@ -188,6 +189,13 @@ def _check_flags(given: flags.FlagValues) -> None:
         raise UserError("--seeds and --latents both say which images are drawn: leave out one of them")
     if len(given.truncation) > 1 and not given.truncations:
         raise UserError("several values of --truncation are for a table: add --truncations=FILE.png")
+    others = [name for name in _DRAWN if name not in ("truncations", "save_latents") and given[name].value]
+    if len(given.truncation) > 1 and others:
+        raise UserError(
+            f"--{others[0]} takes one --truncation, and --truncations several: draw them one after the other"
+        )
+    if given.mixing and (given.seeds or given.latents):
+        raise UserError("--mixing draws random latents of --seed: leave out --seeds and --latents")
     if given.truncations and len(given.truncation) < 2:
         raise UserError("--truncations compares several values: add --truncation=0,0.5,1")
     if (given.seeds or given.latents) and given["num_images"].present and not given.walk:

@@ -10,7 +10,7 @@ from vitgan_tf.commands.flags import define_path
 from vitgan_tf.commands.plugins import define_plugin_flag
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.errors import UserError
-from vitgan_tf.runs.directory import is_run
+from vitgan_tf.trained.sources import is_run_source
 
 if TYPE_CHECKING:
     from vitgan_tf.trained.generator import Generator
@@ -49,7 +49,7 @@ def check_checkpoint_flags(given: flags.FlagValues) -> None:
     """Raises UserError if --checkpoint or --weights are given for something else than a run."""
     models = given.model if isinstance(given.model, list) else [given.model]
     for name in ("checkpoint", "weights"):
-        if given[name].present and not all(model is not None and is_run(model) for model in models):
+        if given[name].present and not all(map(is_run_source, models)):
             raise UserError(f"--{name} applies only to a run directory")
 
 

@@ -21,6 +21,7 @@ from vitgan_tf.commands.configuration import data_location_from_flags, section_f
 from vitgan_tf.commands.flags import define_amount, define_data_location_flags, define_field_flags, define_path
 from vitgan_tf.commands.models import define_model_flags, load_model
 from vitgan_tf.config import DataConfig, EvalConfig
+from vitgan_tf.config.choices import PROJECTION_SPACES
 from vitgan_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,8 +41,14 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "space",
         "w+",
-        ["w+", "w"],
+        PROJECTION_SPACES,
         "w+, one style per block, or w, one style for all blocks.",
+        flag_values=given,
+    )
+    flags.DEFINE_bool(
+        "optimize_noise",
+        True,
+        "Search the noise too, of a generator that has some; without it, the fixed noise gives the same image again.",
         flag_values=given,
     )
     flags.DEFINE_integer("steps", 1000, "Steps of the search.", lower_bound=1, flag_values=given)
@@ -67,20 +74,31 @@ def main(line: CommandLine) -> dict[str, Any]:
     """Projects the pictures, and returns the result."""
     given = line.flags
     generator = load_model(given)
+    from vitgan_tf.data.opening import limited_pixels
     from vitgan_tf.drawing import projections
-    from vitgan_tf.trained.projection import Projector, Search
+    from vitgan_tf.trained.projection import Projector, Search, shown_psnr
 
-    search = Search(given.steps, given.starts, given.space, given.learning_rate, given.seed, given.feature_weight)
+    search = Search(
+        given.steps,
+        given.starts,
+        given.space,
+        given.learning_rate,
+        given.seed,
+        given.feature_weight,
+        given.optimize_noise,
+    )
     lines: list[dict[str, Any]] = []
     try:
-        targets = projections.read_targets(given.image, generator)
+        with limited_pixels(given.max_megapixels):
+            targets = projections.read_targets(given.image, generator)
+        projections.check_outputs(given.outdir, targets, given.image)
         os.makedirs(given.outdir, exist_ok=True)
         projector = Projector(generator, search, _features(given, generator))
         for name, target in targets.items():
             start = time.perf_counter()
             projection = projector.project(target, _WAY_FRAMES if given.way else 0)
             seconds = time.perf_counter() - start
-            lines.append({"image": name, "psnr": round(projection.psnr, 3), "seconds": round(seconds, 2)})
+            lines.append({"image": name, "psnr": shown_psnr(projection.psnr), "seconds": round(seconds, 2)})
             logging.info("%s: %.2f dB after %d steps, %.1f s", name, projection.psnr, given.steps, seconds)
             projections.write_projection(given.outdir, name, projection, target)
             if given.way:
@@ -88,7 +106,8 @@ def main(line: CommandLine) -> dict[str, Any]:
                 projections.write_way(path, generator, projection, target)
         projections.write_summary(given.outdir, lines)
     except OSError as error:
-        raise UserError(f"cannot use {error.filename!r}: {error.strerror or error}") from error
+        place = repr(error.filename) if error.filename else "a file"
+        raise UserError(f"cannot use {place}: {error.strerror or error}") from error
     result = {"median_psnr": statistics.median(entry["psnr"] for entry in lines), "images": lines}
     print(json.dumps(result))
     return result

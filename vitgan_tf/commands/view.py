@@ -49,7 +49,8 @@ def main(line: CommandLine) -> None:
     check_checkpoint_flags(given)
     import_tensorflow()
     from vitgan_tf.trained.loading import load
-    from vitgan_tf.viewer.server import Server, Viewer
+    from vitgan_tf.viewer.answers import Viewer
+    from vitgan_tf.viewer.server import Server
 
     checkpoint, weights = given.checkpoint or "latest", given.weights or "ema"
     generators = {source: load(source, checkpoint, weights) for source in given.model}

@@ -29,6 +29,8 @@ LECAM_FORMS = ("paper", "authors")
 NOISES = ("per_image", "fixed")
 # Spaces of a walk: on a sphere between latents, or straight between styles.
 WALK_SPACES = ("z", "w")
+# w+: a style for each place; w: one style for all of them.
+PROJECTION_SPACES = ("w+", "w")
 NAN_POLICIES = ("stop", "skip", "rollback")
 # Kernel normalisations of a linear layer: see `layers.spectral.ISNDense`.
 NORMALIZATIONS = ("isn", "sn", "none")

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -15,8 +16,15 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import atomic_file
 
 FRAME_MILLISECONDS = 50
+# Edges of a picture in pixels that GIF and WebP allow.
+MAX_EDGE, _WEBP_EDGE = 65_535, 16_383
 _RATE = 1000 // FRAME_MILLISECONDS
 SUFFIXES = (".gif", ".webp", ".mp4")
+
+
+def max_edge(path: str) -> int:
+    """Returns the largest edge of a picture in the format of a file's name, in pixels."""
+    return _WEBP_EDGE if path.lower().endswith(".webp") else MAX_EDGE
 
 
 def is_streamed(path: str) -> bool:
@@ -79,13 +87,19 @@ def _write_mp4(path: str, frames: Iterable[np.ndarray]) -> None:
     target = ["-c:v", "libx264", "-crf", "12", "-pix_fmt", "yuv420p", "-movflags", "+faststart", partial]
     command = [program, "-y", "-loglevel", "error", *source, "-i", "-", *target]
     try:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            assert process.stdin is not None and process.stderr is not None
-            with contextlib.suppress(BrokenPipeError):  # ffmpeg says why
-                for frame in even:
-                    process.stdin.write(frame.tobytes())
-                process.stdin.close()
-            message = process.stderr.read().decode(errors="replace").strip()
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log)
+            assert process.stdin is not None
+            try:
+                with contextlib.suppress(BrokenPipeError):  # ffmpeg says why
+                    for frame in even:
+                        process.stdin.write(frame.tobytes())
+            finally:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+                process.wait()
+            log.seek(0)
+            message = log.read().decode(errors="replace").strip()
         if process.returncode:
             raise OSError(None, message.splitlines()[-1] if message else "ffmpeg failed", path)
         os.replace(partial, path)

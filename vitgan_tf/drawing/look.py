@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from vitgan_tf.drawing.animation import MAX_EDGE
 from vitgan_tf.errors import UserError
 from vitgan_tf.images import grid_size
 from vitgan_tf.trained.generator import Generator
 
-# Limits of a picture: the edge that GIF allows, and the pixels of all frames, which are held in memory.
-MAX_EDGE, MAX_PIXELS = 65_535, 2**29
+# Pixels of all frames, which are held in memory.
+MAX_PIXELS = 2**29
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Look:
     has_fixed_noise: bool = False
     min_width: int = 1
 
-    def check_size(self, generator: Generator, num_images: int, columns: int, frames: int = 1) -> None:
+    def check_size(
+        self, generator: Generator, num_images: int, columns: int, frames: int = 1, max_edge: int = MAX_EDGE
+    ) -> None:
         """Checks a grid of images before it is drawn.
 
         Args:
@@ -36,15 +39,16 @@ class Look:
           num_images: images of the grid.
           columns: images per row.
           frames: grids that are held in memory.
+          max_edge: largest edge of the file's format, in pixels.
 
         Raises:
           UserError: the generator cannot render at this scale, or the picture is too large.
         """
         size = generator.rendered_size(self.render_scale)
         height, width = grid_size(num_images, size, size, columns, self.min_width)
-        if max(height, width) > MAX_EDGE or height * width * frames > MAX_PIXELS:
+        if max(height, width) > max_edge or height * width * frames > MAX_PIXELS:
             raise UserError(
-                f"{frames} pictures of {width} x {height} pixels are too large, the limits are {MAX_EDGE} per edge "
+                f"{frames} pictures of {width} x {height} pixels are too large, the limits are {max_edge} per edge "
                 f"and {MAX_PIXELS} in total: change num_images, columns, min_width, render_scale, or keyframes and "
                 "frames"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from vitgan_tf.errors import UserError
 from vitgan_tf.files import atomic_file, write_atomically
 from vitgan_tf.images import image_grid, write_picture
 from vitgan_tf.trained.generator import Generator
+from vitgan_tf.trained.module import FIXED_NOISE
 from vitgan_tf.trained.projection import Projection
 
 _MIN_WIDTH = 320
@@ -62,27 +64,52 @@ def _decoded(name: str, content: Any, preprocessing: Preprocessing) -> np.ndarra
     return decoded.pixels
 
 
+def output_paths(folder: str, name: str) -> dict[str, str]:
+    """Returns the paths that `write_projection` writes, by what they hold."""
+    endings = {"image": "_projected.png", "target": "_target.png", "both": "_both.png", "styles": ".npz"}
+    return {kind: os.path.join(folder, f"{name}{ending}") for kind, ending in endings.items()}
+
+
+def check_outputs(folder: str, names: Iterable[str], path: str) -> None:
+    """Checks that no picture that is projected would be overwritten.
+
+    Args:
+      folder: folder of the results.
+      names: names of the pictures.
+      path: the picture, or the folder of the pictures.
+
+    Raises:
+      UserError: one would be.
+    """
+    inputs = {os.path.realpath(path)} if os.path.isfile(path) else set()
+    for directory, _, files in os.walk(path):
+        inputs |= {os.path.realpath(os.path.join(directory, name)) for name in files}
+    for name in names:
+        for output in output_paths(folder, name).values():
+            if os.path.realpath(output) in inputs:
+                raise UserError(f"{output!r} would be overwritten: choose another --outdir")
+
+
 def write_projection(folder: str, name: str, projection: Projection, target: np.ndarray) -> None:
-    """Writes NAME.png, the found image; NAME_target.png; NAME_both.png, side by side; and NAME.npz, the styles.
+    """Writes the reconstruction, the target, both side by side, and the styles: see `output_paths`.
 
     Raises:
       OSError: a file cannot be written.
     """
-    pictures = {"": projection.image, "_target": target}
-    pictures["_both"] = image_grid(np.stack([target, projection.image]), 2, _MIN_WIDTH)
-    for ending, picture in pictures.items():
-        write_picture(os.path.join(folder, f"{name}{ending}.png"), picture)
+    paths = output_paths(folder, name)
+    write_picture(paths["image"], projection.image)
+    write_picture(paths["target"], target)
+    write_picture(paths["both"], image_grid(np.stack([target, projection.image]), 2, _MIN_WIDTH))
     noise = {f"noise_{index}": values for index, values in enumerate(projection.noise)}
-    with atomic_file(os.path.join(folder, f"{name}.npz")) as file:
+    with atomic_file(paths["styles"]) as file:
         np.savez_compressed(file, **{STYLES: projection.styles[None]}, **noise)
 
 
 def write_way(path: str, generator: Generator, projection: Projection, target: np.ndarray) -> None:
-    """Writes an animation of the way to a projection, beside its target; see `write_animation`."""
-    images = [generator.draw(projection.way[first : first + 1]) for first in range(len(projection.way))] + [
-        projection.image[None]
-    ]
-    write_animation(path, (image_grid(np.stack([target, image[0]]), 2, _MIN_WIDTH) for image in images))
+    """Writes an animation of the way to a projection, beside its target, with the layers' fixed noise."""
+    styles = (*projection.way, projection.styles)
+    images = (generator.draw(style[None], noise_seed=FIXED_NOISE)[0] for style in styles)
+    write_animation(path, (image_grid(np.stack([target, image]), 2, _MIN_WIDTH) for image in images))
 
 
 def write_summary(folder: str, lines: list[dict[str, Any]]) -> None:

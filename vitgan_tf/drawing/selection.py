@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from vitgan_tf.drawing.look import Look
 from vitgan_tf.errors import UserError, first_line
 from vitgan_tf.evaluation.generation import numbered
-from vitgan_tf.files import atomic_file
+from vitgan_tf.files import ARCHIVE_ERRORS, atomic_file
 from vitgan_tf.latents import consecutive_latents
 from vitgan_tf.trained.generator import Generator
 from vitgan_tf.trained.module import FIXED_NOISE
@@ -128,7 +127,7 @@ class OfFile(Selection):
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in (STYLES, LATENTS) if name in archive}
-        except (OSError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except ARCHIVE_ERRORS as error:
             raise UserError(f"cannot read {path!r} as NumPy's archive: {first_line(error)}") from error
         if not arrays:
             raise UserError(f"{path!r} holds neither an array {LATENTS!r} nor {STYLES!r}")

@@ -39,6 +39,7 @@ class Protocol:
       num_swd: number of images of each set behind the sliced Wasserstein distance.
       extractor_accuracy: share of held-out real images that a classifier, trained on the others, gets right; None for
         other networks and for classifiers of earlier versions.
+      classes: numbers of the classes whose real images are compared, separated by commas; empty for all.
     """
 
     dataset: str
@@ -64,6 +65,7 @@ class Protocol:
     truncation: float = 1.0
     num_swd: int = 0
     extractor_accuracy: float | None = None
+    classes: str = ""
 
     def not_comparable(self) -> list[str]:
         """Returns why the Frechet distance is not comparable with published FIDs; empty if it is."""
@@ -85,6 +87,8 @@ class Protocol:
             reasons.append(f"{self.num_generated} generated images, not {PUBLISHED_NUM_GENERATED}")
         if self.num_real < self.num_split:
             reasons.append(f"{self.num_real} real images, not all {self.num_split}")
+        if self.classes:
+            reasons.append(f"only the classes {self.classes}")
         if self.split == "unknown":
             reasons.append(f"{self.dataset} does not say which images it describes")
         elif self.split != "training":

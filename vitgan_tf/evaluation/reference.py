@@ -69,6 +69,7 @@ def of_images(
         "num_real": len(rows),
         "num_split": len(images),
         "num_real_kept": num_kept,
+        "classes": ",".join(map(str, data.classes)),
     }
     return Reference(protocol, statistics, images, rows)
 

@@ -247,8 +247,14 @@ def preset(
     return override(config, {**changes, **networks})
 
 
-def changes_to_preset(config: ExperimentConfig) -> list[str]:
-    """Returns how a configuration differs from the preset of its data set, but for fields of other networks."""
+def changes_to_preset(config: ExperimentConfig) -> list[str] | None:
+    """Returns how a configuration differs from the preset of its data set, but for fields of other networks.
+
+    None if there is no preset of that name, or not for this image size.
+    """
     data = config.data
-    base = preset(data.dataset, image_size=data.image_size if data.dataset == "folder" else None)
+    try:
+        base = preset(data.dataset, image_size=data.image_size if data.dataset == "folder" else None)
+    except ConfigError:
+        return None
     return differences(base, config, unread_fields(config))

@@ -17,12 +17,12 @@ from vitgan_tf.evaluation.evaluator import random_rows
 from vitgan_tf.evaluation.generation import Draw, ImageSampler
 from vitgan_tf.evaluation.samples import unknown
 from vitgan_tf.latents import CHUNK, SequenceRandom
-from vitgan_tf.runs.directory import is_saved_model
 from vitgan_tf.runs.generator import load_generator
 from vitgan_tf.trained.generator import Generator
 from vitgan_tf.trained.loading import load, origin_of
 from vitgan_tf.trained.module import FIXED_NOISE, mean_style
 from vitgan_tf.trained.saved_model import SIGNATURES, functions_of, load_saved_model, serving_specs
+from vitgan_tf.trained.sources import is_saved_model_source
 
 MIN_IMAGES = 2
 
@@ -153,7 +153,7 @@ def from_model(source: str, data: DataConfig | None = None, eval_config: EvalCon
     Raises:
       UserError: source is not a generator, its images have another size, or the images to compare with are not known.
     """
-    if is_saved_model(source):
+    if is_saved_model_source(source):
         model = load_saved_model(source, signatures=("serving_default",))
         if not set(SIGNATURES) <= set(model.signatures):
             return _from_elsewhere(model, source, _known(data, source), eval_config or EvalConfig())

@@ -116,13 +116,19 @@ def _training(generator: Generator, config: ExperimentConfig) -> str:
         ("command", f"`{printable(' '.join(map(str, provenance.get('command', []))))}`"),
         ("commit", provenance.get("commit") or "unknown"),
         ("versions", ", ".join(f"{name} {value}" for name, value in provenance.get("versions", {}).items())),
-        (f"changes to the preset `{data.dataset}`", "; ".join(f"`{change}`" for change in changes) or "none"),
+        (f"changes to the preset `{data.dataset}`", _listed(changes)),
     ]
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
 
 
 def _scores(generator: Generator) -> str:
-    scores = generator.scores
-    if "not_comparable_with_published" not in scores:
+    try:
+        return f"```\n{table({'model': generator.origin.source, **generator.scores})}\n```"
+    except (KeyError, ValueError):  # no scores, or those of an earlier version
         return "This step was not scored."
-    return f"```\n{table({'model': generator.origin.source, **scores})}\n```"
+
+
+def _listed(changes: list[str] | None) -> str:
+    if changes is None:
+        return "there is no such preset"
+    return "; ".join(f"`{change}`" for change in changes) or "none"

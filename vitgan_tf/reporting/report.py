@@ -172,7 +172,10 @@ def _headline(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def _changes(config: ExperimentConfig) -> str:
     """Returns how the run differs from its preset: a few changes, the others behind a line."""
-    changes = [f"<li><code>{_escaped(change, MAX_CHANGE)}</code></li>" for change in changes_to_preset(config)]
+    found = changes_to_preset(config)
+    if found is None:
+        return f"<p>There is no preset {_escaped(config.data.dataset)} to compare with.</p>"
+    changes = [f"<li><code>{_escaped(change, MAX_CHANGE)}</code></li>" for change in found]
     if not changes:
         return f"<p>As the preset {_escaped(config.data.dataset)}.</p>"
     first, rest = "".join(changes[:FIRST_CHANGES]), "".join(changes[FIRST_CHANGES:])

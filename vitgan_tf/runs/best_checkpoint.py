@@ -16,7 +16,7 @@ from vitgan_tf.files import parsed_json, write_atomically
 from vitgan_tf.runs.checkpoints import RunCheckpoints
 
 # Entries of the protocol that records of earlier versions lack.
-_LATER = {"noise": None, "tf32": False, "truncation": 1.0, "extractor_accuracy": None}
+_LATER = {"noise": None, "tf32": False, "truncation": 1.0, "extractor_accuracy": None, "classes": ""}
 
 
 class BestCheckpoint:

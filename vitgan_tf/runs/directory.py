@@ -104,17 +104,6 @@ def read_metrics(path: str) -> list[dict[str, Any]]:
     return read_json_lines(metrics_path) if os.path.exists(metrics_path) else []
 
 
-def is_being_written(path: str) -> bool:
-    """True if another process writes to a run directory; False where that cannot be told."""
-    try:
-        with only_one(path):
-            return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-
-
 @contextlib.contextmanager
 def held_run(path: str) -> Iterator[None]:
     """Locks a run directory, which is created if it is missing, for the one process that may write to it.
@@ -214,8 +203,9 @@ class RunDirectory:
             )
 
     def record_source(self, source: Mapping[str, Any]) -> None:
-        """Adds what the run started from to config.json; it stays there when the run is resumed."""
-        self._content[_SOURCE] = dict(source)
+        """Writes what a new run starts from to config.json, where it stays when the run is resumed."""
+        self._content.pop(_SOURCE, None)
+        self._content.update({_SOURCE: dict(source)} if source else {})
         self._write_config()
 
     def _write_config(self) -> None:

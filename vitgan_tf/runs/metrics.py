@@ -21,6 +21,27 @@ def training_lines(lines: Iterable[Line]) -> list[Line]:
     return [line for line in lines if line.get("source", TRAINING) == TRAINING]
 
 
+def scores_of(lines: Iterable[Mapping[str, Any]], step: int | None, weights: str) -> dict[str, Any]:
+    """Returns the scores of a generator as it is: not truncated, and beside the images of its training.
+
+    Args:
+      lines: lines of metrics.jsonl.
+      step: its training step.
+      weights: its weights, "ema" or "raw".
+
+    Returns:
+      The last line of the training for them, else the last one of `vitgan evaluate`; empty if there is none.
+    """
+    own = [
+        line
+        for line in lines
+        if (line.get("step"), line.get("weights", "ema")) == (step, weights)
+        and line.get("truncation", 1.0) == 1.0
+        and "reference" not in line
+    ]
+    return dict((training_lines(own) or own or [{}])[-1])
+
+
 def training_step(line: bytes) -> float:
     """Returns the step of an encoded line of the training: -1 for other lines, infinity for a truncated one."""
     try:

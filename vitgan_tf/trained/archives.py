@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 
 from vitgan_tf.errors import UserError, first_line
 
+# RuntimeError: encrypted, or compressed by an unknown method.
+_ERRORS = (
+    *(OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError),
+    *(zipfile.BadZipFile, tarfile.TarError),
+)
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -32,7 +39,7 @@ def unpacked(path: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="vitgan_") as folder:
         try:
             _unpack(path, folder)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
+        except _ERRORS as error:
             raise UserError(f"cannot unpack {path!r}: {first_line(error)}") from error
         entries = os.listdir(folder)
         inner = os.path.join(folder, entries[0]) if len(entries) == 1 else folder

@@ -46,7 +46,8 @@ class Origin:
 class Generator:
     """Latents z -> styles w -> images, as NumPy arrays.
 
-    Image i of a seed depends neither on the number of images nor, except for rounding, on the file format.
+    Image i of a seed depends neither on the number of images nor, except for rounding, on the
+    file format; ONNX and TFLite have the fixed noise of the layers alone.
 
     Attributes:
       functions: see `Functions`.

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Callable
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.files import parsed_json, write_atomically
+from vitgan_tf.files import check_undamaged, parsed_json, write_atomically
 from vitgan_tf.trained.functions import Functions, in_batches
 from vitgan_tf.trained.module import mean_style
 
@@ -96,6 +97,7 @@ class PortableFormat:
         write_atomically(os.path.join(folder, _ABOUT), (json.dumps(about, indent=2) + "\n").encode())
 
     def read(self, folder: str) -> Functions:
+        check_undamaged(folder)
         try:
             with open(os.path.join(folder, _ABOUT), encoding="utf-8") as file:
                 about = dict(parsed_json(file.read()))
@@ -180,7 +182,13 @@ def _tflite_graph(content: bytes) -> Graph:
     plain = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=plain)
 
+    busy = threading.Lock()  # an interpreter holds its inputs and outputs
+
     def run(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        with busy:
+            return compute(arrays)
+
+    def compute(arrays: dict[str, np.ndarray]) -> np.ndarray:
         places = {detail["name"].split(":")[0]: detail["index"] for detail in interpreter.get_input_details()}
         for name, array in arrays.items():
             interpreter.resize_tensor_input(places[name], array.shape)

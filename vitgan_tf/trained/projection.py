@@ -13,13 +13,13 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
+from vitgan_tf.config.choices import PROJECTION_SPACES
 from vitgan_tf.errors import UserError
 from vitgan_tf.images import to_float, to_uint8
 from vitgan_tf.latents import consecutive_latents
 from vitgan_tf.trained.generator import Generator
 from vitgan_tf.trained.module import FIXED_NOISE, MEAN_STYLE_SAMPLES
 
-SPACES = ("w+", "w")
 # Schedules of projector.py; rates and noise are in standard deviations of w, and so independent of its scale.
 _RAMP_UP, _RAMP_DOWN, _NOISE_RAMP, _INITIAL_NOISE = 0.05, 0.25, 0.75, 0.05
 _NOISE_WEIGHT = 1e5
@@ -41,14 +41,17 @@ class Search:
       learning_rate: peak learning rate of Adam, in standard deviations of w.
       seed: seed of the other starts and of the noise on the way.
       feature_weight: weight of the feature loss, relative to the pixel loss.
+      optimizes_noise: whether the noise of a generator that has some is searched too, instead of the layers' fixed
+        one.
     """
 
     steps: int = 1000
     starts: int = 1
-    space: str = SPACES[0]
+    space: str = PROJECTION_SPACES[0]
     learning_rate: float = 0.1
     seed: int = 0
     feature_weight: float = 1.0
+    optimizes_noise: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +139,11 @@ def pixel_loss(images: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         images, target = (tf.nn.avg_pool2d(values, 2, 2, "VALID") for values in (images, target))
 
 
+def shown_psnr(value: float) -> float:
+    """Returns a finite value for JSON: equal images have an infinite one."""
+    return round(min(value, 99.0), 3)
+
+
 def psnr(image: np.ndarray, target: np.ndarray) -> float:
     """Peak signal-to-noise ratio of uint8 images, 10 log10(255^2 / mean squared difference), in decibels."""
     error = np.mean((image.astype(np.float64) - target) ** 2)
@@ -170,8 +178,9 @@ class Projector:
         self._styles = tf.Variable(tf.zeros([search.starts, places, generator.style_dim]))
         shape = [1, generator.image_size, generator.image_size, generator.num_channels]
         self._target = tf.Variable(tf.zeros(shape))
-        has_maps = generator.has_noise and generator.network is not None
+        has_maps = search.optimizes_noise and generator.has_noise and generator.network is not None
         self._noise = NoiseMaps(search.starts, search.seed) if has_maps else None
+        self._wanted = None if features is None else tf.Variable(features(tf.convert_to_tensor(self._target)))
         self._images(self._styles)  # makes the noise maps
         self._optimizer = tf.keras.optimizers.Adam(self._rate(0), beta_1=0.9, beta_2=0.999)
         self._optimizer.build(self._variables)
@@ -217,6 +226,8 @@ class Projector:
         if image.shape != tuple(self._target.shape[1:]):
             raise UserError(f"the image must have shape {tuple(self._target.shape[1:])}, got {image.shape}")
         self._target.assign(to_float(image)[None])
+        if self._features is not None and self._wanted is not None:
+            self._wanted.assign(self._features(tf.convert_to_tensor(self._target)))
         latents = consecutive_latents(search.seed, 0, search.starts, generator.latent_dim)
         others = generator.map(latents)[1:, : self._styles.shape[1]]
         mean = np.tile(generator.mean_style[None], (1, self._styles.shape[1], 1))
@@ -247,11 +258,10 @@ class Projector:
 
     def _losses(self, images: tf.Tensor) -> tf.Tensor:
         losses = pixel_loss(images, self._target)
-        if self._features is None:
+        if self._features is None or self._wanted is None:
             return losses
-        wanted = self._features(self._target)
-        size = tf.reduce_mean(wanted**2) + 1e-8
-        difference = tf.reduce_mean((self._features(images) - wanted) ** 2, axis=1) / size
+        size = tf.reduce_mean(self._wanted**2) + 1e-8
+        difference = tf.reduce_mean((self._features(images) - self._wanted) ** 2, axis=1) / size
         return losses + self._search.feature_weight * difference
 
     def _update(self, step: tf.Tensor, noise_scale: tf.Tensor) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
 
 import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.files import atomic_file
+from vitgan_tf.files import ARCHIVE_ERRORS, atomic_file, check_undamaged
 from vitgan_tf.models.build import build_generator
 from vitgan_tf.runs.directory import read_run
 from vitgan_tf.trained.functions import Functions, of_network
@@ -35,13 +34,14 @@ class WeightsFormat:
             np.savez_compressed(file, **weights, **{_STEP: np.int64(step)})
 
     def read(self, folder: str) -> Functions:
+        check_undamaged(folder)
         path = os.path.join(folder, self.marker)
         try:
             config, _ = read_run(folder)
             with np.load(path, allow_pickle=False) as archive:
                 content = dict(archive)
             step = int(content.pop(_STEP))
-        except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (*ARCHIVE_ERRORS, KeyError) as error:
             raise UserError(f"cannot read the weights {path!r}: {first_line(error)}") from error
         network = build_generator(config)
         weights = network.get_weight_paths()

@@ -14,10 +14,12 @@ from absl import logging
 
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import is_locked
 from vitgan_tf.runs.checkpoints import restore_from
-from vitgan_tf.runs.directory import CHECKPOINTS, is_being_written, is_run, read_run, recorded_source
+from vitgan_tf.runs.directory import CHECKPOINTS, read_run, recorded_source
 from vitgan_tf.runs.generator import checkpoint_path
 from vitgan_tf.trained.loading import load
+from vitgan_tf.trained.sources import is_run_source
 from vitgan_tf.training.build import build_gan
 from vitgan_tf.training.gan import GAN
 from vitgan_tf.training.plan import ExecutionPlan
@@ -71,7 +73,7 @@ def source_of_new_run(
         return None
     if glob.glob(os.path.join(glob.escape(model_dir), CHECKPOINTS, "ckpt-*.index")):
         started = recorded_source(model_dir).get("path")
-        if started != init.path:
+        if started is None or os.path.realpath(started) != os.path.realpath(init.path):
             raise UserError(
                 f"{model_dir!r} holds a run that started from {started or 'nothing'}, not from {init.path}: choose "
                 "another --model_dir"
@@ -96,7 +98,7 @@ def read_source(init: Initialization, config: ExperimentConfig, plan: ExecutionP
         asked for applies only to a run or to constant rates.
     """
     path = init.path
-    if is_run(path):
+    if is_run_source(path):
         _check_rates(init, config)
         source = _of_run(init, plan)
     else:
@@ -134,15 +136,16 @@ def weights_hash(network: tf.keras.Model) -> str:
 
 
 def _of_run(init: Initialization, plan: ExecutionPlan) -> Source:
-    path = init.path
+    path = os.path.expanduser(init.path)
     config, _ = read_run(path)
-    gan = build_gan(config, plan)
+    # Its optimisers scale the loss or do not, as its own precision says.
+    gan = build_gan(config, dataclasses.replace(plan, precision=config.train.precision))
     restore_from(checkpoint_path(path, init.checkpoint), gan.checkpoint())
     sha256 = weights_hash(gan.ema_generator)
     networks = {name: getattr(gan, name) for name in NETWORKS}
     optimizers = {name: getattr(gan, optimizer) for name, optimizer in _OPTIMIZERS.items()}
     identity = {"path": path, "step": int(gan.step.numpy()), "sha256": sha256}
-    if is_being_written(path):
+    if is_locked(path):
         logging.warning("%s is still being trained: this run starts from its step %d", path, identity["step"])
     return Source(networks, optimizers, identity, init.with_optimizer)
 
@@ -173,8 +176,9 @@ def initialize(gan: GAN, source: Source) -> dict[str, Any]:
         anew[name] = [layer for layer in _layers(target) if layer not in fitting]
     for name, optimizer in _OPTIMIZERS.items():
         _log(name, anew[name], len(_layers(getattr(gan, name))))
-        if source.with_optimizer and anew[name]:
-            logging.warning("%s: its optimiser starts anew, as some of its layers do", name)
+        same = set(_layers(getattr(gan, name))) == set(_layers(source.networks[name])) if source.optimizers else False
+        if source.with_optimizer and (anew[name] or not same):
+            logging.warning("%s: its optimiser starts anew, as its layers are not all those of the source", name)
         elif source.with_optimizer:
             _copy_state(getattr(gan, optimizer), source.optimizers[name])
     return {**source.identity, "with_optimizer": source.with_optimizer, "started_anew": anew}

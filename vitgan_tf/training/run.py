@@ -79,7 +79,9 @@ def run_experiment(
             directory = RunDirectory(model_dir, config, entries, identity)
         source = source_of_new_run(init, config, plan, model_dir)
         run = Run(config, plan, training_images, location, model_dir, directory, callbacks)
-        run.fit(run.restore() or run.start(source))
+        first_step = run.restore() or run.start(source)
+        del source  # its networks and optimisers
+        run.fit(first_step)
         run.export()
 
 
@@ -131,10 +133,9 @@ class Run:
 
     def start(self, source: Source | None) -> int:
         """Starts a new training from the weights of another one, if there is one, and returns step 0."""
-        if source is not None:
-            record = initialize(self.gan, source)
-            if self._directory is not None:
-                self._directory.record_source(record)
+        record = {} if source is None else initialize(self.gan, source)
+        if self._directory is not None:
+            self._directory.record_source(record)
         return 0
 
     def fit(self, first_step: int) -> None:

@@ -17,6 +17,7 @@ from vitgan_tf.trained.projection import Projection, Projector, Search
 
 # Finished projections that are kept, and searches that wait for their turn.
 MAX_KEPT, MAX_WAITING = 20, 3
+_MAX_CLIENTS = 1000
 
 
 class OvertakenError(Exception):
@@ -27,8 +28,8 @@ class Turns:
     """Lets one request at a time compute, and drops those that a newer one of the same client has overtaken."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._newest: dict[str, int] = {}
+        self._computing, self._noting = threading.Lock(), threading.Lock()
+        self._newest: collections.OrderedDict[str, int] = collections.OrderedDict()
 
     @contextlib.contextmanager
     def turn(self, client: str, order: int) -> Iterator[None]:
@@ -41,9 +42,13 @@ class Turns:
         Raises:
           OvertakenError: a newer one has come in.
         """
-        self._newest[client] = max(order, self._newest.get(client, order))
-        with self._lock:
-            if order < self._newest[client]:
+        with self._noting:
+            self._newest[client] = max(order, self._newest.get(client, order))
+            self._newest.move_to_end(client)
+            if len(self._newest) > _MAX_CLIENTS:
+                self._newest.popitem(last=False)
+        with self._computing:
+            if order < self._newest.get(client, order):
                 raise OvertakenError
             yield
 
@@ -80,7 +85,14 @@ class Projections:
         self._projector: Projector | None = None
         self._numbers = itertools.count()
         self._jobs: collections.OrderedDict[int, Job] = collections.OrderedDict()
-        self._busy = threading.Lock()
+        self._busy, self._noting = threading.Lock(), threading.Lock()
+
+    def check_room(self) -> None:
+        """Raises UserError if too many searches wait."""
+        with self._noting:
+            waiting = [job for job in self._jobs.values() if job.result is None and job.error is None]
+        if len(waiting) > MAX_WAITING:
+            raise UserError(f"{len(waiting)} searches wait already: try again when one is done")
 
     def start(self, target: np.ndarray) -> int:
         """Starts a search when its turn comes, and returns its number.
@@ -88,13 +100,12 @@ class Projections:
         Raises:
           UserError: too many searches wait.
         """
-        waiting = [job for job in self._jobs.values() if job.result is None and job.error is None]
-        if len(waiting) > MAX_WAITING:
-            raise UserError(f"{len(waiting)} searches wait already: try again when one is done")
+        self.check_room()
         number, job = next(self._numbers), Job(target, self._steps)
-        self._jobs[number] = job
-        while len(self._jobs) > MAX_KEPT:
-            self._jobs.popitem(last=False)
+        with self._noting:
+            self._jobs[number] = job
+            while len(self._jobs) > MAX_KEPT:
+                self._jobs.popitem(last=False)
         threading.Thread(target=self._run, args=(job,), daemon=True).start()
         return number
 
@@ -104,9 +115,10 @@ class Projections:
         Raises:
           UserError: it is not known, or no longer kept.
         """
-        if number not in self._jobs:
+        job = self._jobs.get(number)
+        if job is None:
             raise UserError(f"there is no projection {number}: project the picture again")
-        return self._jobs[number]
+        return job
 
     def styles(self, number: int) -> np.ndarray:
         """Returns the styles that a search has found: (num_styles, style_dim).
@@ -126,7 +138,7 @@ class Projections:
         with self._busy:
             try:
                 if self._projector is None:
-                    self._projector = Projector(self._generator, Search(self._steps))
+                    self._projector = Projector(self._generator, Search(self._steps, optimizes_noise=False))
                 job.result = self._projector.project(job.target, on_step=show)
             except Exception as error:  # shown on the page: the thread has nobody else to tell
                 job.error = str(error) or type(error).__name__

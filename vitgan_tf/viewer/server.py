@@ -3,167 +3,25 @@
 from __future__ import annotations
 
 import http.server
-import json
-import os
+import socket
 import urllib.parse
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Any
 
 from absl import logging
 
-from vitgan_tf.data.decoding import Preprocessing, encode_png
-from vitgan_tf.data.opening import BadImageError
 from vitgan_tf.errors import UserError
-from vitgan_tf.reporting.summary import headline
-from vitgan_tf.trained.generator import Generator
-from vitgan_tf.viewer import scene
-from vitgan_tf.viewer.jobs import OvertakenError, Projections, Turns
+from vitgan_tf.viewer.answers import Answer, HttpError, Viewer, json_answer
 
+_WILDCARDS = ("", "0.0.0.0", "::")
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 MAX_UPLOAD = 20 * 2**20
 # Custom header: forces a CORS preflight on cross-origin requests, which the server does not grant.
 _HEADER = "X-Viewer"
-_PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")
-_TYPES = {
-    "index.html": "text/html; charset=utf-8",
-    "viewer.js": "text/javascript; charset=utf-8",
-    "viewer.css": "text/css; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
-class HttpError(Exception):
-    """An answer other than what was asked for.
-
-    Args:
-      status: HTTP status.
-      message: shown on the page.
-    """
-
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
-
-
-class Answer:
-    """Content of an answer.
-
-    Attributes:
-      content: the bytes.
-      content_type: their media type.
-      download: file name for a download.
-    """
-
-    def __init__(self, content: bytes, content_type: str, download: str | None = None):
-        self.content = content
-        self.content_type = content_type
-        self.download = download
-
-
-def _json(value: Any) -> Answer:
-    return Answer(json.dumps(value).encode(), "application/json")
-
-
-class Viewer:
-    """Answers requests about generators.
-
-    Args:
-      generators: generators by the name that the page shows.
-      projection_steps: steps of a search.
-    """
-
-    def __init__(self, generators: Mapping[str, Generator], projection_steps: int):
-        self._names = list(generators)
-        self._generators = list(generators.values())
-        self._projections = [Projections(generator, projection_steps) for generator in self._generators]
-        self._turns = Turns()
-        self._routes: dict[tuple[str, str], Callable[[Mapping[str, str], bytes], Answer]] = {
-            ("GET", "/api/models"): self._models,
-            ("GET", "/api/image"): self._image,
-            ("GET", "/api/wall"): self._wall,
-            ("GET", "/api/latents"): self._latents,
-            ("POST", "/api/projections"): self._project,
-            ("GET", "/api/projections"): self._projection,
-        }
-
-    def warm_up(self) -> None:
-        """Draws once with each generator, so that nobody waits for TensorFlow's first call."""
-        for model in range(len(self._generators)):
-            self.answer("GET", "/api/image", {"model": str(model)})
-            self.answer("GET", "/api/wall", {"model": str(model)})
-
-    def answer(self, method: str, path: str, query: Mapping[str, str], body: bytes = b"") -> Answer:
-        """Answers a request.
-
-        Raises:
-          HttpError: there is nothing of that kind, a newer request has overtaken this one, or a value is wrong.
-        """
-        name = "index.html" if path == "/" else path[1:]
-        if method == "GET" and name in _TYPES:
-            with open(os.path.join(_PAGE, name), "rb") as file:
-                return Answer(file.read(), _TYPES[name])
-        if (method, path) not in self._routes:
-            raise HttpError(404, "there is no such page")
-        try:
-            return self._routes[method, path](query, body)
-        except OvertakenError as error:
-            raise HttpError(409, "overtaken") from error
-        except (UserError, BadImageError) as error:
-            raise HttpError(400, str(error)) from error
-
-    def _index(self, query: Mapping[str, str]) -> int:
-        return int(scene.number(query, "model", 0, 0, len(self._generators) - 1))
-
-    def _models(self, query: Mapping[str, str], body: bytes) -> Answer:
-        return _json(
-            [
-                {
-                    "name": name,
-                    "image_size": generator.image_size,
-                    "num_styles": generator.num_styles,
-                    "any_scale": generator.renders_at_any_scale,
-                    "can_project": generator.functions.is_traceable,
-                    "score": headline(generator.scores),
-                }
-                for name, generator in zip(self._names, self._generators)
-            ]
-        )
-
-    def _scene(self, query: Mapping[str, str]) -> tuple[scene.Scene, Generator, scene.Projected]:
-        index = self._index(query)
-        generator = self._generators[index]
-        return scene.parsed_scene(query, generator), generator, self._projections[index].styles
-
-    def _image(self, query: Mapping[str, str], body: bytes) -> Answer:
-        order, client = int(scene.number(query, "order", 0, 0, 2**53)), query.get("client", "")[:64]
-        with self._turns.turn(f"{client} {self._index(query)}", order):
-            return Answer(encode_png(scene.draw(*self._scene(query))), "image/png")
-
-    def _wall(self, query: Mapping[str, str], body: bytes) -> Answer:
-        generator = self._generators[self._index(query)]
-        count = int(scene.number(query, "count", 24, 1, scene.MAX_WALL))
-        first = int(scene.number(query, "first", 0, 0, scene.MAX_SEED - count))
-        truncation = scene.number(query, "truncation", 1.0, *scene.TRUNCATIONS)
-        with self._turns.turn(f"{query.get('client', '')[:64]} wall", int(scene.number(query, "order", 0, 0, 2**53))):
-            return Answer(encode_png(scene.wall(generator, first, count, truncation)), "image/png")
-
-    def _latents(self, query: Mapping[str, str], body: bytes) -> Answer:
-        return Answer(scene.latents_file(*self._scene(query)), "application/octet-stream", "latents.npz")
-
-    def _project(self, query: Mapping[str, str], body: bytes) -> Answer:
-        index = self._index(query)
-        generator = self._generators[index]
-        target = Preprocessing(generator.image_size, generator.num_channels)(body)
-        return _json({"projection": self._projections[index].start(target)})
-
-    def _projection(self, query: Mapping[str, str], body: bytes) -> Answer:
-        job = self._projections[self._index(query)].job(int(scene.number(query, "projection", 0, 0, scene.MAX_SEED)))
-        found = None if job.result is None else min(job.result.psnr, 99.0)  # JSON has no infinity
-        return _json({"step": job.step, "steps": job.steps, "psnr": found, "error": job.error})
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -181,29 +39,36 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _respond(self, method: str) -> None:
         try:
-            self._check_origin(method)
             address = urllib.parse.urlsplit(self.path)
+            self._check_origin(method, address.path)
             query = dict(urllib.parse.parse_qsl(address.query))
             answer = self.server.viewer.answer(method, address.path, query, self._body() if method == "POST" else b"")
         except HttpError as error:
-            self._send(error.status, _json({"error": str(error)}))
+            # What is left of the request must not be read as another one.
+            self.close_connection = True
+            self._send(error.status, json_answer({"error": str(error)}))
         except (BrokenPipeError, ConnectionResetError):  # the page has gone on
             self.close_connection = True
         except Exception as error:  # the page shows it, and the log says where
             logging.exception("%s %s", method, self.path)
-            self._send(500, _json({"error": f"{type(error).__name__}: {error}"}))
+            self.close_connection = True
+            self._send(500, json_answer({"error": f"{type(error).__name__}: {error}"}))
         else:
             self._send(200, answer)
 
-    def _check_origin(self, method: str) -> None:
-        """Refuses requests that another site makes a browser send."""
+    def _check_origin(self, method: str, path: str) -> None:
+        """Refuses requests that another site makes a browser send.
+
+        A name of this machine that another site has made up (DNS rebinding) is not among the server's.
+        """
         host = self.headers.get("Host", "")
-        if host not in self.server.hosts:
+        if _host_name(host) not in self.server.names:
             raise HttpError(403, f"host name {host!r} is not allowed: add it to --names")
         origin = self.headers.get("Origin")
-        if origin is not None and origin.partition("://")[2] not in self.server.hosts:
+        if origin is not None and origin.partition("://")[2] != host:
             raise HttpError(403, "cross-origin requests are refused")
-        if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+        is_link = path == "/" and self.headers.get("Sec-Fetch-Mode") == "navigate"
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") and not is_link:
             raise HttpError(403, "cross-origin requests are refused")
         if method == "POST" and self.headers.get(_HEADER) is None:
             raise HttpError(403, f"the header {_HEADER} is missing")
@@ -232,6 +97,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             headers["Content-Disposition"] = f'attachment; filename="{answer.download}"'
         try:
             self.send_response(status)
+            if self.close_connection:
+                headers["Connection"] = "close"
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -243,6 +110,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Says nothing: a slider sends dozens of requests a second."""
 
 
+def _host_name(host: str) -> str:
+    """Returns a Host header without its port."""
+    return host.rpartition(":")[0] if host.rpartition("]")[2].count(":") else host
+
+
 class Server(http.server.ThreadingHTTPServer):
     """HTTP server of a viewer.
 
@@ -252,6 +124,10 @@ class Server(http.server.ThreadingHTTPServer):
       port: port to listen at; 0 for any free one.
       names: further names under which this machine may be addressed.
 
+    Attributes:
+      address: address of the page.
+      names: names under which this machine may be addressed.
+
     Raises:
       UserError: the address or port cannot be used.
     """
@@ -260,19 +136,16 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, viewer: Viewer, host: str = "127.0.0.1", port: int = 0, names: Sequence[str] = ()):
         self.viewer = viewer
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
-            raise UserError(
-                f"cannot listen at {host}, port {port} ({error.strerror}): choose another --port"
-            ) from error
-        self.port = self.server_address[1]
-        self.hosts = {f"{name}:{self.port}" for name in (*LOCAL_NAMES, *names)}
-
-    @property
-    def address(self) -> str:
-        """Address of the page."""
-        return f"http://localhost:{self.port}/"
+            reason = f"cannot listen at {host}, port {port} ({error.strerror})"
+            raise UserError(f"{reason}: choose another --port") from error
+        own = f"[{host}]" if ":" in host else host
+        is_named = host not in _WILDCARDS and own not in LOCAL_NAMES
+        self.names = {*LOCAL_NAMES, *names, own}
+        self.address = f"http://{own if is_named else 'localhost'}:{self.server_address[1]}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Says nothing of clients that hang up."""

@@ -9,9 +9,12 @@ const urls = new Map(); // by what they show, object URLs to be released
 
 function say(text) { element("status").textContent = text; }
 
-function complain(text) {
-  element("error").textContent = text;
-  element("error").hidden = text === "";
+const complaints = new Map(); // by what failed
+function complain(text, about = "page") {
+  complaints.set(about, text);
+  const shown = [...complaints.values()].filter((words) => words).join("; ");
+  element("error").textContent = shown;
+  element("error").hidden = shown === "";
 }
 
 async function fetched(path, query, options) {
@@ -55,11 +58,11 @@ async function draw(model) {
     const image = document.querySelector(`#pictures [data-model="${model}"] img`);
     image.src = await objectUrl(`image ${model}`, response);
     image.alt = description(model);
-    complain("");
+    complain("", model);
     say(`drawn in ${Math.round(performance.now() - start)} ms`);
     if (model === Number(element("model").value)) element("save-image").href = image.src;
   } catch (error) {
-    if (error.name !== "AbortError") complain(error.message);
+    if (error.name !== "AbortError") complain(`${models[model].name}: ${error.message}`, model);
   }
   const again = running.get(model);
   running.delete(model);
@@ -83,9 +86,10 @@ function drawAll() {
 }
 
 async function showWall() {
-  const model = Number(element("model").value);
-  const query = { model, client, first, count: WALL, truncation: element("truncation").value, order: ++order };
+  const model = Number(element("model").value), start = first;
+  const query = { model, client, first: start, count: WALL, truncation: element("truncation").value, order: ++order };
   try {
+    complain("", "wall");
     const row = await createImageBitmap(await (await fetched("/api/wall", query)).blob()), edge = row.height;
     element("wall").replaceChildren(...Array.from({ length: WALL }, (_, index) => {
       const button = document.createElement("button"), canvas = document.createElement("canvas");
@@ -93,8 +97,8 @@ async function showWall() {
       canvas.getContext("2d").drawImage(row, edge * index, 0, edge, edge, 0, 0, edge, edge);
       button.append(canvas);
       button.type = "button";
-      button.dataset.seed = String(first + index);
-      button.setAttribute("aria-label", `seed ${first + index}`);
+      button.dataset.seed = String(start + index);
+      button.setAttribute("aria-label", `seed ${start + index}`);
       button.setAttribute("aria-pressed", String(button.dataset.seed === element("seed").value));
       button.addEventListener("click", () => {
         projections.fill(null);
@@ -105,7 +109,7 @@ async function showWall() {
       return button;
     }));
   } catch (error) {
-    if (error.name !== "AbortError") complain(error.message);
+    if (error.name !== "AbortError") complain(error.message, "wall");
   }
 }
 
@@ -117,6 +121,7 @@ function showProjection() {
 
 async function project(file) {
   const model = Number(element("model").value), bar = element("progress");
+  complain("", "projection");
   try {
     const options = { method: "POST", body: file, headers: { "X-Viewer": "1" } };
     const { projection } = await (await fetched("/api/projections", { model }, options)).json();
@@ -138,7 +143,7 @@ async function project(file) {
       await new Promise((resolve) => setTimeout(resolve, DELAY));
     }
   } catch (error) {
-    complain(error.message);
+    complain(error.message, "projection");
   }
 }
 

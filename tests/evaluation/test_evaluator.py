@@ -87,7 +87,9 @@ def test_scores_do_not_depend_on_order_or_batches(digits, classifier_path):
     for batches in ([shuffled], np.array_split(images, 600), np.array_split(shuffled, 11)):
         scores = evaluator.evaluate(batches)
         for name, value in expected.items():
-            np.testing.assert_allclose(scores[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+            # An image at the very edge of a ball may be counted or not, as processors round a row by its place.
+            atol = 2 / (3 * 600) if name.endswith("density") else 1e-6
+            np.testing.assert_allclose(scores[name], value, rtol=1e-4, atol=atol, err_msg=name)
 
 
 def test_noise_raises_the_distances_and_lowers_precision(digits, score):

@@ -59,11 +59,14 @@ def test_the_wheel_alone_trains_evaluates_draws_and_reports(wheel, tmp_path):
         (("generate", "--model=run/saved_model", "--output=grid.png", "--gif=way.gif"), "grid.png"),
         (("report", "run"), "run/report.html"),
         (("export", "--model=run", "--output=exported"), "exported/README.md"),
+        (("generate", "--model=digits", "--output=digits.png"), "digits.png"),
     ):
         result = vitgan(*arguments)
         assert result.returncode == 0, result.stderr
         assert os.path.getsize(tmp_path / name) > 1000
+    assert (wheel / "vitgan_tf" / "viewer" / "page" / "index.html").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "digits.png",
         "exported",
         "flags.txt",
         "given.json",

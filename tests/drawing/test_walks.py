@@ -134,7 +134,7 @@ def test_files_show_the_frames(tmp_path, suffix, channels):
 
 def test_mp4_without_its_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(UserError, match=r"pip install 'vitgan_tf\[video\]' brings it, or write a \.webp"):
+    with pytest.raises(UserError, match=r"pip install imageio-ffmpeg, or write a \.webp"):
         animation.write_animation(str(tmp_path / "a.mp4"), _frames(1))
     assert not os.listdir(tmp_path)
 

@@ -41,5 +41,5 @@ def test_every_signature_answers_its_request(tmp_path, batch_size):
 
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(UserError, match=r"pip install 'vitgan_tf\[serving\]' brings it"):
+    with pytest.raises(UserError, match=r"pip install tensorflow-serving-api==2\.15\.1"):
         write_warmup_requests(None, str(tmp_path))

@@ -73,8 +73,7 @@ def ffmpeg() -> str:
         import imageio_ffmpeg
     except ImportError as error:
         raise UserError(
-            "MP4 needs the package imageio-ffmpeg: pip install 'vitgan_tf[video]' brings it, or write a .webp in its "
-            "place"
+            "MP4 needs the package imageio-ffmpeg: pip install imageio-ffmpeg, or write a .webp in its place"
         ) from error
     return imageio_ffmpeg.get_ffmpeg_exe()
 

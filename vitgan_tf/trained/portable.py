@@ -141,7 +141,7 @@ def _needed(names: Sequence[str], advice: str) -> list[ModuleType]:
         raise UserError(f"the package {error.name} is not installed: {advice}") from error
 
 
-_ONNX_ADVICE = "pip install 'vitgan_tf[onnx]' brings it, on Python 3.10 or later"
+_ONNX_ADVICE = "pip install tf2onnx==1.17.0 'onnx<1.19' onnxruntime, on Python 3.10 or later"
 
 
 def _to_onnx(function: Any) -> bytes:

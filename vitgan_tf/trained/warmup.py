@@ -31,7 +31,7 @@ def write_warmup_requests(generator: Generator, folder: str, batch_size: int | N
         from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
     except ImportError as error:
         raise UserError(
-            "warm-up requests need the package tensorflow-serving-api: pip install 'vitgan_tf[serving]' brings it"
+            "warm-up requests need the package tensorflow-serving-api: pip install tensorflow-serving-api==2.15.1"
         ) from error
     os.makedirs(os.path.dirname(os.path.join(folder, WARMUP)), exist_ok=True)
     with tf.io.TFRecordWriter(os.path.join(folder, WARMUP)) as writer:

@@ -23,7 +23,7 @@ def write_grid(selection: Selection, path: str, look: Look, columns: int) -> Non
     Raises:
       UserError: the generator cannot render at this scale, or the picture is too large.
     """
-    look.check_size(selection.generator, len(selection), columns)
+    look.check_size(selection.generator, selection.count, columns)
     write_picture(path, image_grid(selection.images(look), columns, look.min_width))
 
 
@@ -37,7 +37,7 @@ def write_images(selection: Selection, directory: str, look: Look) -> None:
     number = selection.generator.batch_size(look.render_scale)
     with dump_folder(directory, selection.name) as written:
         batches = written(selection.batches(look))
-        for _ in progress(batches, "draw", -(-len(selection) // number), "batch"):
+        for _ in progress(batches, "draw", -(-selection.count // number), "batch"):
             pass
 
 
@@ -47,7 +47,7 @@ def write_truncations(selection: Selection, path: str, look: Look, truncations: 
     Raises:
       UserError: the generator cannot render at this scale, or the picture is too large.
     """
-    look.check_size(selection.generator, len(selection) * len(truncations), len(truncations))
+    look.check_size(selection.generator, selection.count * len(truncations), len(truncations))
     columns = [selection.images(look, truncation) for truncation in truncations]
     images = np.stack(columns, axis=1)  # (row, column, height, width, channels)
     write_picture(path, image_grid(images.reshape(-1, *images.shape[2:]), len(truncations), look.min_width))

@@ -22,17 +22,14 @@ LATENTS, STYLES, SEEDS = "latents", "styles", "seeds"
 class Selection(abc.ABC):
     """Images in order: their latents or styles, their noise, and their names.
 
-    Args:
+    Attributes:
       generator: draws them.
       count: number of images.
     """
 
     def __init__(self, generator: Generator, count: int):
         self.generator = generator
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = count
 
     @abc.abstractmethod
     def latents(self, first: int, last: int) -> np.ndarray:
@@ -69,8 +66,8 @@ class Selection(abc.ABC):
         psi = look.truncation if truncation is None else truncation
         alone = self.generator.has_noise and self.has_own_noise and not look.has_fixed_noise
         number = 1 if alone else self.generator.batch_size(look.render_scale)
-        for first in range(0, len(self), number):
-            styles = self.styles(first, min(first + number, len(self)), psi)
+        for first in range(0, self.count, number):
+            styles = self.styles(first, min(first + number, self.count), psi)
             noise = (FIXED_NOISE, 0) if look.has_fixed_noise else self.noise(first)
             yield self.generator.draw(styles, look.render_scale, *noise)
 
@@ -159,11 +156,11 @@ def save(selection: Selection, path: str) -> None:
     Raises:
       OSError: the file cannot be written.
     """
-    arrays = {STYLES: selection.styles(0, len(selection))}
+    arrays = {STYLES: selection.styles(0, selection.count)}
     if isinstance(selection, OfSeeds):
         arrays[SEEDS] = np.array(selection.seeds)
     if not isinstance(selection, OfFile):
-        arrays[LATENTS] = selection.latents(0, len(selection))
+        arrays[LATENTS] = selection.latents(0, selection.count)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with atomic_file(path) as file:
         np.savez_compressed(file, **arrays)

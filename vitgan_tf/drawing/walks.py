@@ -85,7 +85,7 @@ def keys_of(selection: Selection, num_images: int, space: str) -> np.ndarray:
     Raises:
       UserError: they cannot be shared out evenly, or there are fewer than two for each image.
     """
-    count = len(selection)
+    count = selection.count
     if count % num_images or count < 2 * num_images:
         raise UserError(
             f"{count} keyframes cannot be divided evenly among {num_images} images, at least two each: change "

@@ -161,9 +161,7 @@ def main(line: CommandLine) -> list[str]:
         if given.outdir:
             pictures.write_images(_selection(given, generator), _path(given.outdir), look)
         if given.walk:
-            walk = _walk(given, generator)
-            frames = 1 if animation.is_streamed(given.walk) else len(walk)
-            look.check_size(generator, walk.num_images, given.columns, frames, animation.max_edge(given.walk))
+            walk = _walk(given, generator, look)
             animation.write_animation(_path(given.walk), walk.shown(look, given.columns))
         if given.mixing:
             rows = given.num_images or _NUM_ROWS
@@ -212,15 +210,22 @@ def _selection(given: flags.FlagValues, generator: Generator, num_images: int = 
     return selection.OfSequence(generator, given.num_images or num_images, given.seed)
 
 
-def _walk(given: flags.FlagValues, generator: Generator) -> Walk:
-    from vitgan_tf.drawing import walks
+def _walk(given: flags.FlagValues, generator: Generator, look: Look) -> Walk:
+    from vitgan_tf.drawing import animation, walks
 
     if given.seeds or given.latents:
-        keys = walks.keys_of(_selection(given, generator), given.num_images or 1, given.space)
+        keys = _selection(given, generator)
+        num_images, keyframes = given.num_images or 1, keys.count // (given.num_images or 1)
     else:
-        num_images = given.num_images or _NUM_IMAGES
-        keys = walks.random_keys(generator, given.keyframes, num_images, given.seed, given.space)
-    return walks.Walk(generator, keys, given.frames, given.loop, given.seed)
+        keys, num_images, keyframes = None, given.num_images or _NUM_IMAGES, given.keyframes
+    # Before the keyframes are drawn, which may be too many as well.
+    frames = 1 if animation.is_streamed(given.walk) else keyframes * given.frames
+    look.check_size(generator, num_images, given.columns, frames, animation.max_edge(given.walk))
+    if keys is None:
+        points = walks.random_keys(generator, keyframes, num_images, given.seed, given.space)
+    else:
+        points = walks.keys_of(keys, num_images, given.space)
+    return walks.Walk(generator, points, given.frames, given.loop, given.seed)
 
 
 def _path(path: str) -> str:

@@ -23,6 +23,7 @@ from vitgan_tf.drawing.animation import SUFFIXES as ANIMATIONS
 from vitgan_tf.errors import UserError
 
 if TYPE_CHECKING:
+    from vitgan_tf.drawing.look import Look
     from vitgan_tf.drawing.selection import Selection
     from vitgan_tf.drawing.walks import Walk
     from vitgan_tf.trained.generator import Generator

@@ -72,6 +72,11 @@ def main(line: CommandLine) -> str | dict[str, Any]:
     changes = configuration.changes_of_networks(given)
     if changes:
         logging.info("these networks also change other fields of the preset: %s", ", ".join(changes))
+    for name in ("init_optimizer", "init_checkpoint"):
+        if given[name].present and not given.init_from:
+            raise UserError(f"--{name} needs --init_from")
+    if given.init_from:
+        config = _with_lasting_average(given, config)
     if given.dry_run:
         print(json.dumps(as_dict(config), indent=2))
         _log_execution(given, config)
@@ -83,11 +88,7 @@ def main(line: CommandLine) -> str | dict[str, Any]:
 
     provenance = {"command": [*invocation("run").split(), *line.words], "commit": checkout.commit()}
     init = None
-    for name in ("init_optimizer", "init_checkpoint"):
-        if given[name].present and not given.init_from:
-            raise UserError(f"--{name} needs --init_from")
     if given.init_from:
-        config = _with_lasting_average(given, config)
         init = Initialization(given.init_from, given.init_checkpoint, given.init_optimizer)
     location = configuration.data_location_from_flags(given)
     run_experiment(config, model_dir, provenance, location, strategy, init=init)

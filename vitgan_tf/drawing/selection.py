@@ -129,10 +129,13 @@ class OfFile(Selection):
         if not arrays:
             raise UserError(f"{path!r} holds neither an array {LATENTS!r} nor {STYLES!r}")
         self._styles, self._latents = arrays.get(STYLES), arrays.get(LATENTS)
-        rows = next(iter(arrays.values()))
-        if rows.ndim == 0 or len(rows) == 0 or rows.dtype.kind != "f" or not np.isfinite(rows).all():
-            raise UserError(f"{path!r} must hold finite floating-point numbers, with one row per image")
-        super().__init__(generator, len(rows))
+        for rows in arrays.values():
+            if rows.ndim == 0 or len(rows) == 0 or rows.dtype.kind != "f" or not np.isfinite(rows).all():
+                raise UserError(f"{path!r} must hold finite floating-point numbers, with one row per image")
+        counts = set(map(len, arrays.values()))
+        if len(counts) > 1:
+            raise UserError(f"{path!r} holds another number of latents than of styles")
+        super().__init__(generator, *counts)
         self._seed = seed
 
     def latents(self, first: int, last: int) -> np.ndarray:

@@ -183,7 +183,7 @@ def _blocks(path: str) -> Iterator[bytes]:
         yield from iter(lambda: file.read(2**20), b"")
 
 
-# What NumPy raises for files that are no archives of it, or damaged ones.
+# Errors of NumPy for files that are no archives of it, or damaged ones.
 ARCHIVE_ERRORS = (OSError, AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 # assets.extra is SavedModel's folder for files that TensorFlow itself does not use.

@@ -5,13 +5,13 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import types
 
 import numpy as np
 import pytest
 from PIL import Image
+from support import browser
 
 from vitgan_tf.config import override
 from vitgan_tf.errors import UserError
@@ -24,7 +24,7 @@ from vitgan_tf.training.summaries import Summaries
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = browser.PROGRAM
 FIELDS = {"train.total_kimg": 0.032, "train.xla": "off", "generator.num_blocks": 1, "discriminator.num_blocks": 1}
 # Moves every slider to every place, and tells which pictures are then to be seen, and which are broken.
 LOOK = """

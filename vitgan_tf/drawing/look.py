@@ -15,7 +15,7 @@ MAX_PIXELS = 2**29
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What determines pixels besides latents and seeds.
+    """Settings that determine pixels besides latents and seeds.
 
     Attributes:
       truncation: psi; 1 for none, 0 for the mean style.

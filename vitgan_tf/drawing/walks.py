@@ -38,11 +38,6 @@ class Walk:
     def __len__(self) -> int:
         return len(self._keys) * self._frames if self._is_loop else (len(self._keys) - 1) * self._frames + 1
 
-    @property
-    def num_images(self) -> int:
-        """Number of images in the grid."""
-        return self._keys.shape[1]
-
     def styles(self, frame: int, truncation: float = 1.0) -> np.ndarray:
         """Returns the styles of a frame: (num_images, num_styles, style_dim)."""
         key, step = divmod(frame, self._frames)

@@ -25,6 +25,7 @@ from vitgan_tf.runs.directory import (
     METRICS,
     SAMPLES,
     SAVED_MODEL,
+    config_content,
     read_metrics,
     read_run,
     sample_step,
@@ -278,8 +279,7 @@ def _scores(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _configuration(run_dir: str, config: ExperimentConfig) -> str:
-    with open(os.path.join(run_dir, CONFIG), encoding="utf-8") as file:
-        content = json.load(file)
+    content = config_content(os.path.join(run_dir, CONFIG))
     command = " ".join(map(str, content.get("command", [])))
     versions = ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items())
     rows = [("command", command), ("commit", content.get("commit")), ("versions", versions)]

@@ -70,6 +70,17 @@ def read_run(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
     return read_config(os.path.join(path, CONFIG))
 
 
+def config_content(path: str) -> dict[str, Any]:
+    """Returns the content of a config.json as it is.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError, TypeError: it is not a JSON object.
+    """
+    with open(path, encoding="utf-8") as file:
+        return dict(parsed_json(file.read()))
+
+
 def read_config(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
     """Returns the configuration in a config.json and the identity of the training images.
 
@@ -79,8 +90,7 @@ def read_config(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
     """
     plugins = ""
     try:
-        with open(path, encoding="utf-8") as file:
-            content = parsed_json(file.read())
+        content = config_content(path)
         arguments = (argument for argument in content.get("command") or [] if isinstance(argument, str))
         plugins = " ".join(argument for argument in arguments if argument.startswith("--plugin="))
         return from_dict(content["config"]), dict(content.get("data", {}))
@@ -92,9 +102,8 @@ def read_config(path: str) -> tuple[ExperimentConfig, dict[str, Any]]:
 def recorded_source(path: str) -> dict[str, Any]:
     """Returns what a run started from, an entry of its config.json; empty for nothing and for a damaged file."""
     try:
-        with open(os.path.join(path, CONFIG), encoding="utf-8") as file:
-            return dict(parsed_json(file.read()).get(_SOURCE) or {})
-    except (OSError, ValueError, TypeError, AttributeError):
+        return dict(config_content(os.path.join(path, CONFIG)).get(_SOURCE) or {})
+    except (OSError, ValueError, TypeError):
         return {}
 
 

@@ -14,8 +14,7 @@ from vitgan_tf.config.choices import EXPORT_FORMATS
 from vitgan_tf.errors import UserError, did_you_mean
 from vitgan_tf.evaluation.hub import hub_module
 from vitgan_tf.evaluation.network_files import is_address
-from vitgan_tf.files import parsed_json
-from vitgan_tf.runs.directory import CONFIG, SAVED_MODEL, is_run, read_metrics, read_run
+from vitgan_tf.runs.directory import CONFIG, SAVED_MODEL, config_content, is_run, read_metrics, read_run
 from vitgan_tf.runs.generator import load_generator
 from vitgan_tf.runs.metrics import scores_of
 from vitgan_tf.trained import archives
@@ -102,8 +101,7 @@ def origin_of(folder: str, source: str, step: int | None, weights: str | None = 
         return Origin(source)
     try:
         config, data = read_run(place)
-        with open(os.path.join(place, CONFIG), encoding="utf-8") as file:
-            content = parsed_json(file.read())
+        content = config_content(os.path.join(place, CONFIG))
     except UserError as error:
         logging.warning("%s", error)
         return Origin(source)

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, Callable
 
@@ -27,7 +27,9 @@ _ABOUT = "generator.json"
 _OPSET = 17
 
 
-def graphs(network: tf.keras.Model, batch_size: int | None) -> dict[str, tf.types.experimental.GenericFunction]:
+def graphs(
+    network: tf.keras.Model, style_dim: int, batch_size: int | None
+) -> dict[str, tf.types.experimental.GenericFunction]:
     """Returns the functions of a generator that need none of TensorFlow's random numbers, by name.
 
     synthesize: latents (n, latent_dim) -> images (n, size, size, num_channels) in [-1, 1].
@@ -36,7 +38,7 @@ def graphs(network: tf.keras.Model, batch_size: int | None) -> dict[str, tf.type
     Layers with noise have their fixed one.
     """
     latents = tf.TensorSpec([batch_size, network.latent_dim], tf.float32, name="latents")
-    styles = tf.TensorSpec([batch_size, network.num_styles, mean_style(network).shape[-1]], tf.float32, name="styles")
+    styles = tf.TensorSpec([batch_size, network.num_styles, style_dim], tf.float32, name="styles")
     scale = tf.TensorSpec([], tf.float32, name="render_scale")
 
     def clipped(images: tf.Tensor) -> tf.Tensor:
@@ -82,7 +84,8 @@ class PortableFormat:
         self.marker = f"render.{suffix}"
 
     def write(self, network: tf.keras.Model, folder: str, step: int, batch_size: int | None) -> None:
-        for name, function in graphs(network, batch_size).items():
+        mean = mean_style(network).numpy()
+        for name, function in graphs(network, mean.shape[-1], batch_size).items():
             write_atomically(os.path.join(folder, f"{name}.{self._suffix}"), self._convert(function))
         about = {
             "step": step,
@@ -92,7 +95,7 @@ class PortableFormat:
             "image_size": network.image_size,
             "num_channels": network.num_channels,
             "renders_at_any_scale": network.renders_at_any_scale,
-            "mean_style": mean_style(network).numpy().tolist(),
+            "mean_style": mean.tolist(),
         }
         write_atomically(os.path.join(folder, _ABOUT), (json.dumps(about, indent=2) + "\n").encode())
 
@@ -129,30 +132,30 @@ class PortableFormat:
             return self._open(file.read())
 
 
-def _needed(names: Sequence[str], advice: str) -> list[ModuleType]:
-    """Imports modules.
+def _of_onnx(name: str) -> ModuleType:
+    """Imports a module that ONNX needs.
 
     Raises:
-      UserError: one is not installed.
+      UserError: it is not installed.
     """
     try:
-        return [importlib.import_module(name) for name in names]
+        return importlib.import_module(name)
     except ImportError as error:
-        raise UserError(f"the package {error.name} is not installed: {advice}") from error
-
-
-_ONNX_ADVICE = "pip install tf2onnx==1.17.0 'onnx<1.19' onnxruntime, on Python 3.10 or later"
+        raise UserError(
+            f"the package {error.name} is not installed: pip install tf2onnx==1.17.0 'onnx<1.19' onnxruntime, on "
+            "Python 3.10 or later"
+        ) from error
 
 
 def _to_onnx(function: Any) -> bytes:
-    (convert,) = _needed(["tf2onnx.convert"], _ONNX_ADVICE)
+    convert = _of_onnx("tf2onnx.convert")
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     model, _ = convert.from_function(function, input_signature=function.input_signature, opset=_OPSET)
     return model.SerializeToString()
 
 
 def _onnx_graph(content: bytes) -> Graph:
-    (onnxruntime,) = _needed(["onnxruntime"], _ONNX_ADVICE)
+    onnxruntime = _of_onnx("onnxruntime")
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return lambda arrays: session.run(None, arrays)[0]
 

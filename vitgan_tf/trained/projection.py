@@ -56,7 +56,7 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class Projection:
-    """What a search has found.
+    """Result of a search.
 
     Attributes:
       styles: (num_styles, style_dim).

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from vitgan_tf.errors import UserError, first_line
-from vitgan_tf.files import damaged_file, write_checksums
+from vitgan_tf.files import check_undamaged, write_checksums
 from vitgan_tf.trained.functions import Functions, in_batches
 from vitgan_tf.trained.module import GeneratorModule
 
@@ -80,9 +80,7 @@ def load_saved_model(path: str, signatures: Sequence[str] = SIGNATURES) -> tf.Mo
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):
         raise UserError(f"{path!r} is not a SavedModel: a finished run has one in its saved_model/ folder")
     try:
-        damaged = damaged_file(path)
-        if damaged:
-            raise UserError(f"the SavedModel {path!r} is damaged: {damaged} does not match its checksum")
+        check_undamaged(path)
         model = tf.saved_model.load(path)
     except UserError:
         raise

@@ -48,7 +48,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Initialization:
-    """What a new training starts from.
+    """Start of a new training from another one.
 
     Attributes:
       path: run directory, or argument of `load`.
@@ -176,10 +176,11 @@ def initialize(gan: GAN, source: Source) -> dict[str, Any]:
         anew[name] = [layer for layer in _layers(target) if layer not in fitting]
     for name, optimizer in _OPTIMIZERS.items():
         _log(name, anew[name], len(_layers(getattr(gan, name))))
-        same = set(_layers(getattr(gan, name))) == set(_layers(source.networks[name])) if source.optimizers else False
-        if source.with_optimizer and (anew[name] or not same):
+        if not source.with_optimizer:
+            continue
+        if anew[name] or set(_layers(getattr(gan, name))) != set(_layers(source.networks[name])):
             logging.warning("%s: its optimiser starts anew, as its layers are not all those of the source", name)
-        elif source.with_optimizer:
+        else:
             _copy_state(getattr(gan, optimizer), source.optimizers[name])
     return {**source.identity, "with_optimizer": source.with_optimizer, "started_anew": anew}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -132,9 +133,13 @@ class Viewer:
         generator = self._generators[index]
         return scene.parsed_scene(query, generator), generator, self._projections[index].styles
 
+    def _turn(self, query: Mapping[str, str], picture: str) -> contextlib.AbstractContextManager[None]:
+        """Returns the turn of a request for a picture of a page."""
+        order = int(scene.number(query, "order", 0, 0, 2**53))
+        return self._turns.turn(f"{query.get('client', '')[:64]} {picture}", order)
+
     def _image(self, query: Mapping[str, str], body: bytes) -> Answer:
-        order, client = int(scene.number(query, "order", 0, 0, 2**53)), query.get("client", "")[:64]
-        with self._turns.turn(f"{client} {self._index(query)}", order):
+        with self._turn(query, f"image {self._index(query)}"):
             return Answer(encode_png(scene.draw(*self._scene(query))), "image/png")
 
     def _wall(self, query: Mapping[str, str], body: bytes) -> Answer:
@@ -142,7 +147,7 @@ class Viewer:
         count = int(scene.number(query, "count", 24, 1, scene.MAX_WALL))
         first = int(scene.number(query, "first", 0, 0, scene.MAX_SEED - count))
         truncation = scene.number(query, "truncation", 1.0, *scene.TRUNCATIONS)
-        with self._turns.turn(f"{query.get('client', '')[:64]} wall", int(scene.number(query, "order", 0, 0, 2**53))):
+        with self._turn(query, "wall"):
             return Answer(encode_png(scene.wall(generator, first, count, truncation)), "image/png")
 
     def _latents(self, query: Mapping[str, str], body: bytes) -> Answer:

@@ -28,7 +28,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "viewer", ""
-    # Of a client that says nothing.
+    # Seconds for a client that says nothing.
     timeout = 60
 
     def do_GET(self) -> None:
@@ -44,7 +44,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             query = dict(urllib.parse.parse_qsl(address.query))
             answer = self.server.viewer.answer(method, address.path, query, self._body() if method == "POST" else b"")
         except HttpError as error:
-            # What is left of the request must not be read as another one.
+            # The rest of the request must not be read as another one.
             self.close_connection = True
             self._send(error.status, json_answer({"error": str(error)}))
         except (BrokenPipeError, ConnectionResetError):  # the page has gone on

@@ -168,7 +168,7 @@ def test_statistics_that_cannot_be_written_are_named_at_once(setting, capsys, tm
 
 
 def test_settings_of_a_runs_own_network_are_changed(setting, capsys, tmp_path):
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "config.json").write_text("{}")
     # The run is read before its network is missed.
     with pytest.raises(UserError) as error:

@@ -29,6 +29,7 @@ _SOURCES = {
     "mnist": ("png", 28, 28),
     "celeba": ("jpeg", 218, 178),
     "lsun_bedroom": ("webp", 256, 341),
+    "emoji": ("png", 64, 64),
     "folder": ("jpeg", 400, 600),
 }
 _NUM_FILES = 256

@@ -28,7 +28,7 @@ from vitgan_tf.presets import preset
 
 TAKES_ARGUMENTS = True
 # Flags that `compare` passes to its processes, besides the configuration fields; `scale` passes more.
-_NETWORKS = ("variant", "generator", "discriminator")
+_NETWORKS = ("size", "variant", "generator", "discriminator")
 _PASSED_ON = ("config", "dataset", "steps", *_NETWORKS)
 _COMPARED = ["cifar10", "celeba64", "digits", "tiny"]
 # Flags of one benchmark alone.

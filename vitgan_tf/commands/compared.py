@@ -155,7 +155,7 @@ def _reference(
     if name is None:
         return None, None, location, None
     if name in PRESETS:
-        config = preset(name, image_size=fields.get("image_size") if name == "folder" else None)
+        config = preset(name, image_size=fields.get("image_size"))
         return dataclasses.replace(config.data, **fields), config.eval, location, None
     # The candidate determines size and channels.
     data = DataConfig(**{"dataset": "folder", "image_size": 1, "num_channels": 3, **fields})

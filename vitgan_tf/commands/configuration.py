@@ -9,11 +9,11 @@ from absl import flags
 
 from vitgan_tf import config as config_lib
 from vitgan_tf.commands.flags import DEFAULT_VARIANT
-from vitgan_tf.presets import VARIANTS, network_changes, preset
+from vitgan_tf.presets import DEFAULT_SIZE, VARIANTS, network_changes, preset
 from vitgan_tf.runs.directory import read_config
 
 # Flags that --config replaces.
-_PRESET_FLAGS = ("dataset", "variant", "generator", "discriminator")
+_PRESET_FLAGS = ("dataset", "size", "variant", "generator", "discriminator")
 
 
 def data_location_from_flags(given: flags.FlagValues) -> config_lib.DataLocation:
@@ -82,7 +82,7 @@ def changes_of_networks(given: flags.FlagValues) -> list[str]:
 def preset_from_flags(
     given: flags.FlagValues, fields: dict[str, Any], networks: dict[str, str]
 ) -> config_lib.ExperimentConfig:
-    """Returns the preset of --dataset with these networks; for "folder", with the image size in the fields.
+    """Returns the preset of --dataset and --size with these networks, for the image size in the fields.
 
     Args:
       given: flags of the command.
@@ -92,14 +92,14 @@ def preset_from_flags(
     Raises:
       ConfigError: see `preset`.
     """
-    image_size = fields.get("data.image_size") if given.dataset == "folder" else None
-    return preset(given.dataset, image_size=image_size, **networks)
+    return preset(given.dataset, image_size=fields.get("data.image_size"), size=given.size, **networks)
 
 
 def run_name_from_flags(given: flags.FlagValues) -> str:
-    """Returns the name of a run's folder: <dataset>, then the variant and networks other than the default."""
-    parts = [("", given.variant), ("g_", given.generator), ("d_", given.discriminator)]
-    return "-".join([given.dataset, *(prefix + name for prefix, name in parts if name != DEFAULT_VARIANT)])
+    """Returns the name of a run's folder: <dataset>, then size, variant and networks other than the default."""
+    parts = [("", given.size), ("", given.variant), ("g_", given.generator), ("d_", given.discriminator)]
+    chosen = (prefix + name for prefix, name in parts if name not in (DEFAULT_SIZE, DEFAULT_VARIANT))
+    return "-".join([given.dataset, *chosen])
 
 
 def fields_from_flags(given: flags.FlagValues) -> dict[str, Any]:

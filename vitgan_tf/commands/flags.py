@@ -15,7 +15,7 @@ from vitgan_tf.commands.parsers import EdgeParser, FiniteParser, NumbersParser, 
 from vitgan_tf.commands.plugins import define_plugin_flag
 from vitgan_tf.config import aliases
 from vitgan_tf.invocation import invocation
-from vitgan_tf.presets import PRESETS, VARIANTS, network_names
+from vitgan_tf.presets import DEFAULT_SIZE, PRESETS, SIZES, VARIANTS, network_names
 
 DEFAULT_PRESET = "digits"
 _MAX_CLASS = 10**6
@@ -71,7 +71,7 @@ def define_numbers(
 
 
 def define_config_flags(given: flags.FlagValues) -> None:
-    """Defines --plugin, --config, --dataset, --variant, --generator, --discriminator, and a flag for each field.
+    """Defines --plugin, --config, a flag for each argument of a preset, and one for each field.
 
     A field is set by its path, --train.batch_size=64, or, where no other section has a field of that name, by its
     name alone, --batch_size=64.
@@ -81,11 +81,19 @@ def define_config_flags(given: flags.FlagValues) -> None:
         given,
         "config",
         None,
-        "Configuration file, such as the config.json of a run; replaces --dataset, --variant, --generator and "
-        "--discriminator.",
+        "Configuration file, such as the config.json of a run; replaces --dataset, --size, --variant, "
+        "--generator and --discriminator.",
     )
     presets = "; ".join(f"{name}: {(function.__doc__ or '').split('.')[0]}" for name, function in PRESETS.items())
     flags.DEFINE_string("dataset", DEFAULT_PRESET, f"Preset. {presets}.", flag_values=given)
+    flags.DEFINE_enum(
+        "size",
+        DEFAULT_SIZE,
+        list(SIZES),
+        "Width of the networks: base, that of the preset, which is the paper's in the paper's experiments; small, "
+        "half of it; large, twice.",
+        flag_values=given,
+    )
     flags.DEFINE_string(
         "variant",
         DEFAULT_VARIANT,

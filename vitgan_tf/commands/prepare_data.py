@@ -39,8 +39,8 @@ def define_flags(given: flags.FlagValues) -> None:
         "cifar-10-binary.tar.gz or cifar-10-python.tar.gz. mnist: train-images-idx3-ubyte.gz, "
         "t10k-images-idx3-ubyte.gz. celeba64, celeba128: img_align_celeba.zip, list_eval_partition.txt, or Kaggle's "
         "archive. lsun_bedroom64, lsun_bedroom128: bedroom_train_lmdb.zip, bedroom_val_lmdb.zip, or bedroom_train, "
-        "bedroom_val with images. folder: any images, subfolders included, or a zip archive. Unpacked archives and "
-        "subfolders are found too.",
+        "bedroom_val with images. emoji: emoji-datasource-google-16.0.0.tgz, an npm package. folder: any images, "
+        "subfolders included, or a zip archive. Unpacked archives and subfolders are found too.",
         is_single=True,
     )
     define_source_flags(given)
@@ -78,8 +78,8 @@ def main(line: CommandLine) -> str:
     name = given.name
     if config.dataset != "folder" and name is not None:
         raise UserError("--name is for --dataset=folder only: the names of other sets are fixed")
+    preset(config.dataset, image_size=config.image_size)  # rejects sizes that no run could use
     if config.dataset == "folder":
-        preset("folder", image_size=config.image_size)  # rejects sizes that no run could use
         name = re.sub(r"\W+", "_", name or os.path.basename(os.path.abspath(source))).strip("_").lower() or "images"
     with limited_pixels(given.max_megapixels):
         prepared = prepare(spec, config, source, data_dir, name, given.strict, given.num_threads)

@@ -35,8 +35,9 @@ def define_flags(given: flags.FlagValues) -> None:
         given,
         "model_dir",
         None,
-        "Run directory; default: runs/<dataset>, followed by the variant or the networks: runs/<dataset>-<variant>, "
-        "runs/<dataset>-g_<generator>-d_<discriminator>. Required with --config.",
+        "Run directory; default: runs/<dataset>, followed by what --size, --variant, --generator and --discriminator "
+        "set: runs/<dataset>-<size>-<variant>, runs/<dataset>-g_<generator>-d_<discriminator>. Required with "
+        "--config.",
     )
     define_path(
         given,

@@ -31,6 +31,8 @@ from vitgan_tf.runs.directory import DIGITS_CLASSIFIER, FREE_TO_CHANGE, read_run
 
 # Preset -> data set in the paper's tables. Beside all others stand the paper's figures for CIFAR-10.
 _PAPERS_DATA = {"celeba64": "CelebA 64 x 64", "lsun_bedroom64": "LSUN bedroom 64 x 64"}
+# Flags that a row sets.
+_ROWS = ("variant", "generator", "discriminator")
 
 
 def define_flags(given: flags.FlagValues) -> None:
@@ -50,14 +52,16 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "jobs", 1, "Simultaneous runs, each with its share of the cores.", lower_bound=1, flag_values=given
     )
-    define_path(given, "output_dir", None, "Folder of the runs and the tables; default: runs/tables-<dataset>.")
+    define_path(
+        given, "output_dir", None, "Folder of the runs and the tables; default: runs/tables-<dataset>[-<size>]."
+    )
 
 
 def main(line: CommandLine) -> str:
     """Trains the missing runs and writes the tables, and returns their folder."""
     given = line.flags
     fields = _fields_of_all_rows(given)
-    folder = given.output_dir or os.path.join("runs", f"tables-{given.dataset}")
+    folder = given.output_dir or os.path.join("runs", f"tables-{configuration.run_name_from_flags(given)}")
     configs, rows = _cells(given, fields, folder)
     tensorflow = import_tensorflow()
     if line.owns_process:
@@ -85,7 +89,7 @@ def main(line: CommandLine) -> str:
 
 def _fields_of_all_rows(given: flags.FlagValues) -> dict[str, Any]:
     """Returns the configuration fields that every run has, by path."""
-    if given.config is not None or configuration.run_name_from_flags(given) != given.dataset:
+    if given.config is not None or any(given[name].value != DEFAULT_VARIANT for name in _ROWS):
         raise UserError(
             "the rows of the tables set --variant, --generator, --discriminator and --config: leave them out"
         )
@@ -133,7 +137,7 @@ def _cell(
     default = DEFAULT_VARIANT
     name = next(same, f"g_{networks.get('generator', default)}-d_{networks.get('discriminator', default)}")
     model_dir = os.path.join(folder, name, f"seed_{seed}")
-    own = {"dataset": given.dataset, **networks, "train.seed": seed, "model_dir": model_dir}
+    own = {"dataset": given.dataset, "size": given.size, **networks, "train.seed": seed, "model_dir": model_dir}
     location = dataclasses.asdict(configuration.data_location_from_flags(given))
     location = {name: value for name, value in location.items() if value is not None}
     fields = {**fields, **_lengths(override(changed, fields))}

@@ -134,6 +134,7 @@ DATASETS: Registry[Any] = Registry(
         "celeba128": "vitgan_tf.data.registry:CELEBA",
         "lsun_bedroom64": "vitgan_tf.data.registry:LSUN_BEDROOM",
         "lsun_bedroom128": "vitgan_tf.data.registry:LSUN_BEDROOM",
+        "emoji": "vitgan_tf.data.registry:EMOJI",
         "folder": "vitgan_tf.data.registry:FOLDER",
     },
 )

@@ -30,6 +30,7 @@ class DataConfig(Section):
     classes: tuple[int, ...] = field(
         "numbers of the classes whose images are used, of a labelled set; empty = all", default=(), minimum=0
     )
+    skin_tones: bool = field("whether emoji are used in all their skin tones", default=False)
     category: str = field("category of LSUN in place of bedroom, such as church_outdoor or cat", default="")
 
     def __post_init__(self) -> None:

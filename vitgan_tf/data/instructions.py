@@ -28,10 +28,12 @@ def instructions(spec: DatasetSpec, config: DataConfig, data_dir: str, reason: s
         if find_below(place, *spec.files, *spec.other_names, exists=os.path.exists):
             source = None if place == spec.raw_dir(data_dir) else place
             return f"{config.dataset} is in {place!r} as it was downloaded: {_preparation(config, data_dir, source)}"
+    prepared = spec.prepared_name(config)
+    sets = f"neither {prepared} nor {spec.tfds_name}" if spec.tfds_name else f"no {prepared}"
     return (
-        f"no images of {config.dataset} in {data_dir!r}, neither {spec.prepared_name(config)} nor {spec.tfds_name} "
-        f"({reason}; {contents(data_dir)}){_if_it_is_it(config, data_dir)}: fetch {' and '.join(spec.files)} from "
-        f"{spec.url}, put {'it' if len(spec.files) == 1 else 'them'} into {spec.raw_dir(data_dir)!r} and run: "
+        f"no images of {config.dataset} in {data_dir!r}, {sets} ({reason}; {contents(data_dir)})"
+        f"{_if_it_is_it(config, data_dir)}: fetch {' and '.join(spec.files)} from {spec.url}, "
+        f"put {'it' if len(spec.files) == 1 else 'them'} into {spec.raw_dir(data_dir)!r} and run: "
         f"{_command(config, data_dir)}"
     )
 
@@ -64,6 +66,8 @@ def command_options(config: DataConfig, data_dir: str) -> list[str]:
     usual = PRESETS[config.dataset]().data
     if config.category:
         options.append(f"--category={config.category}")
+    if config.skin_tones:
+        options.append("--skin_tones")
     if config.image_size != usual.image_size:
         options.append(f"--resolution={config.image_size}")
     if config.num_channels != usual.num_channels:

@@ -102,6 +102,8 @@ def _set(spec: DatasetSpec, config: DataConfig, location: DataLocation, split: s
     builder = tfds_sets.find(spec.prepared_name(config), data_dir)
     if builder is not None:
         return _prepared(builder, config, location, split)
+    if not spec.tfds_name:
+        raise UserError(instructions(spec, config, data_dir, "tensorflow-datasets does not have it"))
     builder = tfds_sets.find(spec.tfds_name, data_dir)
     if builder is None:
         reason = "with --download, tensorflow-datasets tries to fetch it"

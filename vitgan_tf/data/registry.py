@@ -17,6 +17,7 @@ from vitgan_tf.data.labels import LabelledImages
 from vitgan_tf.data.sources.base import ImageSource
 from vitgan_tf.data.sources.celeba import celeba
 from vitgan_tf.data.sources.cifar10 import cifar10
+from vitgan_tf.data.sources.emoji import PACKAGE, emoji
 from vitgan_tf.data.sources.folder import image_folder
 from vitgan_tf.data.sources.lsun import lsun
 from vitgan_tf.data.sources.mnist import mnist
@@ -70,7 +71,8 @@ class DatasetSpec:
 
     def prepared_name(self, config: DataConfig, name: str | None = None) -> str:
         """Returns the TFDS name of the set that tools/prepare_data.py writes."""
-        return f"vitgan_{name or self.family}_{config.image_size}x{config.image_size}x{config.num_channels}"
+        family = f"{self.family}_skin_tones" if config.skin_tones else self.family
+        return f"vitgan_{name or family}_{config.image_size}x{config.image_size}x{config.num_channels}"
 
     def raw_dir(self, data_dir: str) -> str:
         """Returns the default folder of the official files."""
@@ -121,6 +123,20 @@ MNIST = DatasetSpec(
     other_names=("train-images-idx3-ubyte", "train-images.idx3-ubyte"),
     label_advice="delete the prepared set and prepare it again with train-labels-idx1-ubyte.gz beside the images",
 )
+
+
+def _emoji(skin_tones: bool) -> DatasetSpec:
+    file = f"{PACKAGE}-16.0.0.tgz"
+    return DatasetSpec(
+        family="emoji",
+        source=functools.partial(emoji, skin_tones=skin_tones),
+        files=(file,),
+        url=f"https://registry.npmjs.org/{PACKAGE}/-/{file}",
+        other_names=(PACKAGE, "emoji.json"),
+    )
+
+
+EMOJI = _emoji(skin_tones=False)
 FOLDER = DatasetSpec(
     family="folder",
     source=image_folder,
@@ -138,7 +154,7 @@ DIGITS = ArrayDataset(_digits)
 
 
 def dataset_spec(config: DataConfig, location: DataLocation | None = None) -> DatasetSpec | ArrayDataset:
-    """Returns the data set of a configuration: with its category of LSUN, or its held-out images of a folder.
+    """Returns the data set of a configuration, with the fields that belong to this set alone.
 
     Raises:
       UserError: there is no such data set or category, or the set takes neither.
@@ -153,6 +169,10 @@ def dataset_spec(config: DataConfig, location: DataLocation | None = None) -> Da
         raise UserError("--holdout and --holdout_dir are for --dataset=folder only")
     if config.value_range and isinstance(spec, ArrayDataset):
         raise UserError(f"--value_range does not apply to {config.dataset}, whose images are made in memory")
+    if config.skin_tones:
+        if spec is not EMOJI:
+            raise UserError("--skin_tones is for --dataset=emoji only")
+        return _emoji(skin_tones=True)
     if config.category:
         if config.category not in LSUN_CATEGORIES:
             known = did_you_mean(config.category, LSUN_CATEGORIES)

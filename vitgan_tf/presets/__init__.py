@@ -1,6 +1,7 @@
 """Presets of the paper's experiments, and the rows of its tables."""
 
 from vitgan_tf.presets.datasets import PRESETS, folder
+from vitgan_tf.presets.sizes import DEFAULT_SIZE, SIZES
 from vitgan_tf.presets.variants import (
     DISCRIMINATORS,
     GENERATORS,
@@ -12,9 +13,11 @@ from vitgan_tf.presets.variants import (
 )
 
 __all__ = [
+    "DEFAULT_SIZE",
     "DISCRIMINATORS",
     "GENERATORS",
     "PRESETS",
+    "SIZES",
     "VARIANTS",
     "changes_to_preset",
     "folder",

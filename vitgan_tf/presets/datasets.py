@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Callable
 
 from vitgan_tf.config import (
@@ -158,6 +159,22 @@ def _longer_discriminator_sequence(config: ExperimentConfig, dataset: str) -> Ex
     )
 
 
+def emoji(image_size: int = 32) -> ExperimentConfig:
+    """Noto Emoji, 1,716 training images on white, 32 x 32 or --resolution.
+
+    Raises:
+      ConfigError: see `folder`.
+    """
+    config = folder(image_size)
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, dataset="emoji"),
+        train=dataclasses.replace(config.train, total_kimg=400.0, batch_size=64),
+        log=LogConfig(eval_every_kimg=50.0, samples_every_kimg=10.0, checkpoint_every_kimg=10.0),
+        eval=EvalConfig(extractor="classifier", num_generated=10_000),
+    )
+
+
 def folder(image_size: int = 64) -> ExperimentConfig:
     """Your own image files in --data_dir, cropped to squares and resized to --resolution (default 64).
 
@@ -187,7 +204,12 @@ def folder(image_size: int = 64) -> ExperimentConfig:
     )
 
 
-_PRESETS = (digits, mnist, cifar10, celeba64, lsun_bedroom64, celeba128, lsun_bedroom128, folder, tiny)
-PRESETS: Registry[Callable[[], ExperimentConfig]] = Registry(
+_PRESETS = (digits, mnist, cifar10, celeba64, lsun_bedroom64, celeba128, lsun_bedroom128, emoji, folder, tiny)
+PRESETS: Registry[Callable[..., ExperimentConfig]] = Registry(
     "dataset", {function.__name__: function for function in _PRESETS}
 )
+
+
+def has_sizes(name: str) -> bool:
+    """True for a preset whose networks depend on the size of its images, which is then an argument."""
+    return "image_size" in inspect.signature(PRESETS[name]).parameters

@@ -16,7 +16,8 @@ from vitgan_tf.config import (
     unread_fields,
 )
 from vitgan_tf.config.registry import Registry
-from vitgan_tf.presets.datasets import PRESETS, folder
+from vitgan_tf.presets.datasets import PRESETS, has_sizes
+from vitgan_tf.presets.sizes import DEFAULT_SIZE, resized
 
 
 def _generator_ablation() -> dict[str, dict[str, Any]]:
@@ -224,27 +225,29 @@ def preset(
     image_size: int | None = None,
     generator: str = "vitgan",
     discriminator: str = "vitgan",
+    size: str = DEFAULT_SIZE,
 ) -> ExperimentConfig:
-    """Returns a preset, changed by a variant or by the choice of each network.
+    """Returns a preset, changed by a variant or by the choice of each network, and by their size.
 
     Args:
       name: name in `PRESETS`.
       variant: name in `VARIANTS`, a row of the paper's tables.
-      image_size: edge of the images of "folder" in pixels, which also sets the sizes of its networks; None for the
-        other presets, whose image size is fixed.
+      image_size: edge of the images in pixels, for "folder" and "emoji", whose networks depend on it; the other
+        presets ignore it.
       generator: one of `network_names`.
       discriminator: one of `network_names`.
+      size: name in `sizes.SIZES`.
 
     Raises:
-      ConfigError: a name is unknown (the message suggests the nearest one), "folder" does not support image_size, or
-        both a variant and a network are given.
+      ConfigError: a name is unknown (the message suggests the nearest one), the preset does not support image_size,
+        or both a variant and a network are given.
     """
     function, changes = PRESETS[name], Registry("variant", VARIANTS)[variant]
     networks = {**network_changes("generator", generator), **network_changes("discriminator", discriminator)}
     if networks and changes:
         raise ConfigError(f"variant {variant!r} sets both networks: leave out generator and discriminator")
-    config = function() if image_size is None else folder(image_size)
-    return override(config, {**changes, **networks})
+    config = function(image_size) if image_size is not None and has_sizes(name) else function()
+    return override(resized(config, size), {**changes, **networks})
 
 
 def changes_to_preset(config: ExperimentConfig) -> list[str] | None:
@@ -254,7 +257,7 @@ def changes_to_preset(config: ExperimentConfig) -> list[str] | None:
     """
     data = config.data
     try:
-        base = preset(data.dataset, image_size=data.image_size if data.dataset == "folder" else None)
+        base = preset(data.dataset, image_size=data.image_size)
     except ConfigError:
         return None
     return differences(base, config, unread_fields(config))

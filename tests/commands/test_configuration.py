@@ -28,7 +28,7 @@ def test_a_runs_configuration_starts_another(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--dataset=digits", "--variant=vitgan", "--generator=biggan", "--discriminator=resnet"]
+    "flag", ["--dataset=digits", "--size=small", "--variant=vitgan", "--generator=biggan", "--discriminator=resnet"]
 )
 def test_a_configuration_takes_the_place_of_preset_and_networks(tmp_path, flag):
     path = tmp_path / "config.json"
@@ -46,6 +46,8 @@ def test_mistakes_in_a_configuration_end_in_a_line(tmp_path):
     assert "--config needs a run directory" in commands.error_line(RUN, f"--config={path}")
     line = commands.error_line(RUN, f"--config={path}", "--generator.num_blocks=2", "--model_dir=x")
     assert "--generator.num_blocks has no effect" in line
+    line = commands.error_line("experiments/tables.py", "--variant=biggan", f"--output_dir={tmp_path}")
+    assert "the rows of the tables set" in line
     line = commands.error_line("experiments/tables.py", f"--config={path}", f"--output_dir={tmp_path}")
     assert "the rows of the tables set" in line
 

@@ -1,6 +1,7 @@
 """Configuration: checks, overrides, round trip; every field is read somewhere."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
@@ -95,6 +96,22 @@ def test_any_generator_goes_with_any_discriminator():
             preset("tiny", generator="vit", **arguments)
     with pytest.raises(ConfigError, match="unknown discriminator 'resnets'; did you mean 'resnet'"):
         preset("tiny", discriminator="resnets")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_sizes_are_half_and_twice_the_widths_of_all_networks(name):
+    base = preset(name)
+    for size, factor in (("small", 0.5), ("base", 1), ("large", 2)):
+        for generator, discriminator in itertools.product(GENERATORS, DISCRIMINATORS):
+            preset(name, generator=generator, discriminator=discriminator, size=size)  # no network is too small
+        changed = preset(name, size=size)
+        for path in ("generator.embed_dim", "generator.mlp_dim", "discriminator.embed_dim", "stylegan2.channel_max"):
+            assert changed.value(path) == base.value(path) * factor, path
+        assert changed.generator.num_heads == max(1, int(base.generator.num_heads * factor))
+        unlike = [line.split(".")[0] for line in differences(base, changed)]
+        assert set(unlike) <= {"generator", "discriminator", "stylegan2", "resnet", "transgan", "biggan"}
+    with pytest.raises(ConfigError, match=r"unknown size 'huge'"):
+        preset(name, size="huge")
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])

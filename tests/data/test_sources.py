@@ -16,6 +16,7 @@ from vitgan_tf.data.opening import BadImageError
 from vitgan_tf.data.sources.base import MissingFilesError
 from vitgan_tf.data.sources.celeba import celeba
 from vitgan_tf.data.sources.cifar10 import cifar10
+from vitgan_tf.data.sources.emoji import emoji
 from vitgan_tf.data.sources.folder import image_folder
 from vitgan_tf.data.sources.lsun import lsun
 from vitgan_tf.data.sources.mnist import mnist
@@ -47,7 +48,7 @@ def test_cifar10_that_is_not_whole(tmp_path):
     archive = tmp_path / "cifar-10-binary.tar.gz"
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="cannot read CIFAR-10"):
+    with pytest.raises(UserError, match=r"cannot read .*cifar-10"):
         cifar10(str(tmp_path), "training")
     archive.unlink()
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
@@ -309,3 +310,62 @@ def test_missing_permission(unprivileged):
     os.mkdir(os.path.join(unprivileged, "closed"), 0)
     with pytest.raises(UserError, match=r"cannot read the folder .*closed.*Permission denied"):
         image_folder(unprivileged)
+
+
+def _of_list(entries, skin_tones):
+    """Name, base and category of each picture."""
+    for entry in entries:
+        if entry["category"] != "Component" or skin_tones:
+            yield entry["image"], entry["unified"], entry["category"]
+        for variant in entry.get("skin_variations", {}).values() if skin_tones else ():
+            yield variant["image"], entry["unified"], entry["category"]
+
+
+@pytest.mark.parametrize("skin_tones", [False, True])
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_emoji(tmp_path, unpacked, skin_tones):
+    entries = official.write_emoji(tmp_path)
+    archive = tmp_path / "emoji-datasource-google-16.0.0.tgz"
+    with tarfile.open(archive) as tar:
+        pictures = {os.path.basename(member.name): tar.extractfile(member).read() for member in tar}
+        if unpacked:
+            tar.extractall(tmp_path)
+            archive.unlink()
+    expected = {name: (base, category) for name, base, category in _of_list(entries, skin_tones)}
+    places = [tmp_path, tmp_path / "package"] if unpacked else [tmp_path, archive]
+    for place in places:
+        bases, names = {}, []
+        for split in ("training", "evaluation"):
+            source = emoji(str(place), split, skin_tones)
+            assert list(source.names) == sorted(source.names)
+            assert _all(source) == [pictures[name] for name in source.names]
+            categories = [source.class_names[label] for label in source.labels]
+            assert categories == [expected[name][1] for name in source.names]
+            bases[split] = {expected[name][0] for name in source.names}
+            names += source.names
+        assert sorted(names) == sorted(expected)
+        # All skin tones of an emoji are in one split.
+        assert not bases["training"] & bases["evaluation"]
+        assert (len(bases["training"]), len(bases["evaluation"])) == (45 + skin_tones, 5)
+
+
+def test_emoji_that_are_not_whole(tmp_path):
+    with pytest.raises(MissingFilesError, match=r"no emoji, the npm package .* is needed: .* is empty"):
+        emoji(str(tmp_path), "training")
+    official.write_emoji(tmp_path)
+    archive = tmp_path / "emoji-datasource-google-16.0.0.tgz"
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cannot read .*emoji-datasource-google"):
+        emoji(str(tmp_path), "training")
+    archive.unlink()
+    package = tmp_path / "package"
+    os.unlink(package / "img" / "google" / "64" / emoji(str(tmp_path), "training").names[7])
+    source = emoji(str(tmp_path), "training")
+    assert len(source) == 44 and source.notes == [f"1 of 45 emoji are not in {str(package)!r}: the others are used"]
+    for content in ("[{}]", "[1]", "{", "3"):
+        (package / "emoji.json").write_text(content)
+        with pytest.raises(UserError, match=r"emoji.json is not a list of emoji"):
+            emoji(str(tmp_path), "training")

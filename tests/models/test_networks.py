@@ -26,9 +26,12 @@ WEIGHTS = {
     "lsun_bedroom64": (16_106_499, 10_053_121),
     "celeba128": (16_106_499, 10_053_121),
     "lsun_bedroom128": (16_106_499, 10_053_121),
+    "emoji": (11_379_459, 6_580_225),
     "folder": (16_106_499, 10_053_121),
     "tiny": (8_449, 4_993),
 }
+# cifar10, narrower and wider; the discriminator has 44 d^2 + 240 d + 1 of width d.
+SIZE_WEIGHTS = {"small": (2_851_203, 1_668_097), "large": (45_467_139, 26_136_577)}
 
 # The variants of cifar10 whose counts differ from the method's.
 VARIANT_WEIGHTS = {
@@ -63,6 +66,13 @@ def test_weight_counts(name):
     config = preset(name)
     data = dataclasses.replace(config.data, dataset="any", flip=False)
     assert _counts(data, config.generator, config.discriminator) == WEIGHTS[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZE_WEIGHTS)
+def test_weight_counts_of_sizes(size):
+    config = preset("cifar10", size=size)
+    assert _counts(config.data, config.generator, config.discriminator) == SIZE_WEIGHTS[size]
 
 
 # The baselines have tests of their own.

@@ -1,7 +1,9 @@
 """Small data sets of real photographs, in the files, names and formats in which the sets are published."""
 
+import binascii
 import gzip
 import io
+import json
 import os
 import tarfile
 import zipfile
@@ -133,3 +135,45 @@ def write_lsun(folder, training=40, evaluation=10):
         os.remove(os.path.join(path, "lock.mdb"))
         by_key.append([keyed[key] for key in sorted(keyed)])
     return tuple(by_key)
+
+
+EMOJI_CATEGORIES = ("Flags", "Food & Drink", "People & Body")
+
+
+def write_emoji(folder, training=45, evaluation=5):
+    """emoji-datasource-google-16.0.0.tgz: pictures with transparency and their list. Returns the list.
+
+    Every third emoji is of a person, in five skin tones. The code points are such that the splits have these numbers.
+    """
+    bases = {"training": [], "evaluation": []}
+    number = 0x1F300
+    while len(bases["training"]) < training or len(bases["evaluation"]) < evaluation:
+        base = f"{number:X}"
+        bases["evaluation" if binascii.crc32(base.encode()) % 10 == 0 else "training"].append(base)
+        number += 1
+    chosen = sorted(bases["training"][:training] + bases["evaluation"][:evaluation])
+    entries = [_emoji(base, EMOJI_CATEGORIES[place % 3]) for place, base in enumerate(chosen)]
+    entries.append(_emoji("1F3FB", "Component"))
+    names = [one["image"] for entry in entries for one in (entry, *entry.get("skin_variations", {}).values())]
+    files = {"emoji.json": json.dumps(entries).encode(), "img/google/sheets/64.png": b"large"}
+    for name, photo in zip(names, photos(len(names), 64, 64)):
+        alpha = np.zeros((64, 64, 1), np.uint8)
+        alpha[8:56, 8:56] = 255
+        files[f"img/google/64/{name}"] = encoded(np.concatenate([photo, alpha], 2), "png")
+    os.makedirs(folder, exist_ok=True)
+    with tarfile.open(os.path.join(folder, "emoji-datasource-google-16.0.0.tgz"), "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return entries
+
+
+def _emoji(base, category):
+    entry = {"unified": base, "image": f"{base.lower()}.png", "category": category}
+    if category == "People & Body":
+        tones = [f"1F3F{tone}" for tone in "BCDEF"]
+        entry["skin_variations"] = {
+            tone: {"unified": f"{base}-{tone}", "image": f"{base.lower()}-{tone.lower()}.png"} for tone in tones
+        }
+    return entry

@@ -1,15 +1,17 @@
-"""Images in a zip archive, read in place."""
+"""Images in a zip archive, read in place, and files in a tar archive, read in one pass."""
 
 from __future__ import annotations
 
 import functools
 import os
+import tarfile
 import zipfile
 import zlib
+from typing import Callable
 
 from vitgan_tf.data import kinds
 from vitgan_tf.data.opening import BadImageError, check_size
-from vitgan_tf.data.sources.base import ImageSource, is_image
+from vitgan_tf.data.sources.base import MAX_PART_BYTES, ImageSource, is_image
 from vitgan_tf.errors import UserError
 
 # RuntimeError: encrypted, or compressed by an unknown method.
@@ -75,3 +77,33 @@ def _kind(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str | None:
             return kinds.kind(file.read(kinds.HEAD_BYTES), member.filename)
     except _READ_ERRORS:
         return None
+
+
+def read_tar(path: str, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Returns the wanted files of a tar archive by base name, after its compression's checksum was verified.
+
+    Args:
+      path: archive, compressed or not.
+      wanted: whether a file of this name in the archive is wanted; may raise UserError.
+
+    Raises:
+      UserError: it cannot be read, or the files are too large.
+    """
+    files, left = {}, MAX_PART_BYTES
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if not (member.isfile() and wanted(member.name)):
+                    continue
+                left -= member.size
+                if left < 0:
+                    raise UserError(f"{path!r} holds more than {MAX_PART_BYTES:,} bytes of images: {member.name}")
+                file = tar.extractfile(member)
+                assert file is not None
+                files[os.path.basename(member.name)] = file.read()
+            # The checksum of the gzip stream is verified at its end.
+            while tar.fileobj.read(2**20):
+                pass
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise UserError(f"cannot read {path!r}: {error}") from error
+    return files

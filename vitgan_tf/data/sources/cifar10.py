@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from vitgan_tf.data.sources.archive import read_tar
 from vitgan_tf.data.sources.base import (
-    MAX_PART_BYTES,
     ImageSource,
     MissingFilesError,
     contents,
@@ -41,7 +41,6 @@ _OTHER_ARCHIVES = (
 _NEEDED = "cifar-10-binary.tar.gz or cifar-10-python.tar.gz is needed"
 # All that a pickled array needs. Its modules have other names in other versions of NumPy.
 _UNPICKLED = {"_reconstruct": np.empty(0).__reduce__()[0], "ndarray": np.ndarray, "dtype": np.dtype}
-_READ_ERRORS = (OSError, EOFError, tarfile.TarError, zlib.error)
 
 
 def cifar10(path: str, split: str) -> ImageSource:
@@ -67,8 +66,8 @@ def cifar10(path: str, split: str) -> ImageSource:
             parts = _archived_parts(archive, split)
         else:
             raise MissingFilesError(f"no CIFAR-10, {_NEEDED}: {_found(path)}")
-    except _READ_ERRORS as error:
-        raise UserError(f"cannot read CIFAR-10 from {first or archive!r}: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot read CIFAR-10 from {first!r}: {error}") from error
     read = [_part(name, content) for name, content in parts.items()]
     planes = np.concatenate([part for part, _ in read])
     found = [labels for _, labels in read if labels is not None]
@@ -114,20 +113,14 @@ def _unpacked_parts(folder: str, suffix: str, split: str) -> dict[str, bytes]:
 
 
 def _archived_parts(archive: str, split: str) -> dict[str, bytes]:
-    parts = {}
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            name = os.path.basename(member.name)
-            if name in _OTHER_VERSIONS and member.isfile():
-                raise UserError(f"{archive!r} is {_OTHER_VERSIONS[name]}: {_NEEDED}")
-            wanted = os.path.splitext(name)[0] in _PARTS[split] and os.path.splitext(name)[1] in ("", ".bin")
-            if wanted and member.isfile() and (file := tar.extractfile(member)) is not None:
-                if member.size > MAX_PART_BYTES:
-                    raise UserError(f"{archive!r} is not CIFAR-10: {name} in it has {member.size} bytes")
-                parts[name] = file.read()
-        # The checksum of the gzip stream is verified at its end.
-        while tar.fileobj.read(2**20):
-            pass
+    def wanted(path: str) -> bool:
+        name = os.path.basename(path)
+        if name in _OTHER_VERSIONS:
+            raise UserError(f"{archive!r} is {_OTHER_VERSIONS[name]}: {_NEEDED}")
+        stem, suffix = os.path.splitext(name)
+        return stem in _PARTS[split] and suffix in ("", ".bin")
+
+    parts = read_tar(archive, wanted)
     missing = [name for name in _PARTS[split] if not {name, f"{name}.bin"} & set(parts)]
     if missing:
         raise UserError(f"{archive!r} lacks {', '.join(missing)}: {_NEEDED}")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import tarfile
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from vitgan_tf.data.sources.archive import read_tar
 from vitgan_tf.data.sources.base import (
-    MAX_PART_BYTES,
     ImageSource,
     MissingFilesError,
     contents,
@@ -24,7 +23,7 @@ from vitgan_tf.data.sources.base import (
 from vitgan_tf.errors import UserError
 
 PACKAGE = "emoji-datasource-google"
-_LIST, _IMAGES = "emoji.json", "img/google/64/"
+_LIST, _IMAGES = "emoji.json", "img/google/64"
 # Swatches of the skin tones themselves.
 _SWATCHES = "Component"
 # One of so many base emoji is held out for evaluation.
@@ -94,23 +93,11 @@ def _archive_below(path: str) -> str | None:
 
 
 def _archived(archive: str) -> dict[str, bytes]:
-    """Reads the archive once from start to end: its members cannot be read in another order without unpacking."""
-    files, left = {}, MAX_PART_BYTES
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for member in tar:
-                name = member.name.partition("/")[2]
-                is_wanted = name == _LIST or os.path.dirname(name) + "/" == _IMAGES
-                if is_wanted and member.isfile() and (file := tar.extractfile(member)) is not None:
-                    left -= member.size
-                    if left < 0:
-                        raise UserError(
-                            f"{archive!r} is not {PACKAGE}: its pictures are larger than {MAX_PART_BYTES}"
-                        )
-                    files[os.path.basename(name)] = file.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise UserError(f"cannot read emoji from {archive!r}: {error}") from error
-    return files
+    def wanted(path: str) -> bool:
+        name = path.partition("/")[2]
+        return name == _LIST or os.path.dirname(name) == _IMAGES
+
+    return read_tar(archive, wanted)
 
 
 def _unpacked(root: str) -> dict[str, bytes]:

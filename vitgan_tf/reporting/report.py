@@ -60,8 +60,8 @@ h1 {{ font-size: 1.3rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
 .headline {{ font-size: 1.5rem; margin: .5rem 0; }}
 table {{ border-collapse: collapse; }} td, th {{ padding: .15rem .8rem .15rem 0; text-align: left; }}
 th {{ border-bottom: 1px solid #8886; }} td {{ font-variant-numeric: tabular-nums; }}
-img {{ max-width: 100%; }} .charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
-.charts img {{ width: min(100%, 34rem); background: white; }}
+img {{ max-width: min(100%, 44rem); height: auto; }} .charts {{ display: flex; flex-wrap: wrap; gap: 1rem; }}
+.charts img {{ width: min(100%, 31rem); background: white; }}
 img.exact {{ image-rendering: pixelated; }} .slides input {{ width: min(40rem, 80%); }}
 .wide {{ overflow-x: auto; }} pre {{ white-space: pre-wrap; }} .warning {{ color: #b00020; }}
 @media (prefers-color-scheme: dark) {{ .warning {{ color: #ff8a80; }} }}

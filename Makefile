@@ -11,9 +11,14 @@ INSTALLED := $(VENV)/.installed$(if $(GPU),-gpu)
 DEVELOPED := $(VENV)/.developed
 RUN_DIR ?= runs/digits
 
+# Modules of the API reference.
+DOCUMENTED = vitgan_tf vitgan_tf.losses vitgan_tf.augment vitgan_tf.registries vitgan_tf.errors \
+	$(subst /,.,$(patsubst %/__init__.py,%,$(wildcard vitgan_tf/*/__init__.py)))
+API_DIR ?= runs/api
+
 PYTEST = $(VENV)/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGUMENTS)
 
-.PHONY: run demo shipped quick test coverage lint types golden golden-record venv clean
+.PHONY: run demo shipped quick test coverage lint types api golden golden-record venv clean
 
 # Trains on the embedded digits; leaves samples, metrics and a SavedModel, and a grid made from it.
 run: $(INSTALLED)
@@ -58,6 +63,12 @@ lint: $(DEVELOPED)
 types: $(DEVELOPED)
 	@if $(VENV)/bin/python -c 'import mypy' 2> /dev/null; then $(VENV)/bin/python -m mypy; \
 	else echo "types are checked on Python 3.11"; fi
+
+# API reference from the docstrings, as HTML. Warnings are errors, but for pdoc's own about the fields of a NamedTuple.
+api: $(DEVELOPED)
+	PDOC_ALLOW_EXEC=1 TF_CPP_MIN_LOG_LEVEL=3 $(VENV)/bin/python -W error::UserWarning \
+		-W "ignore:Error parsing type annotation ForwardRef:UserWarning" \
+		-m pdoc --docformat google --output-directory $(API_DIR) $(DOCUMENTED)
 
 venv: $(DEVELOPED)
 

@@ -21,7 +21,7 @@ from vitgan_tf.commands.flags import (
     define_strategy_flags,
 )
 from vitgan_tf.commands.quiet import import_tensorflow, strategy_from_flags
-from vitgan_tf.config import ExperimentConfig, as_dict, override
+from vitgan_tf.config import ExperimentConfig, as_dict
 from vitgan_tf.errors import UserError
 from vitgan_tf.invocation import invocation
 
@@ -76,8 +76,6 @@ def main(line: CommandLine) -> str | dict[str, Any]:
     for name in ("init_optimizer", "init_checkpoint"):
         if given[name].present and not given.init_from:
             raise UserError(f"--{name} needs --init_from")
-    if given.init_from:
-        config = _with_lasting_average(given, config)
     if given.dry_run:
         print(json.dumps(as_dict(config), indent=2))
         _log_execution(given, config)
@@ -94,14 +92,6 @@ def main(line: CommandLine) -> str | dict[str, Any]:
     location = configuration.data_location_from_flags(given)
     run_experiment(config, model_dir, provenance, location, strategy, init=init)
     return model_dir
-
-
-def _with_lasting_average(given: flags.FlagValues, config: ExperimentConfig) -> ExperimentConfig:
-    """Returns the configuration without the ramp of the moving average, which would forget that of --init_from."""
-    if "train.ema_rampup" in configuration.fields_from_flags(given) or not config.train.ema_rampup:
-        return config
-    logging.info("--init_from sets train.ema_rampup=0: the moving average goes on from the source's")
-    return override(config, {"train.ema_rampup": 0.0})
 
 
 def _log_execution(given: flags.FlagValues, config: ExperimentConfig) -> None:

@@ -11,7 +11,8 @@ from vitgan_tf.commands.calls import command_module
 from vitgan_tf.invocation import SCRIPTS
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "DESCRIPTION.md", "CONTRIBUTING.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 # Flags of absl, and of the scripts that a page defines itself.
 GENERAL = {"help", "helpfull", "flagfile", "verbosity"}
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ def wheel(tmp_path_factory):
     """The folder in which the wheel is unpacked, as pip does it."""
     source, target = (tmp_path_factory.mktemp(name) for name in ("source", "installed"))
     shutil.copytree(ROOT / "vitgan_tf", source / "vitgan_tf", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "pyproject.toml", "DESCRIPTION.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(source)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, capture_output=True)
@@ -33,6 +34,9 @@ def test_the_wheel_alone_trains_evaluates_draws_and_reports(wheel, tmp_path):
     """As `python -m vitgan_tf`, which is the entry point `vitgan` without its script."""
     (entry_points,) = wheel.glob("*.dist-info/entry_points.txt")
     assert "vitgan = vitgan_tf.commands.main:main" in entry_points.read_text()
+    # An index of packages shows the description without the checkout: its links are complete.
+    description = (entry_points.parent / "METADATA").read_text(encoding="utf-8").partition("\n\n")[2]
+    assert "vitgan run" in description and not re.search(r"\]\((?!https://)", description)
     env = {**OFFLINE, "PYTHONPATH": str(wheel)}
 
     def vitgan(*arguments):

@@ -84,6 +84,15 @@ def define_config_flags(given: flags.FlagValues) -> None:
         "Configuration file, such as the config.json of a run; replaces --dataset, --size, --variant, "
         "--generator and --discriminator.",
     )
+    _define_preset_flags(given)
+    define_field_flags(given)
+    for old, new in aliases.FIELDS.items():
+        flags.DEFINE_alias(old, new, given)
+    flags.DEFINE_alias("resolution", "data.image_size", given)
+
+
+def _define_preset_flags(given: flags.FlagValues) -> None:
+    """Defines --dataset, --size, --variant, --generator and --discriminator."""
     presets = "; ".join(f"{name}: {(function.__doc__ or '').split('.')[0]}" for name, function in PRESETS.items())
     flags.DEFINE_string("dataset", DEFAULT_PRESET, f"Preset. {presets}.", flag_values=given)
     flags.DEFINE_enum(
@@ -113,10 +122,6 @@ def define_config_flags(given: flags.FlagValues) -> None:
             f"vision transformer; or a baseline. Choices: {', '.join(network_names(network))}.",
             flag_values=given,
         )
-    define_field_flags(given)
-    for old, new in aliases.FIELDS.items():
-        flags.DEFINE_alias(old, new, given)
-    flags.DEFINE_alias("resolution", "data.image_size", given)
 
 
 def define_field_flags(

@@ -19,6 +19,8 @@ from support import commands, small
 from support.events import events
 
 from vitgan_tf.commands import tables
+from vitgan_tf.config import override
+from vitgan_tf.presets import preset
 from vitgan_tf.presets.tables import TABLES
 
 pytestmark = pytest.mark.slow
@@ -309,6 +311,16 @@ def test_rows_of_several_tables_share_their_runs():
     )
     shared = [table for table, _, variant, *_ in found if variant == "vitgan"]
     assert shared == ["main", "generator", "discriminator", "networks", "stability"]
+
+
+def test_rows_have_the_size_of_the_table():
+    given = flags.FlagValues()
+    tables.define_flags(given)
+    given(["tables", "--dataset=emoji", "--size=small"])
+    cell, config = tables._cell(given, {"variant": "g_add_linear"}, 1, {}, "folder")
+    assert {"--dataset=emoji", "--size=small", "--variant=g_add_linear", "--train.seed=1"} <= set(cell.command)
+    assert config == override(preset("emoji", "g_add_linear", size="small"), {"train.seed": 1})
+    assert config.generator.embed_dim == 192
 
 
 def test_all_rows_of_the_tables_have_as_many_steps():

@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 
 from vitgan_tf.commands.calls import command_module
+from vitgan_tf.config import ConfigError
 from vitgan_tf.invocation import SCRIPTS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -64,14 +65,22 @@ FLAGS = {command: _flags_of(command) for command in SCRIPTS}
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_have_the_flags_that_pages_give_them(page):
+    """Names and values are those that the commands take; words in capitals stand for the reader's own."""
     for command, words in _command_lines(page):
         if any(word.startswith("--plugin") for word in words):
             continue  # the plugin's own
-        for word in words:
-            found = re.match(r"--(?:no)?([a-z0-9_.]+)", word)
-            if found and found[1] not in GENERAL:
-                name = found[1]
-                assert name in FLAGS[command] or f"no{name}" in FLAGS[command], f"{page.name}: {command} {word}"
+        own = [word for word in words if re.search(r"=[A-Z_]+$", word)]
+        for word in own:
+            assert re.match(r"--([a-z0-9_.]+)=", word)[1] in FLAGS[command], f"{page.name}: {command} {word}"
+        given = flags.FlagValues()
+        command_module(command).define_flags(given)
+        given.unparse_flags()
+        shown = [word for word in words if word not in own and word.split("=")[0].strip("-") not in GENERAL]
+        try:
+            given(["program", *shown])
+        except (flags.IllegalFlagValueError, flags.UnrecognizedFlagError, ConfigError) as error:
+            is_own = own and "must have a value other than None" in str(error)
+            assert is_own, f"{page.name}: {command}: {error}"
 
 
 def test_the_index_names_every_page():

@@ -72,8 +72,8 @@ def test_the_real_images_score_best(digits, score):
     assert 0.0 <= scores["digits_fd"] < 1e-3
     assert scores["digits_precision"] == scores["digits_recall"] == 1.0
     assert scores["digits_authenticity"] == 0.0  # all of them are copies
-    # Unbiased over other images: of the same ones, it falls below 0 by their distance from themselves, 0.
-    assert scores["digits_kd"] < 0.0 < scores["digits_kd_std"]
+    # An estimate over random subsets: 0 within its deviation.
+    assert abs(scores["digits_kd"]) < 2 * scores["digits_kd_std"] < 1.0
     assert scores["digits_is"] > 9.0 and 0 < scores["digits_is_std"] < 0.5
     assert 0 < scores["digits_fd_half_split"] < 5
     np.testing.assert_allclose(scores["digits_class_fractions"], np.bincount(labels) / len(labels), atol=0.01)
@@ -96,9 +96,10 @@ def test_noise_raises_the_distances_and_lowers_precision(digits, score):
     images = digits[0]
     noise = np.random.RandomState(0).normal(size=images.shape)
     results = [score(np.clip(images + amount * noise, 0, 255).astype(np.uint8)) for amount in (0, 20, 60, 180)]
-    for name in ("digits_fd", "digits_kd"):
-        values = [result[name] for result in results]
-        assert values == sorted(values) and values[3] > 10 * values[1]
+    # At first, the kernel distance is less than its deviation.
+    for name, first in (("digits_fd", 0), ("digits_kd", 1)):
+        values = [result[name] for result in results][first:]
+        assert values == sorted(values) and values[-1] > 10 * abs(values[1 - first])
     assert results[0]["digits_precision"] > results[2]["digits_precision"] > results[3]["digits_precision"]
 
 

@@ -10,6 +10,7 @@ from absl import flags
 from vitgan_tf.commands.calls import command_module
 from vitgan_tf.config import ConfigError
 from vitgan_tf.invocation import SCRIPTS
+from vitgan_tf.version import __version__
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "DESCRIPTION.md", "CONTRIBUTING.md")]
@@ -87,3 +88,8 @@ def test_the_index_names_every_page():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index, page.name
+
+
+def test_changelog_and_citation_name_the_version():
+    assert f"\n## [{__version__}] - 20" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

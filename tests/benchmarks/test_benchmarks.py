@@ -18,7 +18,7 @@ from vitgan_tf.benchmarks import products as benchmark_products
 from vitgan_tf.benchmarks import sampling, timing, training
 from vitgan_tf.benchmarks.sampling import measure_sampling
 from vitgan_tf.benchmarks.scale import as_flags, in_own_process, measure_scale
-from vitgan_tf.benchmarks.timing import Timing, matmul_flops, time_between_products
+from vitgan_tf.benchmarks.timing import Timing, convolution_flops, matmul_flops, time_between_products
 from vitgan_tf.benchmarks.training import measure_training, training_step_flops
 from vitgan_tf.config import override
 from vitgan_tf.data.pipeline import training_dataset
@@ -55,6 +55,25 @@ def test_products_are_counted_once_and_only_if_used():
         matmul_flops(unknown)
 
 
+@pytest.mark.parametrize("stride, size", [(1, 8), (2, 4)])
+def test_convolutions_and_their_gradients_are_counted(stride, size):
+    """Each takes a multiplication and an addition per output value and weight of its filter."""
+
+    def function(images, filters):
+        with tf.GradientTape() as tape:
+            tape.watch((images, filters))
+            loss = tf.reduce_sum(tf.nn.conv2d(images, filters, stride, "SAME") ** 2)
+        return tape.gradient(loss, (images, filters))
+
+    specs = tf.TensorSpec([2, 8, 8, 3]), tf.TensorSpec([5, 3, 3, 7])
+    concrete = tf.function(function, autograph=False).get_concrete_function(*specs)
+    assert convolution_flops(concrete) == 3 * 2 * (2 * size * size * 7) * (5 * 3 * 3)
+    assert matmul_flops(concrete) == 0
+    unknown = tf.function(function, autograph=False).get_concrete_function(tf.TensorSpec([None, 8, 8, 3]), specs[1])
+    with pytest.raises(ValueError, match="not static"):
+        convolution_flops(unknown)
+
+
 def _block(count, width, mlp_dim, input_projections, queries=None):
     """Keys and values of all tokens; attention, output projection and MLP of the queries."""
     queries = queries or count
@@ -84,7 +103,7 @@ def _formula(config, whole_last_block=False):
 def test_counted_operations_of_the_papers_step():
     """cifar10 at batch 2: within two percent of the formula, which leaves out mapping, norms and sigma."""
     config = override(preset("cifar10"), {"train.batch_size": 2})
-    counted = training_step_flops(config)
+    counted, _ = training_step_flops(config)
     np.testing.assert_allclose(counted, _formula(config), rtol=0.02)
     # An independent count, of the same networks in PyTorch: 17.39 GFLOP per image. There the last block of the
     # discriminator computes all tokens, here the class token alone.
@@ -97,7 +116,7 @@ def test_counted_operations_follow_the_number_of_tokens(patch_size):
     fields = {"train.batch_size": 2, "generator.num_blocks": 2, "discriminator.num_blocks": 2}
     patches = {f"{network}.patch_size": patch_size for network in ("generator", "discriminator")}
     config = override(preset("cifar10"), {**fields, **patches, "discriminator.patch_overlap": patch_size // 2})
-    np.testing.assert_allclose(training_step_flops(config), _formula(config), rtol=0.03)
+    np.testing.assert_allclose(training_step_flops(config)[0], _formula(config), rtol=0.03)
 
 
 def test_fraction_of_the_peak_takes_out_the_drift():
@@ -184,7 +203,7 @@ def test_bfloat16_is_compared_with_both_peaks():
         expected = speed / result[f"{prefix}matmul_peak_gflops"]
         np.testing.assert_allclose(result[f"fraction_of_{prefix}matmul_peak"], expected, rtol=1e-2)
     # As many operations as in float32.
-    np.testing.assert_allclose(result["gflops_per_step"], training_step_flops(TINY) / 1e9, rtol=0.01)
+    np.testing.assert_allclose(result["gflops_per_step"], training_step_flops(TINY)[0] / 1e9, rtol=0.01)
 
 
 @pytest.mark.parametrize("precision, prefix", [("float32", ""), ("mixed_bfloat16", "bfloat16_")])
@@ -352,7 +371,7 @@ def test_rows_are_measured_by_the_training_command(capsys):
     fields = {**small.FIELDS, "train.batch_size": 4, "generator.patch_size": 2, "discriminator.patch_size": 2}
     result = measured(fields)
     assert (result["dataset"], result["batch_size"], result["steps"]) == ("digits", 4, 1)
-    flops = training_step_flops(override(preset("tiny"), fields))
+    flops, _ = training_step_flops(override(preset("tiny"), fields))
     np.testing.assert_allclose(result["gflops_per_step"], flops / 1e9, rtol=1e-3)
 
 

@@ -62,6 +62,32 @@ def matmul_flops(function: tf.types.experimental.ConcreteFunction) -> int:
     return sum(map(product_flops, used_products(function)))
 
 
+def convolution_flops(function: tf.types.experimental.ConcreteFunction) -> int:
+    """Floating-point operations of the convolutions and their gradients in a traced function, without depthwise ones.
+
+    Raises:
+      ValueError: the shape of a convolution is not static.
+    """
+    operations = [one for one in live_operations(function.graph) if one.type in _FILTERS_AND_OUTPUTS]
+    return sum(map(_flops_of_convolution, operations))
+
+
+# Tensors that have the shapes of the filters, (height, width, channels in, channels out), and of the output.
+_FILTERS_AND_OUTPUTS: dict[str, Callable[[tf.Operation], tuple[tf.Tensor, tf.Tensor]]] = {
+    "Conv2D": lambda one: (one.inputs[1], one.outputs[0]),
+    "Conv2DBackpropInput": lambda one: (one.inputs[1], one.inputs[2]),
+    "Conv2DBackpropFilter": lambda one: (one.outputs[0], one.inputs[2]),
+}
+
+
+def _flops_of_convolution(operation: tf.Operation) -> int:
+    """Returns 2 x output values x filter height x filter width x channels in."""
+    filters, output = (tensor.shape for tensor in _FILTERS_AND_OUTPUTS[operation.type](operation))
+    if not (filters.is_fully_defined() and output.is_fully_defined()):
+        raise ValueError(f"the shape of {operation.name} is not static")
+    return 2 * output.num_elements() * math.prod(filters[:3])
+
+
 @dataclasses.dataclass(frozen=True)
 class Timing:
     """Times of a function's calls, and of the matrix products around each call.

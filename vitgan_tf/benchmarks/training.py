@@ -12,6 +12,7 @@ import psutil
 import tensorflow as tf
 
 from vitgan_tf.benchmarks.timing import (
+    convolution_flops,
     count_live_operations,
     matmul_flops,
     peak_memory,
@@ -26,6 +27,8 @@ from vitgan_tf.training.memory import state_bytes, step_bytes
 from vitgan_tf.training.plan import execution_plan
 
 PROFILED_STEPS = 3
+# Of the start of a process.
+_PHASES = ("imports", "building", "tracing", "first_step")
 
 
 def traced_training_step(config: ExperimentConfig, xla: str = "off") -> tf.types.experimental.ConcreteFunction:
@@ -34,9 +37,10 @@ def traced_training_step(config: ExperimentConfig, xla: str = "off") -> tf.types
     return trace_step(build_gan(config, plan))
 
 
-def training_step_flops(config: ExperimentConfig) -> int:
-    """Floating-point operations of the matrix products of one training step."""
-    return matmul_flops(traced_training_step(config))
+def training_step_flops(config: ExperimentConfig) -> tuple[int, int]:
+    """Floating-point operations of the matrix products and of the convolutions of one training step."""
+    step = traced_training_step(config)
+    return matmul_flops(step), convolution_flops(step)
 
 
 def measure_training(config: ExperimentConfig, num_steps: int, profile: str | None = None) -> dict[str, Any]:
@@ -53,6 +57,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         including data iterator, both updates, moving average and metrics.
       step_seconds, step_seconds_min: median and minimum step time.
       gflops_per_step: floating-point operations of the step's matrix products, 10^9.
+      convolution_gflops_per_step: those of its convolutions, without depthwise ones.
       matmul_peak_gflops: median speed of the interleaved 4096 x 4096 float32 products, 10^9 operations per second.
       fraction_of_matmul_peak: speed of a step relative to its two neighbouring products, median over steps.
       bfloat16_matmul_peak_gflops, fraction_of_bfloat16_matmul_peak: the same for bfloat16 products, only with
@@ -91,8 +96,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
     (timing,) = time_between_products([step], num_steps, dtypes)
     if profile is not None:
         _profile(step, profile)
-    flops, step_seconds = training_step_flops(config), statistics.median(timing.seconds)
-    phases = ("imports", "building", "tracing", "first_step")
+    (flops, of_convolutions), step_seconds = training_step_flops(config), statistics.median(timing.seconds)
     return {
         "dataset": config.data.dataset,
         "batch_size": config.train.batch_size,
@@ -106,10 +110,11 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
         "step_seconds": rounded(step_seconds),
         "step_seconds_min": rounded(min(timing.seconds)),
         "gflops_per_step": rounded(flops / 1e9),
+        "convolution_gflops_per_step": rounded(of_convolutions / 1e9),
         **timing.peaks(flops),
         "peak_memory_gb": peak_memory_gb,
         "seconds_to_first_step": rounded(times[-1] - times[0]),
-        "seconds_of_start": {phase: rounded(end - start) for phase, start, end in zip(phases, times, times[1:])},
+        "seconds_of_start": {phase: rounded(end - start) for phase, start, end in zip(_PHASES, times, times[1:])},
         **_of_graph(graph, gan),
     }
 

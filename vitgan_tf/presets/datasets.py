@@ -80,7 +80,7 @@ def digits() -> ExperimentConfig:
         discriminator=DiscriminatorConfig(embed_dim=96, mlp_dim=384, num_heads=3),
         # Half the paper's 0.8: in a short run, the discriminator learns faster with weaker augmentation.
         augment=AugmentConfig(probability=0.4),
-        # In a short run, higher rates that fall at the end draw better digits: docs/tables.md.
+        # In a short run, higher rates that fall at the end draw better digits: docs/rates.md.
         train=TrainConfig(
             total_kimg=320.0,
             batch_size=64,

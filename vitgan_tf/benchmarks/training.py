@@ -27,7 +27,7 @@ from vitgan_tf.training.memory import state_bytes, step_bytes
 from vitgan_tf.training.plan import execution_plan
 
 PROFILED_STEPS = 3
-# Of the start of a process.
+# Phases of the start of a process.
 _PHASES = ("imports", "building", "tracing", "first_step")
 
 

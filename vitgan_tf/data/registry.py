@@ -123,20 +123,14 @@ MNIST = DatasetSpec(
     other_names=("train-images-idx3-ubyte", "train-images.idx3-ubyte"),
     label_advice="delete the prepared set and prepare it again with train-labels-idx1-ubyte.gz beside the images",
 )
-
-
-def _emoji(skin_tones: bool) -> DatasetSpec:
-    file = f"{PACKAGE}-16.0.0.tgz"
-    return DatasetSpec(
-        family="emoji",
-        source=functools.partial(emoji, skin_tones=skin_tones),
-        files=(file,),
-        url=f"https://registry.npmjs.org/{PACKAGE}/-/{file}",
-        other_names=(PACKAGE, "emoji.json"),
-    )
-
-
-EMOJI = _emoji(skin_tones=False)
+_EMOJI_FILE = f"{PACKAGE}-16.0.0.tgz"
+EMOJI = DatasetSpec(
+    family="emoji",
+    source=emoji,
+    files=(_EMOJI_FILE,),
+    url=f"https://registry.npmjs.org/{PACKAGE}/-/{_EMOJI_FILE}",
+    other_names=(PACKAGE, "emoji.json"),
+)
 FOLDER = DatasetSpec(
     family="folder",
     source=image_folder,
@@ -172,7 +166,7 @@ def dataset_spec(config: DataConfig, location: DataLocation | None = None) -> Da
     if config.skin_tones:
         if spec is not EMOJI:
             raise UserError("--skin_tones is for --dataset=emoji only")
-        return _emoji(skin_tones=True)
+        return dataclasses.replace(EMOJI, source=functools.partial(emoji, skin_tones=True))
     if config.category:
         if config.category not in LSUN_CATEGORIES:
             known = did_you_mean(config.category, LSUN_CATEGORIES)

@@ -20,6 +20,17 @@ from vitgan_tf.config import (
 from vitgan_tf.config.networks import BigGANConfig, ResNetConfig, StyleGAN2Config, TransGANConfig
 from vitgan_tf.config.registry import Registry
 
+# Half the paper's 0.8: in a short run, the discriminator learns faster with weaker augmentation.
+_SHORT_RUN_AUGMENT = AugmentConfig(probability=0.4)
+# In a short run, higher rates that fall at the end draw better images: docs/rates.md, docs/colour.md.
+_SHORT_RUN = TrainConfig(
+    total_kimg=320.0,
+    batch_size=64,
+    generator_learning_rate=0.003,
+    discriminator_learning_rate=0.006,
+    decay_fraction=0.5,
+)
+
 
 def _paper(
     dataset: str,
@@ -78,16 +89,8 @@ def digits() -> ExperimentConfig:
         data=DataConfig(dataset="digits", image_size=16, num_channels=1),
         generator=GeneratorConfig(latent_dim=96, embed_dim=96, mlp_dim=384, num_heads=3),
         discriminator=DiscriminatorConfig(embed_dim=96, mlp_dim=384, num_heads=3),
-        # Half the paper's 0.8: in a short run, the discriminator learns faster with weaker augmentation.
-        augment=AugmentConfig(probability=0.4),
-        # In a short run, higher rates that fall at the end draw better digits: docs/rates.md.
-        train=TrainConfig(
-            total_kimg=320.0,
-            batch_size=64,
-            generator_learning_rate=0.003,
-            discriminator_learning_rate=0.006,
-            decay_fraction=0.5,
-        ),
+        augment=_SHORT_RUN_AUGMENT,
+        train=_SHORT_RUN,
         networks={
             "stylegan2": StyleGAN2Config(style_dim=96, channel_base=1024, channel_max=96),
             "resnet": ResNetConfig(width=48),
@@ -169,16 +172,8 @@ def emoji(image_size: int = 32) -> ExperimentConfig:
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, dataset="emoji"),
-        # As for the digits: docs/colour.md compares them with the paper's 0.002 and 0.8.
-        augment=AugmentConfig(probability=0.4),
-        train=dataclasses.replace(
-            config.train,
-            total_kimg=400.0,
-            batch_size=64,
-            generator_learning_rate=0.003,
-            discriminator_learning_rate=0.006,
-            decay_fraction=0.5,
-        ),
+        augment=_SHORT_RUN_AUGMENT,
+        train=dataclasses.replace(_SHORT_RUN, total_kimg=400.0),
         log=LogConfig(eval_every_kimg=50.0, samples_every_kimg=10.0, checkpoint_every_kimg=10.0),
         eval=EvalConfig(extractor="classifier", num_generated=10_000),
     )

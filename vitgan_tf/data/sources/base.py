@@ -130,6 +130,12 @@ def folders_below(path: str) -> Iterator[str]:
             level = [os.path.join(folder, name) for folder in level for name in sorted(entries(folder, True))]
 
 
+def paths_below(path: str) -> Iterator[str]:
+    """Yields the paths of what is in `folders_below`, by name in each folder."""
+    for folder in folders_below(path):
+        yield from (os.path.join(folder, name) for name in sorted(entries(folder)))
+
+
 def find_below(path: str, *names: str, exists: Callable[[str], bool] = os.path.isfile) -> str | None:
     """Returns the path of the first of the names in a folder, or up to two levels below it; None if there is none."""
     paths = (os.path.join(folder, name) for folder in folders_below(path) for name in names)

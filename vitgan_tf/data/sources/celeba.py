@@ -14,7 +14,7 @@ from vitgan_tf.data.sources.base import (
     contents,
     entries,
     find_below,
-    folders_below,
+    paths_below,
     read_file,
 )
 from vitgan_tf.data.sources.folder import images_below
@@ -95,8 +95,7 @@ def _from_zip(path: str) -> tuple[ImageSource, dict[str, str]]:
 
 
 def _zips(path: str) -> list[str]:
-    names = (os.path.join(folder, name) for folder in folders_below(path) for name in sorted(entries(folder)))
-    return [name for name in names if name.lower().endswith(".zip") and zipfile.is_zipfile(name)]
+    return [name for name in paths_below(path) if name.lower().endswith(".zip") and zipfile.is_zipfile(name)]
 
 
 def _missing(path: str, partition_path: str | None, images: str | None) -> str:

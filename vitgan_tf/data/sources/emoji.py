@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -17,10 +16,11 @@ from vitgan_tf.data.sources.base import (
     contents,
     entries,
     find_below,
-    folders_below,
+    paths_below,
     read_file,
 )
 from vitgan_tf.errors import UserError
+from vitgan_tf.files import parsed_json
 
 PACKAGE = "emoji-datasource-google"
 _LIST, _IMAGES = "emoji.json", "img/google/64"
@@ -88,8 +88,8 @@ def _files(path: str) -> tuple[str, dict[str, bytes]]:
 
 
 def _archive_below(path: str) -> str | None:
-    names = (os.path.join(folder, name) for folder in folders_below(path) for name in sorted(entries(folder)))
-    return next((name for name in names if os.path.basename(name).startswith(PACKAGE) and os.path.isfile(name)), None)
+    found = (one for one in paths_below(path) if os.path.basename(one).startswith(PACKAGE) and os.path.isfile(one))
+    return next(found, None)
 
 
 def _archived(archive: str) -> dict[str, bytes]:
@@ -118,7 +118,7 @@ def _listed(place: str, files: dict[str, bytes]) -> list[_Emoji]:
     if _LIST not in files:
         raise MissingFilesError(f"{place!r} is not {PACKAGE}: it has no {_LIST}")
     try:
-        return [one for entry in json.loads(files[_LIST]) for one in _variants(entry)]
+        return [one for entry in parsed_json(files[_LIST]) for one in _variants(entry)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{place!r} is damaged: {_LIST} is not a list of emoji ({error!r})") from error
 

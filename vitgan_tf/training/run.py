@@ -142,8 +142,10 @@ class Run:
         """Trains from a step to the configured length; see `run_experiment` for the errors."""
         if first_step < self._config.total_steps:
             with_rollbacks(self.gan, self.restore, self._fit, first_step)
-            # Barrier: workers outlive the chief's last evaluation.
-            agree_on_step(self._strategy, int(self.gan.step.numpy()))
+            # Barrier: workers outlive the chief's last evaluation. They may end before it has received their answers.
+            harmless = () if self._directory is None else LOST
+            with contextlib.suppress(*harmless):
+                agree_on_step(self._strategy, int(self.gan.step.numpy()))
 
     def export(self) -> None:
         """Exports the moving average as a SavedModel.

@@ -245,9 +245,7 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     for index, variant in enumerate(rows):
         cell = tmp_path / variant / "seed_0"
         shutil.copytree(model_dir / "saved_model", cell / "saved_model")
-        (cell / "metrics.jsonl").write_text(
-            json.dumps({"step": 2, "digits_fd": 10.0 + index, "digits_is": 2.0}) + "\n"
-        )
+        (cell / "metrics.jsonl").write_text(json.dumps({"step": 2, "digits_fd": 10.0 + index, "swd": 2.0}) + "\n")
     length = "--train.total_kimg=0.016"
     flags = ("--dataset=tiny", "--table=generator", "--seeds=1", length, "--xla=off", *small.FLAGS)
     for _ in range(2):
@@ -258,7 +256,7 @@ def test_tables_are_made_and_only_what_is_missing_is_trained(finished, tmp_path)
     trained = _metrics(tmp_path / "vitgan" / "seed_0")
     assert [line["step"] for line in trained] == [0, 2]
     lines = (tmp_path / "generator.md").read_text().splitlines()[2:]
-    assert lines[1] == "| (A) add, Fourier | 11 | 11 | 2 |  |  |  |  |  | 11.3 |"
+    assert lines[1] == "| (A) add, Fourier | 11 | 11 |  | 2 |  |  |  |  |  |  | 11.3 |"
     assert lines[5].startswith(f"| (C) modulate, Fourier | {trained[-1]['digits_fd']:.4g} |")
     with open(tmp_path / "generator.csv", newline="") as file:
         table = list(csv.DictReader(file))
@@ -311,6 +309,22 @@ def test_rows_of_several_tables_share_their_runs():
     )
     shared = [table for table, _, variant, *_ in found if variant == "vitgan"]
     assert shared == ["main", "generator", "discriminator", "networks", "stability"]
+
+
+def test_only_named_rows_are_made():
+    given = flags.FlagValues()
+    tables.define_flags(given)
+    given(["tables", "--row=ViTGAN", "--row=(A) add, linear", "--table=main", "--table=generator", "--seeds=2"])
+    configs, rows = tables._cells(given, {}, "folder")
+    assert {table: list(of_table) for table, of_table in rows.items()} == {
+        "main": ["ViTGAN"],
+        "generator": ["(A) add, linear"],
+    }
+    assert [(cell.variant, cell.seed) for cell in configs] == [
+        (variant, seed) for seed in (0, 1) for variant in ("vitgan", "g_add_linear")
+    ]
+    line = _error("experiments/tables.py", "--table=main", "--row=(A) add, linear")[0]
+    assert "--row=(A) add, linear is in none of these tables, whose rows are: BigGAN + DiffAugment; StyleGAN2" in line
 
 
 def test_rows_have_the_size_of_the_table():

@@ -49,12 +49,12 @@ def rows(tmp_path):
             {0: 90.0, 50: 40.0 + seed, STEPS: 20.0 + seed},
             norms,
             speed=10.0 - seed,
-            digits_is=5.0 + seed,
+            digits_density=1.0 + seed,
         )
         for seed in (0, 1, 2)
     ]
     second = [
-        _cell(tmp_path, "b", 0, {0: 80.0, STEPS: 33.25}, [1.0] * 10, spike=1.0, digits_is=2.0, swd=7.5),
+        _cell(tmp_path, "b", 0, {0: 80.0, STEPS: 33.25}, [1.0] * 10, spike=1.0, speed=2.5, coverage5k=0.5, swd=7.5),
         _cell(tmp_path, "b", 1, {0: 80.0, 50: 60.0}),
         Cell("b", 2, (), str(tmp_path / "b" / "seed_2")),
     ]
@@ -69,13 +69,15 @@ def test_markdown(rows, tmp_path):
     header, line, *body = ([cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines())
     assert header[:3] == ["row", "digits_fd, mean ± deviation", "of each seed"] and header[-1] == "paper: FID"
     assert len({len(cells) for cells in (header, line, *body)}) == 1
-    assert body[0][:6] == ["method", "21 ± 1", "20, 21, 22", "6", "", "55"]
+    # 800 images at 55 per second.
+    assert header[3] == "after 0.242 minutes of training"
+    assert body[0][:8] == ["method", "21 ± 1", "20, 21, 22", "21", "", "2", "", "55"]
     # A median of 2, and 4 twice over it.
-    assert body[0][7:] == ["2", "4", "6.66"]
-    # One seed is not finished, and has no spread.
-    assert body[1][:6] == ["other", "33.25 (1 of 3 seeds)", "33.25", "2", "7.5", "55"]
-    assert body[1][7:] == ["1", "1", "12.7"]
-    assert body[2] == ["third", "not finished", *[""] * 8]
+    assert body[0][9:] == ["2", "4", "6.66"]
+    # One seed is not finished, and has no spread. A fourth of the speed: a fourth of the way from 80 to 33.25.
+    assert body[1][:8] == ["other", "33.25 (1 of 3 seeds)", "33.25", "68.31", "7.5", "", "0.5", "13.8"]
+    assert body[1][9:] == ["1", "1", "12.7"]
+    assert body[2] == ["third", "not finished", *[""] * 10]
 
 
 def test_minutes_are_those_between_the_events_of_each_process_of_the_fastest_seed(tmp_path):
@@ -88,7 +90,7 @@ def test_minutes_are_those_between_the_events_of_each_process_of_the_fastest_see
                     writer.write(tf.compat.v1.Event(wall_time=time, step=1).SerializeToString())
         cells.append(cell)
     text = write_table(str(tmp_path / "main"), [Row("timed", tuple(cells))], STEPS, BATCH_SIZE)
-    assert text.splitlines()[-1] == "| timed | 1 ± 0 | 1, 1 |  |  |  | 2 |  |  |"
+    assert text.splitlines()[-1] == "| timed | 1 ± 0 | 1, 1 |  |  |  |  |  | 2 |  |  |"
 
 
 def test_csv_has_every_evaluation_of_the_training(rows, tmp_path):
@@ -102,7 +104,7 @@ def test_csv_has_every_evaluation_of_the_training(rows, tmp_path):
     ]
     assert table[-1] == {
         **{"row": "other", "cell": "b", "seed": "1", "step": "50", "kimg": "0.4", "digits_fd": "60.0"},
-        **{"digits_is": "", "swd": ""},
+        **{"digits_density": "", "swd": "", "coverage5k": ""},
     }
 
 

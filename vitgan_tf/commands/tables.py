@@ -48,6 +48,12 @@ def define_flags(given: flags.FlagValues) -> None:
         "norms.",
         flag_values=given,
     )
+    flags.DEFINE_multi_string(
+        "row",
+        [],
+        "Rows to make, as the tables name them; may be given several times; default: all.",
+        flag_values=given,
+    )
     flags.DEFINE_integer("seeds", 3, "Seeds per row: 0, 1, ...", lower_bound=1, upper_bound=1000, flag_values=given)
     flags.DEFINE_integer(
         "jobs", 1, "Simultaneous runs, each with its share of the cores.", lower_bound=1, flag_values=given
@@ -107,16 +113,26 @@ def _cells(
     The first seed of all rows comes first: a sweep that is stopped early leaves whole tables.
     """
     configs: dict[sweep.Cell, ExperimentConfig] = {}
-    rows: dict[str, dict[str, list[sweep.Cell]]] = {table: {} for table in TABLES if table in given.table}
+    chosen = {table: _chosen_rows(given, table) for table in TABLES if table in given.table}
+    rows: dict[str, dict[str, list[sweep.Cell]]] = {table: {} for table, of_table in chosen.items() if of_table}
     cells: dict[str, sweep.Cell] = {}
     for seed, table in itertools.product(range(given.seeds), rows):
-        for name, networks in TABLES[table]:
+        for name, networks in chosen[table]:
             cell, config = _cell(given, networks, seed, fields, folder)
             # Two tables may spell the same run differently, but a folder may have one process only.
             cell = cells.setdefault(cell.model_dir, cell)
             configs[cell] = config
             rows[table].setdefault(name, []).append(cell)
     return configs, rows
+
+
+def _chosen_rows(given: flags.FlagValues, table: str) -> list[tuple[str, dict[str, str]]]:
+    """Returns names and networks of the rows of a table that --row names, or all of them."""
+    names = dict.fromkeys(name for of_table in given.table for name, _ in TABLES[of_table])
+    for name in given.row:
+        if name not in names:
+            raise UserError(f"--row={name} is in none of these tables, whose rows are: {'; '.join(names)}")
+    return [row for row in TABLES[table] if row[0] in given.row or not given.row]
 
 
 def _preset(given: flags.FlagValues, fields: dict[str, Any], networks: dict[str, str]) -> ExperimentConfig | None:

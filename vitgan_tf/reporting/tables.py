@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import math
 import os
 import re
 import statistics
@@ -23,6 +24,8 @@ from vitgan_tf.runs.metrics import SWD, distance_name
 GRADIENT_NORM = "d_gradient_norm"
 # Initial fraction of a run, left out of the gradient statistics: early gradients are large in any network.
 _WARM_UP = 0.1
+# Scores beside the distance.
+_SCORES = (SWD, "density", "coverage")
 # Fields in which comparable evaluations agree: all but the seed of the latents, which is the run's.
 _PROTOCOL = tuple(field.name for field in dataclasses.fields(Protocol) if field.name != "seed")
 
@@ -48,7 +51,9 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     Columns of the Markdown:
 
     - Frechet distance at the last step: mean and standard deviation over the seeds (divisor n - 1), and each value.
-    - Inception score and sliced Wasserstein distance: means over the seeds; empty where there is none.
+    - The same after equal minutes of training, those that the quickest row takes: mean over the seeds, interpolated
+      between evaluations.
+    - Sliced Wasserstein distance, density and coverage: means over the seeds; empty where there is none.
     - Images per second, and minutes including evaluations: the fastest seed, because other work on the machine slows
       runs down.
     - Gradient norm of the discriminator after the first tenth of the steps: median, and ratio of maximum to median,
@@ -97,51 +102,78 @@ def _check_protocol(path: str, lines: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def _inception_score(distance: str, cell: Cell) -> str | None:
-    """Returns the name of the Inception score that goes with a distance: digits_is, is5k, ...; None without one."""
-    prefix = distance.removesuffix("fd") if distance.endswith("_fd") else distance.split("fid")[0]
-    names = dict.fromkeys(name for line in cell.training_metrics() for name in line)
-    return next((name for name in names if re.fullmatch(rf"{prefix}is(\d+k?)?", name)), None)
-
-
 def _markdown(
     rows: Sequence[Row], distance: str, events: dict[Cell, Events], total_steps: int, published: str
 ) -> str:
-    header = ["row", f"{distance}, mean ± deviation", "of each seed", "IS, mean", "SWD, mean", "images/s", "minutes"]
-    header += [f"median of {GRADIENT_NORM}", "largest over median"] + [published] * bool(published)
+    finished = [[cell for cell in row.cells if scores_at([cell], total_steps, distance)] for row in rows]
+    times = [_training_seconds(cells, events, total_steps) for cells in finished]
+    equal = min((seconds for seconds in times if seconds is not None), default=math.nan)
+    header = ["row", f"{distance}, mean ± deviation", "of each seed"]
+    header += ["after equal minutes" if math.isnan(equal) else f"after {equal / 60:.3g} minutes of training"]
+    header += [*(f"{score}, mean" for score in _SCORES), "images/s", "minutes"]
+    header += [f"median of {GRADIENT_NORM}", "largest over median", *[published] * bool(published)]
     table = [header, ["---"] * len(header)]
-    for row in rows:
-        table.append(
-            [row.name, *_cells_of_row(row, distance, events, total_steps), *[row.published] * bool(published)]
-        )
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+    for row, cells, seconds in zip(rows, finished, times):
+        line = ["not finished", *[""] * 9]
+        if cells:
+            step = None if seconds is None else equal / seconds * total_steps
+            line = [
+                *_distances_of_row(row, cells, distance, total_steps),
+                "" if step is None else _mean([_distance_after(step, cell, distance) for cell in cells]),
+                *(_mean(_scores(cells, total_steps, score)) for score in _SCORES),
+                *_costs_and_gradients(cells, events, total_steps),
+            ]
+        table.append([row.name, *line, *[row.published] * bool(published)])
+    return "".join(f"| {' | '.join(words)} |\n" for words in table)
+
+
+def _training_seconds(cells: Sequence[Cell], events: dict[Cell, Events], total_steps: int) -> float | None:
+    """Returns the seconds that the fastest cell trains, without evaluations; None if its speed is not known."""
+    speed, kimg = _speed(cells, events), scores_at(cells, total_steps, "kimg")
+    return 1000 * kimg[0] / speed if speed and kimg else None
+
+
+def _speed(cells: Sequence[Cell], events: dict[Cell, Events]) -> float | None:
+    """Returns the images per second of the fastest cell."""
+    medians = [_median(events[cell], "images_per_second") for cell in cells]
+    return max((median for median in medians if median is not None), default=None)
+
+
+def _distances_of_row(row: Row, finished: Sequence[Cell], distance: str, total_steps: int) -> tuple[str, str]:
+    distances = scores_at(finished, total_steps, distance)
+    mean, deviation = mean_and_deviation(distances)
+    spread = f" ± {deviation:.2g}" if len(distances) > 1 else ""
+    missing = f" ({len(finished)} of {len(row.cells)} seeds)" if len(finished) < len(row.cells) else ""
+    return f"{mean:.4g}{spread}{missing}", ", ".join(f"{value:.4g}" for value in distances)
+
+
+def _distance_after(step: float, cell: Cell, distance: str) -> float:
+    """Returns the distance after a number of steps, interpolated between evaluations."""
+    curve = _distances(cell, distance)
+    return float(np.interp(step, list(curve), list(curve.values())))
+
+
+def _scores(cells: Sequence[Cell], step: int, score: str) -> list[float]:
+    """Returns a score of each cell, whatever the protocol's prefix and suffix of its name are."""
+    names = dict.fromkeys(name for cell in cells for line in cell.training_metrics() for name in line)
+    name = next((name for name in names if re.fullmatch(rf"(\w+_)?{score}(\d+k?)?", name)), score)
+    return scores_at(cells, step, name)
 
 
 def _mean(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.4g}" if values else ""
 
 
-def _cells_of_row(row: Row, distance: str, events: dict[Cell, Events], total_steps: int) -> list[str]:
-    finished = [cell for cell in row.cells if scores_at([cell], total_steps, distance)]
-    if not finished:
-        return ["not finished", *[""] * 7]
-    distances = scores_at(finished, total_steps, distance)
-    name = _inception_score(distance, finished[0])
-    mean, deviation = mean_and_deviation(distances)
-    spread = f" ± {deviation:.2g}" if len(distances) > 1 else ""
-    missing = f" ({len(finished)} of {len(row.cells)} seeds)" if len(finished) < len(row.cells) else ""
-    norms = [_gradient_norms(events[cell], total_steps) for cell in finished]
+def _costs_and_gradients(cells: Sequence[Cell], events: dict[Cell, Events], total_steps: int) -> list[str]:
+    norms = [_gradient_norms(events[cell], total_steps) for cell in cells]
 
     def formatted(function: Callable[[list[float]], float], values: list[float | None]) -> str:
         known = [value for value in values if value is not None]
         return f"{function(known):.3g}" if known else ""
 
     return [
-        f"{mean:.4g}{spread}{missing}",
-        ", ".join(f"{value:.4g}" for value in distances),
-        *(_mean(scores_at(finished, total_steps, score)) if score else "" for score in (name, SWD)),
-        formatted(max, [_median(events[cell], "images_per_second") for cell in finished]),
-        formatted(min, [events[cell].seconds / 60 or None for cell in finished]),
+        formatted(max, [_speed(cells, events)]),
+        formatted(min, [events[cell].seconds / 60 or None for cell in cells]),
         formatted(statistics.fmean, [median for median, _ in norms]),
         formatted(statistics.fmean, [largest / median if median else None for median, largest in norms]),
     ]

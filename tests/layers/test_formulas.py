@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from vitgan_tf.layers import formulas, ops
+from vitgan_tf.layers import formulas, fused, ops
 
 B, T, F = 3, 5, 7
 
@@ -43,7 +43,25 @@ CASES = {
 }
 
 
+CASES["product of gelu"] = (
+    lambda x, bias, kernel: formulas.product_of_activation(x, bias, "gelu", kernel, 0.7),
+    [_normal(B * T, F) * 2, _normal(F), _normal(F, 4)],
+)
+CASES["product of silu"] = (
+    lambda x, bias, kernel: formulas.product_of_activation(x, bias, "silu", kernel, 0.7),
+    [_normal(B * T, F) * 2, _normal(F), _normal(F, 4)],
+)
+
+
+@pytest.fixture(autouse=True)
+def every_activation_is_large(monkeypatch):
+    monkeypatch.setattr(fused, "_LARGE", 0)
+
+
 def _numpy(name, x, *rest):
+    if name.startswith("product"):
+        x = x + rest[0]
+        return x * (scipy.special.ndtr(x) if "gelu" in name else scipy.special.expit(x)) @ (0.7 * rest[1])
     if name.startswith("gelu"):
         x = x + rest[0]
         return sum(rest[1:], x * scipy.special.ndtr(x))
@@ -57,6 +75,10 @@ def _numpy(name, x, *rest):
     mean = x.mean(axis=-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
     return scale * (x - mean) / np.sqrt(variance + 1e-3) + offset
+
+
+def _upstream(name):
+    return _normal(B * T, 4) if name.startswith("product") else _normal(B, T, F)
 
 
 def _derivatives(function, inputs, upstream, compiled, second=False):
@@ -90,7 +112,7 @@ def _derivatives(function, inputs, upstream, compiled, second=False):
 def test_value_and_gradient_equal_float64(name, compiled):
     """The gradient against central differences of the NumPy formula."""
     function, inputs = CASES[name]
-    upstream = _normal(B, T, F)
+    upstream = _upstream(name)
     value, *gradients = _derivatives(function, inputs, upstream, compiled)
     wide = [x.astype(np.float64) for x in inputs]
     np.testing.assert_allclose(value, _numpy(name, *wide), rtol=1e-5, atol=1e-5)
@@ -109,7 +131,7 @@ def test_value_and_gradient_equal_float64(name, compiled):
 @pytest.mark.parametrize("name", CASES)
 def test_second_gradients_of_the_kernels_are_those_of_the_formula_or_refused(name):
     function, inputs = CASES[name]
-    upstream = _normal(B, T, F)
+    upstream = _upstream(name)
     plain = _derivatives(function, inputs, upstream, compiled=False, second=True)
     if "layer_norm" in name:
         with pytest.raises(NotImplementedError, match="need its plain formula"):
@@ -165,8 +187,8 @@ def test_kernels_are_used_inside_the_context_only_and_only_on_this_thread():
 def test_every_activation_is_that_of_the_sum_before_the_residual(activation):
     x, bias, residual = (tf.constant(_normal(*shape)) for shape in ((B, T, F), (F,), (B, T, F)))
     expected = ops.ACTIVATIONS[activation](x + bias) + residual
-    for fused in (False, True):
-        with formulas.fused_ops(fused):
+    for compiled in (False, True):
+        with formulas.fused_ops(compiled):
             found = formulas.bias_act(x, bias, activation, residual)
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
 
@@ -179,10 +201,28 @@ def test_a_gradient_that_is_differentiated_again_is_that_of_the_plain_formulas()
         return tf.reduce_sum(formulas.layer_norm(x, scale, offset, 1e-3) ** 3)
 
     results = []
-    for fused in (False, True):
-        with formulas.fused_ops(fused), tf.GradientTape() as tape:
+    for compiled in (False, True):
+        with formulas.fused_ops(compiled), tf.GradientTape() as tape:
             tape.watch(x)
             penalty = tf.reduce_sum(formulas.input_gradient(norm, x) ** 2)
         results.append([penalty.numpy(), tape.gradient(penalty, x).numpy()])
-    for plain, fused in zip(*results):
-        np.testing.assert_array_equal(plain, fused)
+    for plain, with_kernels in zip(*results):
+        np.testing.assert_array_equal(plain, with_kernels)
+
+
+@pytest.mark.parametrize("large", [0, 1 << 30])
+def test_large_activations_are_computed_again_once_their_gradient_is_there(large, monkeypatch):
+    """Not earlier: TensorFlow would merge equal operations, and keep the first result until then."""
+    monkeypatch.setattr(fused, "_LARGE", large)
+
+    @tf.function(autograph=False)
+    def gradient(x, bias, kernel):
+        with formulas.fused_ops(), tf.GradientTape() as tape:
+            tape.watch(kernel)
+            loss = tf.nn.l2_loss(formulas.product_of_activation(x, bias, "gelu", kernel))
+        return tape.gradient(loss, kernel)
+
+    graph = gradient.get_concrete_function(*(tf.TensorSpec(shape) for shape in ([B * T, F], [F], [F, 4]))).graph
+    (outer_products,) = [operation for operation in graph.get_operations() if operation.type == "BatchMatMulV2"]
+    activations, upstream = (tensor.op for tensor in outer_products.inputs)
+    assert (upstream in activations.control_inputs) == (large == 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vitgan_tf.layers.formulas import bias_act, product
+from vitgan_tf.layers.formulas import bias_act, product, product_of_activation
 
 
 def equalized_kernel_initializer(lr_multiplier: float = 1.0) -> tf.keras.initializers.Initializer:
@@ -22,6 +22,7 @@ def linear(
     bias: tf.Tensor | None = None,
     scale: tf.Tensor | float = 1.0,
     kernel_is_transposed: bool = False,
+    before: tuple[tf.Tensor, str] | None = None,
 ) -> tf.Tensor:
     """inputs (kernel * scale) + bias -> (..., units), as one two-dimensional product.
 
@@ -34,9 +35,14 @@ def linear(
       bias: (units,), not scaled; None for no bias.
       scale: scalar factor of the kernel.
       kernel_is_transposed: see kernel.
+      before: bias (fan_in,) and activation that the inputs go through first; None for none. Not with
+        kernel_is_transposed.
     """
     rows = inputs if inputs.shape.rank == 2 else tf.reshape(inputs, [-1, inputs.shape[-1]])
-    outputs = product(rows, kernel, scale, kernel_is_transposed)
+    if before is None:
+        outputs = product(rows, kernel, scale, kernel_is_transposed)
+    else:
+        outputs = product_of_activation(rows, *before, kernel, scale)
     outputs = outputs if bias is None else bias_act(outputs, bias)
     if inputs.shape.rank == 2:
         return outputs

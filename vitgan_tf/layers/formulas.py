@@ -44,6 +44,7 @@ def _chosen(plain: Callable, kernel: Callable) -> Callable:
 
 product = _chosen(ops.product, fused.product)
 bias_act = _chosen(ops.bias_act, fused.bias_act)
+product_of_activation = _chosen(ops.product_of_activation, fused.product_of_activation)
 scaled_leaky_relu = _chosen(ops.scaled_leaky_relu, fused.scaled_leaky_relu)
 layer_norm = _chosen(ops.layer_norm, fused.layer_norm)
 

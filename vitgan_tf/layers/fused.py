@@ -17,6 +17,8 @@ from vitgan_tf.layers import ops
 from vitgan_tf.layers.gradients import with_gradient
 from vitgan_tf.layers.ops import as_float32, is_narrow
 
+# Bytes of an activation that is worth more than the pass that computes it again.
+_LARGE = 1 << 24
 _kernel: Callable = functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
@@ -78,6 +80,27 @@ def bias_act(
     # processor's matrix unit and takes three times as long.
     outputs = ops.activate(_compiled_add_bias(x, bias), activation)
     return outputs if residual is None else outputs + residual
+
+
+def product_of_activation(
+    x: tf.Tensor, bias: tf.Tensor, activation: str, kernel: tf.Tensor, scale: tf.Tensor | float = 1.0
+) -> tf.Tensor:
+    """See `ops.product_of_activation`. Its gradient computes large activations again, which saves their memory."""
+    is_large = x.shape.is_fully_defined() and x.shape.num_elements() * x.dtype.size >= _LARGE
+    if activation == "gelu" and is_large:
+        return _product_of_gelu(x, bias, tf.cast(kernel * scale, x.dtype))
+    return product(bias_act(x, bias, activation), kernel, scale)
+
+
+@with_gradient
+def _product_of_gelu(x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        with tf.control_dependencies([upstream]):  # else TensorFlow would keep the first result, as it is equal
+            dkernel = _sum_of_outer_products(_gelu(x, bias), upstream)
+        dx = _gelu_gradient(x, bias, tf.matmul(upstream, kernel, transpose_b=True))
+        return dx, _sum_like(dx, bias), dkernel
+
+    return tf.matmul(_gelu(x, bias), kernel), gradient
 
 
 @with_gradient

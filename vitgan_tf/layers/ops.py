@@ -50,6 +50,13 @@ def bias_act(
     return outputs if residual is None else outputs + residual
 
 
+def product_of_activation(
+    x: tf.Tensor, bias: tf.Tensor, activation: str, kernel: tf.Tensor, scale: tf.Tensor | float = 1.0
+) -> tf.Tensor:
+    """activation(x + bias) (kernel * scale), in the dtype of x; see `bias_act` and `product`."""
+    return product(bias_act(x, bias, activation), kernel, scale)
+
+
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """x * Phi(x), with Phi the CDF of the standard normal distribution (Hendrycks, Gimpel 2016)."""
     # 1 + erf(x) would be lost to rounding in 16 bits.

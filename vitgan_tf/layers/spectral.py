@@ -55,7 +55,8 @@ class ISNDense(tf.keras.layers.Layer):
     counterpart overwrite it, so that no gradient passes through sigma.
 
     Call: (..., fan_in) -> (..., units): activation(gain * y + offset) + residual, all four optional. offset and
-    residual broadcast to the outputs. Without a bias, only gain is supported.
+    residual broadcast to the outputs. Without a bias, only gain is supported. With before=(bias, activation), the
+    inputs go through these first.
 
     Args:
       units: number of output features.
@@ -137,14 +138,19 @@ class ISNDense(tf.keras.layers.Layer):
         activation: str = "linear",
         offset: tf.Tensor | None = None,
         residual: tf.Tensor | None = None,
+        before: tuple[tf.Tensor, str] | None = None,
     ) -> tf.Tensor:
         bias, scale = self.bias, self._kernel_factor() * gain
         if bias is not None and gain != 1.0:
             bias = bias * gain
         if activation == "linear" and offset is residual is None:
-            return linear(inputs, self.kernel, bias, scale)
+            return linear(inputs, self.kernel, bias, scale, before=before)
         bias = bias if offset is None else offset + bias
-        return bias_act(linear(inputs, self.kernel, scale=scale), bias, activation, residual)
+        return bias_act(linear(inputs, self.kernel, scale=scale, before=before), bias, activation, residual)
+
+    def product(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Returns x W_ISN, (..., units): the call without the bias."""
+        return linear(inputs, self.kernel, scale=self._kernel_factor())
 
 
 class ISNConv2D(ISNDense):

@@ -43,7 +43,8 @@ class FeedForward(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, tokens: tf.Tensor, residual: tf.Tensor | None = None) -> tf.Tensor:
-        return self.contract(self.expand(tokens, activation=self.activation), residual=residual)
+        hidden = self.expand.product(tokens)
+        return self.contract(hidden, before=(self.expand.bias, self.activation), residual=residual)
 
 
 class TransformerBlock(tf.keras.layers.Layer):

@@ -107,7 +107,10 @@ class Update:
         """Sums the gradients and the values over the parts."""
 
         def add_part(index: tf.Tensor, gradients: list[tf.Tensor], values: tf.Tensor) -> tuple:
-            added = tf.nest.map_structure(tf.add, (gradients, values), part(index))
+            parts = part(index)
+            # TensorFlow would merge this sum with sums in the gradient, of which its memory optimizer forgets buffers.
+            parts = tf.nest.map_structure(lambda tensor: tf.ensure_shape(tensor, tensor.shape), parts)
+            added = tf.nest.map_structure(tf.add, (gradients, values), parts)
             return index + 1, *added
 
         zeros = [tf.zeros(variable.shape) for variable in self._variables]

@@ -54,7 +54,18 @@ def rows(tmp_path):
         for seed in (0, 1, 2)
     ]
     second = [
-        _cell(tmp_path, "b", 0, {0: 80.0, STEPS: 33.25}, [1.0] * 10, spike=1.0, speed=2.5, coverage5k=0.5, swd=7.5),
+        _cell(
+            tmp_path,
+            "b",
+            0,
+            {0: 80.0, STEPS: 33.25},
+            [1.0] * 10,
+            spike=1.0,
+            speed=2.5,
+            coverage5k=0.5,
+            num_swd=9,
+            swd=7.5,
+        ),
         _cell(tmp_path, "b", 1, {0: 80.0, 50: 60.0}),
         Cell("b", 2, (), str(tmp_path / "b" / "seed_2")),
     ]
@@ -141,7 +152,7 @@ def test_picture(rows, tmp_path, monkeypatch):
     np.testing.assert_allclose(kimg, [0.0, 0.8])
     np.testing.assert_allclose(mean, [80.0, 33.25])
     with Image.open(tmp_path / "main.png") as image:
-        assert image.size == (1300, 600)
+        assert image.size == (1100, 550)
         assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 50
 
 

@@ -156,8 +156,8 @@ def _distance_after(step: float, cell: Cell, distance: str) -> float:
 def _scores(cells: Sequence[Cell], step: int, score: str) -> list[float]:
     """Returns a score of each cell, whatever the protocol's prefix and suffix of its name are."""
     names = dict.fromkeys(name for cell in cells for line in cell.training_metrics() for name in line)
-    name = next((name for name in names if re.fullmatch(rf"(\w+_)?{score}(\d+k?)?", name)), score)
-    return scores_at(cells, step, name)
+    full = [name for name in names if re.fullmatch(rf"(\w+_)?{score}(\d+\w*)?", name)]
+    return scores_at(cells, step, score if score in names else next(iter(full), score))
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -216,8 +216,9 @@ def _picture(
 ) -> bytes:
     # Imported here because it takes a second.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
-    figure = Figure(figsize=(13, 6), layout="constrained")
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for index, row in enumerate(rows):
         colour = f"C{index % 10}"
@@ -235,15 +236,16 @@ def _picture(
             _, largest = _norms_by_step(events[row.cells[0]])
             steps = sorted(largest)
             right.plot(steps, [largest[step] for step in steps], **{**style, "linewidth": 0.8})
-    left.set(xlabel="kimg", ylabel=distance, yscale="log", title=f"{distance}: mean and range over the seeds")
-    right.set(
-        xlabel="step", ylabel=GRADIENT_NORM, yscale="log", title="Gradient norm of the discriminator, first seed"
-    )
+    left.set(xlabel="kimg", yscale="log", title=f"{distance}: mean and range over the seeds")
+    right.set(xlabel="step", yscale="log", title=f"{GRADIENT_NORM}: maxima of the first seed")
     right.set_xlim(0, total_steps)
     for axes in (left, right):
-        axes.grid(alpha=0.3, which="both")
+        axes.grid(alpha=0.3)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
     handles = dict(zip(*reversed(left.get_legend_handles_labels())))
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize="small")
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     return content.getvalue()

@@ -108,7 +108,7 @@ class Update:
 
         def add_part(index: tf.Tensor, gradients: list[tf.Tensor], values: tf.Tensor) -> tuple:
             parts = part(index)
-            # TensorFlow would merge this sum with sums in the gradient, of which its memory optimizer forgets buffers.
+            # TensorFlow would merge this sum with those in the gradient, whose buffers its memory optimizer forgets.
             parts = tf.nest.map_structure(lambda tensor: tf.ensure_shape(tensor, tensor.shape), parts)
             added = tf.nest.map_structure(tf.add, (gradients, values), parts)
             return index + 1, *added

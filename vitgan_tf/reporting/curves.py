@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vitgan_tf.runs.metrics import SWD, distance_name, training_lines
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # (title, names of the event scalars, whether the y axis is logarithmic)
 CHARTS = (
@@ -79,10 +82,22 @@ def _chart(title: str, curves: Mapping[str, Curve], is_logarithmic: bool, kimg_p
         axes.plot([step * kimg_per_step for step in steps], [curve[step] for step in steps], label=name, linewidth=1)
     values = [value for curve in curves.values() for value in curve.values()]
     is_wide = min(values) > 0 and max(values) > 10 * min(values)
-    axes.set(title=title, xlabel="kimg", yscale="log" if is_logarithmic and is_wide else "linear")
+    axes.set(title=title, xlabel="kimg")
+    if is_logarithmic and is_wide:
+        set_logarithmic(axes)
     axes.grid(alpha=0.3)
     if len(curves) > 1:
         axes.legend()
     content = io.BytesIO()
     figure.savefig(content, format="svg")
     return content.getvalue()
+
+
+def set_logarithmic(axes: Axes) -> None:
+    """Gives matplotlib axes a logarithmic scale with plain numbers at 1, 2, 5, 10 and so on."""
+    from matplotlib.ticker import LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")

@@ -17,6 +17,7 @@ import numpy as np
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.files import write_atomically
+from vitgan_tf.reporting.curves import set_logarithmic
 from vitgan_tf.reporting.sweep import Cell, mean_and_deviation, scores_at
 from vitgan_tf.runs.events import Events, read_events
 from vitgan_tf.runs.metrics import SWD, distance_name
@@ -216,7 +217,6 @@ def _picture(
 ) -> bytes:
     # Imported here because it takes a second.
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -232,18 +232,16 @@ def _picture(
             kimg = np.array(steps) * batch_size / 1000
             left.plot(kimg, values.mean(axis=0), label=row.name, **style)
             left.fill_between(kimg, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        if row.cells[0] in events:
-            _, largest = _norms_by_step(events[row.cells[0]])
-            steps = sorted(largest)
-            right.plot(steps, [largest[step] for step in steps], **{**style, "linewidth": 0.8})
-    left.set(xlabel="kimg", yscale="log", title=f"{distance}: mean and range over the seeds")
-    right.set(xlabel="step", yscale="log", title=f"{GRADIENT_NORM}: maxima of the first seed")
+        _, largest = _norms_by_step(events[row.cells[0]]) if row.cells[0] in events else ({}, {})
+        if largest:
+            right.plot(*zip(*sorted(largest.items())), **{**style, "linewidth": 0.8})
+    left.set(xlabel="kimg", title=f"{distance}: mean and range over the seeds")
+    right.set(xlabel="step", title=f"{GRADIENT_NORM}: maxima of the first seed")
     right.set_xlim(0, total_steps)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
+        if axes.lines:
+            set_logarithmic(axes)
     handles = dict(zip(*reversed(left.get_legend_handles_labels())))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     content = io.BytesIO()

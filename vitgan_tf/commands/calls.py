@@ -17,7 +17,7 @@ from vitgan_tf.invocation import SCRIPTS
 from vitgan_tf.logs import shown_logs
 
 # Flags that may be given several times, once for each value.
-REPEATED = ("model", "plugin", "table")
+REPEATED = ("model", "plugin", "row", "table")
 
 
 @dataclasses.dataclass(frozen=True)

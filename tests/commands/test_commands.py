@@ -311,20 +311,18 @@ def test_rows_of_several_tables_share_their_runs():
     assert shared == ["main", "generator", "discriminator", "networks", "stability"]
 
 
-def test_only_named_rows_are_made():
+def test_only_named_rows_are_trained():
     given = flags.FlagValues()
     tables.define_flags(given)
     given(["tables", "--row=ViTGAN", "--row=(A) add, linear", "--table=main", "--table=generator", "--seeds=2"])
-    configs, rows = tables._cells(given, {}, "folder")
-    assert {table: list(of_table) for table, of_table in rows.items()} == {
-        "main": ["ViTGAN"],
-        "generator": ["(A) add, linear"],
-    }
-    assert [(cell.variant, cell.seed) for cell in configs] == [
+    _, rows = tables._cells(given, {}, "folder")
+    assert {table: len(of_table) for table, of_table in rows.items()} == {"main": 6, "generator": 6}
+    # The first seed of each row comes first. The full method is a row of both tables, under another name.
+    assert [(cell.variant, cell.seed) for cell in tables._chosen_cells(given, rows)] == [
         (variant, seed) for seed in (0, 1) for variant in ("vitgan", "g_add_linear")
     ]
-    line = _error("experiments/tables.py", "--table=main", "--row=(A) add, linear")[0]
-    assert "--row=(A) add, linear is in none of these tables, whose rows are: BigGAN + DiffAugment; StyleGAN2" in line
+    line = _error("experiments/tables.py", "--table=main", "--row=VitGAN")[0]
+    assert "--row=VitGAN is in none of these tables; did you mean 'ViTGAN'? (rows: BigGAN + DiffAugment; Sty" in line
 
 
 def test_rows_have_the_size_of_the_table():

@@ -40,17 +40,14 @@ CASES = {
         lambda x, scale, offset: formulas.layer_norm(x, scale, offset, 1e-3),
         [_normal(B, T, F) * 3 + 1, _normal(B, 1, F), _normal(B, 1, F)],
     ),
+    **{
+        f"product of {name}": (
+            lambda x, bias, kernel, name=name: formulas.product_of_activation(x, bias, name, kernel, 0.7),
+            [_normal(B * T, F) * 2, _normal(F), _normal(F, 4)],
+        )
+        for name in ("gelu", "silu")
+    },
 }
-
-
-CASES["product of gelu"] = (
-    lambda x, bias, kernel: formulas.product_of_activation(x, bias, "gelu", kernel, 0.7),
-    [_normal(B * T, F) * 2, _normal(F), _normal(F, 4)],
-)
-CASES["product of silu"] = (
-    lambda x, bias, kernel: formulas.product_of_activation(x, bias, "silu", kernel, 0.7),
-    [_normal(B * T, F) * 2, _normal(F), _normal(F, 4)],
-)
 
 
 @pytest.fixture(autouse=True)
@@ -210,10 +207,10 @@ def test_a_gradient_that_is_differentiated_again_is_that_of_the_plain_formulas()
         np.testing.assert_array_equal(plain, with_kernels)
 
 
-@pytest.mark.parametrize("large", [0, 1 << 30])
-def test_large_activations_are_computed_again_once_their_gradient_is_there(large, monkeypatch):
+@pytest.mark.parametrize("least", [0, 1 << 30])
+def test_large_activations_are_computed_again_once_their_gradient_is_there(least, monkeypatch):
     """Not earlier: TensorFlow would merge equal operations, and keep the first result until then."""
-    monkeypatch.setattr(fused, "_LARGE", large)
+    monkeypatch.setattr(fused, "_LARGE", least)
 
     @tf.function(autograph=False)
     def gradient(x, bias, kernel):
@@ -225,4 +222,4 @@ def test_large_activations_are_computed_again_once_their_gradient_is_there(large
     graph = gradient.get_concrete_function(*(tf.TensorSpec(shape) for shape in ([B * T, F], [F], [F, 4]))).graph
     (outer_products,) = [operation for operation in graph.get_operations() if operation.type == "BatchMatMulV2"]
     activations, upstream = (tensor.op for tensor in outer_products.inputs)
-    assert (upstream in activations.control_inputs) == (large == 0)
+    assert (upstream in activations.control_inputs) == (least == 0)

@@ -1,6 +1,8 @@
 """Which points of a long curve are drawn."""
 
 import numpy as np
+import pytest
+from matplotlib.figure import Figure
 
 from vitgan_tf.reporting import curves
 
@@ -21,3 +23,17 @@ def test_spikes_ends_and_gaps_stay():
 def test_short_curves_are_whole():
     values = [float("nan"), *range(curves.MAX_POINTS - 1)]
     assert curves.thinned(values) == list(range(curves.MAX_POINTS))
+
+
+@pytest.mark.parametrize(
+    "low, high, expected", [(1.0, 2.0, {1, 2}), (0.9, 60.0, {1, 2, 5, 10, 20, 50}), (1e-9, 10.0, set())]
+)
+def test_logarithmic_axes_have_numbers(low, high, expected):
+    figure = Figure(figsize=(4.8, 2.9))
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [low, high])
+    curves.set_logarithmic_y(axes)
+    figure.canvas.draw()
+    below, above = axes.get_ylim()
+    shown = {label.get_text() for label in axes.get_yticklabels() if below <= label.get_position()[1] <= above}
+    assert len(shown) > 1 and {f"{value:g}" for value in expected} <= shown

@@ -8,7 +8,7 @@ import tensorflow as tf
 from support import replicas, small
 
 from vitgan_tf.config import override
-from vitgan_tf.layers import formulas
+from vitgan_tf.layers import formulas, fused
 from vitgan_tf.layers.attention import l2_attention_weights
 from vitgan_tf.layers.spectral import ISNDense
 from vitgan_tf.presets import preset
@@ -58,12 +58,18 @@ def test_products_have_16_bits_and_state_and_softmax_have_32(name, variant):
     assert norms and {op.outputs[0].dtype for op in norms} == {tf.float32}
 
 
+def _product_of_gelu(x, bias, kernel):
+    rows = tf.reshape(x, [-1, x.shape[-1]])
+    return tf.reshape(formulas.product_of_activation(rows, bias, "gelu", kernel), x.shape)
+
+
 @pytest.mark.parametrize("dtype", ROUNDING)
 @pytest.mark.parametrize("compiled", [False, True])
-def test_kernels_lose_the_rounding_of_their_results_alone(dtype, compiled):
+def test_kernels_lose_the_rounding_of_their_results_alone(dtype, compiled, monkeypatch):
     """The formulas inside are float32: values and gradients against those of the same, rounded inputs in float32."""
     if compiled and dtype == tf.float16:
         pytest.skip("float16 is for GPUs, which have no compiled kernels here")
+    monkeypatch.setattr(fused, "_LARGE", 0)
     x, upstream = (tf.cast(np.random.normal(size=(4, 65, 64)) * 3, dtype) for _ in range(2))
     scale, offset = (tf.constant(np.random.normal(size=64), tf.float32) for _ in range(2))
     factors = tf.abs(tf.constant(np.random.normal(size=(4, 64)), tf.float32)) + 0.2
@@ -75,6 +81,8 @@ def test_kernels_lose_the_rounding_of_their_results_alone(dtype, compiled):
         # The plain formulas sum the gradient of a bias in the dtype of its outputs.
         cases["gelu"] = (lambda x, bias: formulas.bias_act(x, bias, "gelu"), [offset])
         cases["bias"] = (formulas.bias_act, [offset])
+        kernel = tf.constant(np.eye(64) + np.roll(np.eye(64), 1, axis=0), tf.float32)
+        cases["product of gelu"] = (_product_of_gelu, [offset, kernel])
     for name, (function, rest) in cases.items():
         results = []
         for inputs, compile_it in ((x, compiled), (tf.cast(x, tf.float32), False)):

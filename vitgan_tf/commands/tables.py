@@ -22,7 +22,7 @@ from vitgan_tf.commands.calls import CommandLine
 from vitgan_tf.commands.flags import DEFAULT_VARIANT, define_config_flags, define_data_location_flags, define_path
 from vitgan_tf.commands.quiet import import_tensorflow
 from vitgan_tf.config import ConfigError, ExperimentConfig, differences, log_intervals, override, unread_fields
-from vitgan_tf.errors import UserError
+from vitgan_tf.errors import UserError, did_you_mean
 from vitgan_tf.files import only_one
 from vitgan_tf.presets import VARIANTS
 from vitgan_tf.presets.tables import DIGITS_FIELDS, TABLES
@@ -51,7 +51,8 @@ def define_flags(given: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "row",
         [],
-        "Rows to make, as the tables name them; may be given several times; default: all.",
+        "Rows to train, as the tables name them; may be given several times; default: all. Tables have their other "
+        "rows too, as far as these are trained.",
         flag_values=given,
     )
     flags.DEFINE_integer("seeds", 3, "Seeds per row: 0, 1, ...", lower_bound=1, upper_bound=1000, flag_values=given)
@@ -69,6 +70,7 @@ def main(line: CommandLine) -> str:
     fields = _fields_of_all_rows(given)
     folder = given.output_dir or os.path.join("runs", f"tables-{configuration.run_name_from_flags(given)}")
     configs, rows = _cells(given, fields, folder)
+    chosen = _chosen_cells(given, rows)
     tensorflow = import_tensorflow()
     if line.owns_process:
         # The training processes need the memory of the GPUs. This lasts, so a call leaves them to later commands.
@@ -78,8 +80,8 @@ def main(line: CommandLine) -> str:
         with only_one(folder):
             for cell, wanted in configs.items():
                 _check_same_run(cell, wanted)
-            _prepare_extractor(given, config, list(configs), folder)
-            failed = sweep.run_cells(list(configs), config.total_steps, given.jobs)
+            _prepare_extractor(given, config, chosen, folder)
+            failed = sweep.run_cells(chosen, config.total_steps, given.jobs)
             texts = [_write(given, table, rows[table], config, folder) for table in rows]
     except BlockingIOError as error:
         raise UserError(f"another process writes to {folder!r}: choose another --output_dir") from error
@@ -113,11 +115,10 @@ def _cells(
     The first seed of all rows comes first: a sweep that is stopped early leaves whole tables.
     """
     configs: dict[sweep.Cell, ExperimentConfig] = {}
-    chosen = {table: _chosen_rows(given, table) for table in TABLES if table in given.table}
-    rows: dict[str, dict[str, list[sweep.Cell]]] = {table: {} for table, of_table in chosen.items() if of_table}
+    rows: dict[str, dict[str, list[sweep.Cell]]] = {table: {} for table in TABLES if table in given.table}
     cells: dict[str, sweep.Cell] = {}
     for seed, table in itertools.product(range(given.seeds), rows):
-        for name, networks in chosen[table]:
+        for name, networks in TABLES[table]:
             cell, config = _cell(given, networks, seed, fields, folder)
             # Two tables may spell the same run differently, but a folder may have one process only.
             cell = cells.setdefault(cell.model_dir, cell)
@@ -126,13 +127,15 @@ def _cells(
     return configs, rows
 
 
-def _chosen_rows(given: flags.FlagValues, table: str) -> list[tuple[str, dict[str, str]]]:
-    """Returns names and networks of the rows of a table that --row names, or all of them."""
-    names = dict.fromkeys(name for of_table in given.table for name, _ in TABLES[of_table])
-    for name in given.row:
-        if name not in names:
-            raise UserError(f"--row={name} is in none of these tables, whose rows are: {'; '.join(names)}")
-    return [row for row in TABLES[table] if row[0] in given.row or not given.row]
+def _chosen_cells(given: flags.FlagValues, rows: dict[str, dict[str, list[sweep.Cell]]]) -> list[sweep.Cell]:
+    """Returns each cell of the rows that --row names, or of all rows once; the first seed of all rows comes first."""
+    names = list(dict.fromkeys(name for of_table in rows.values() for name in of_table))
+    unknown = [name for name in given.row if name not in names]
+    if unknown:
+        guess = did_you_mean(unknown[0], names)
+        raise UserError(f"--row={unknown[0]} is in none of these tables{guess} (rows: {'; '.join(names)})")
+    wanted = [cells for of_table in rows.values() for name, cells in of_table.items() if name in (given.row or names)]
+    return list(dict.fromkeys(itertools.chain.from_iterable(zip(*wanted))))
 
 
 def _preset(given: flags.FlagValues, fields: dict[str, Any], networks: dict[str, str]) -> ExperimentConfig | None:

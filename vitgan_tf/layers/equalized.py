@@ -22,7 +22,7 @@ def linear(
     bias: tf.Tensor | None = None,
     scale: tf.Tensor | float = 1.0,
     kernel_is_transposed: bool = False,
-    before: tuple[tf.Tensor, str] | None = None,
+    input_activation: tuple[tf.Tensor, str] | None = None,
 ) -> tf.Tensor:
     """inputs (kernel * scale) + bias -> (..., units), as one two-dimensional product.
 
@@ -35,14 +35,13 @@ def linear(
       bias: (units,), not scaled; None for no bias.
       scale: scalar factor of the kernel.
       kernel_is_transposed: see kernel.
-      before: bias (fan_in,) and activation that the inputs go through first; None for none. Not with
-        kernel_is_transposed.
+      input_activation: bias (fan_in,) and activation that the inputs go through first; None for none.
     """
     rows = inputs if inputs.shape.rank == 2 else tf.reshape(inputs, [-1, inputs.shape[-1]])
-    if before is None:
+    if input_activation is None:
         outputs = product(rows, kernel, scale, kernel_is_transposed)
     else:
-        outputs = product_of_activation(rows, *before, kernel, scale)
+        outputs = product_of_activation(rows, *input_activation, kernel, scale, kernel_is_transposed)
     outputs = outputs if bias is None else bias_act(outputs, bias)
     if inputs.shape.rank == 2:
         return outputs

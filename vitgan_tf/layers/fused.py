@@ -2,7 +2,7 @@
 
 On a CPU, TensorFlow runs each operation of a formula as a separate pass over tensors of tens of megabytes. The matrix
 products run at the processor's peak, so these passes would take a third of a training step, and their intermediate
-results most of its memory. The kernels read their inputs once and keep only what the gradient needs.
+results most of its memory. The kernels read their inputs once. What the gradient needs is kept or computed again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vitgan_tf.layers import ops
 from vitgan_tf.layers.gradients import with_gradient
 from vitgan_tf.layers.ops import as_float32, is_narrow
 
-# Bytes of an activation that is worth more than the pass that computes it again.
+# Activations of at least this many bytes are computed again: their memory is worth more than the time.
 _LARGE = 1 << 24
 _kernel: Callable = functools.partial(tf.function, jit_compile=True, autograph=False)
 
@@ -83,19 +83,25 @@ def bias_act(
 
 
 def product_of_activation(
-    x: tf.Tensor, bias: tf.Tensor, activation: str, kernel: tf.Tensor, scale: tf.Tensor | float = 1.0
+    x: tf.Tensor,
+    bias: tf.Tensor,
+    activation: str,
+    kernel: tf.Tensor,
+    scale: tf.Tensor | float = 1.0,
+    kernel_is_transposed: bool = False,
 ) -> tf.Tensor:
-    """See `ops.product_of_activation`. Its gradient computes large activations again, which saves their memory."""
+    """See `ops.product_of_activation`. The gradient computes a large GELU again instead of keeping it."""
     is_large = x.shape.is_fully_defined() and x.shape.num_elements() * x.dtype.size >= _LARGE
-    if activation == "gelu" and is_large:
+    if activation == "gelu" and is_large and not kernel_is_transposed:
         return _product_of_gelu(x, bias, tf.cast(kernel * scale, x.dtype))
-    return product(bias_act(x, bias, activation), kernel, scale)
+    return product(bias_act(x, bias, activation), kernel, scale, kernel_is_transposed)
 
 
 @with_gradient
 def _product_of_gelu(x: tf.Tensor, bias: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        with tf.control_dependencies([upstream]):  # else TensorFlow would keep the first result, as it is equal
+        # Otherwise TensorFlow would merge this call with the equal one below, and keep that result until here.
+        with tf.control_dependencies([upstream]):
             dkernel = _sum_of_outer_products(_gelu(x, bias), upstream)
         dx = _gelu_gradient(x, bias, tf.matmul(upstream, kernel, transpose_b=True))
         return dx, _sum_like(dx, bias), dkernel

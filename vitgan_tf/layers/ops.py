@@ -51,10 +51,15 @@ def bias_act(
 
 
 def product_of_activation(
-    x: tf.Tensor, bias: tf.Tensor, activation: str, kernel: tf.Tensor, scale: tf.Tensor | float = 1.0
+    x: tf.Tensor,
+    bias: tf.Tensor,
+    activation: str,
+    kernel: tf.Tensor,
+    scale: tf.Tensor | float = 1.0,
+    kernel_is_transposed: bool = False,
 ) -> tf.Tensor:
     """activation(x + bias) (kernel * scale), in the dtype of x; see `bias_act` and `product`."""
-    return product(bias_act(x, bias, activation), kernel, scale)
+    return product(bias_act(x, bias, activation), kernel, scale, kernel_is_transposed)
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:

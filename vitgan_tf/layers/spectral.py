@@ -54,9 +54,9 @@ class ISNDense(tf.keras.layers.Layer):
     The kernel itself is never overwritten. `tf.keras.layers.SpectralNormalization` and its tensorflow-addons
     counterpart overwrite it, so that no gradient passes through sigma.
 
-    Call: (..., fan_in) -> (..., units): activation(gain * y + offset) + residual, all four optional. offset and
-    residual broadcast to the outputs. Without a bias, only gain is supported. With before=(bias, activation), the
-    inputs go through these first.
+    Call: (..., fan_in) -> (..., units): gain * y + offset + residual, all three optional. offset and residual
+    broadcast to the outputs; they need a bias. adds_bias=False leaves out b. With input_activation=(bias, name), x is
+    activation(inputs + bias).
 
     Args:
       units: number of output features.
@@ -135,22 +135,18 @@ class ISNDense(tf.keras.layers.Layer):
         self,
         inputs: tf.Tensor,
         gain: float = 1.0,
-        activation: str = "linear",
         offset: tf.Tensor | None = None,
         residual: tf.Tensor | None = None,
-        before: tuple[tf.Tensor, str] | None = None,
+        adds_bias: bool = True,
+        input_activation: tuple[tf.Tensor, str] | None = None,
     ) -> tf.Tensor:
-        bias, scale = self.bias, self._kernel_factor() * gain
+        bias, scale = self.bias if adds_bias else None, self._kernel_factor() * gain
         if bias is not None and gain != 1.0:
             bias = bias * gain
-        if activation == "linear" and offset is residual is None:
-            return linear(inputs, self.kernel, bias, scale, before=before)
-        bias = bias if offset is None else offset + bias
-        return bias_act(linear(inputs, self.kernel, scale=scale, before=before), bias, activation, residual)
-
-    def product(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Returns x W_ISN, (..., units): the call without the bias."""
-        return linear(inputs, self.kernel, scale=self._kernel_factor())
+        if offset is residual is None:
+            return linear(inputs, self.kernel, bias, scale, input_activation=input_activation)
+        outputs = linear(inputs, self.kernel, scale=scale, input_activation=input_activation)
+        return bias_act(outputs, bias if offset is None else offset + bias, residual=residual)
 
 
 class ISNConv2D(ISNDense):
@@ -182,7 +178,7 @@ class ISNConv2D(ISNDense):
     def build(self, input_shape: Any) -> None:
         super().build((None, self.kernel_size**2 * input_shape[-1]))
 
-    # Convolutions take no gain, activation, offset or residual.
+    # Convolutions take nothing else.
     def call(self, inputs: tf.Tensor) -> tf.Tensor:  # type: ignore[override]
         shape = [self.kernel_size, self.kernel_size, inputs.shape[-1], self.units]
         kernel = tf.reshape(self.applied_kernel(), shape)

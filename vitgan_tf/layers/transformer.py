@@ -43,8 +43,9 @@ class FeedForward(tf.keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, tokens: tf.Tensor, residual: tf.Tensor | None = None) -> tf.Tensor:
-        hidden = self.expand.product(tokens)
-        return self.contract(hidden, before=(self.expand.bias, self.activation), residual=residual)
+        # The second product applies the activation, because its gradient can compute it again.
+        hidden = self.expand(tokens, adds_bias=False)
+        return self.contract(hidden, input_activation=(self.expand.bias, self.activation), residual=residual)
 
 
 class TransformerBlock(tf.keras.layers.Layer):

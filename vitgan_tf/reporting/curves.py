@@ -84,7 +84,7 @@ def _chart(title: str, curves: Mapping[str, Curve], is_logarithmic: bool, kimg_p
     is_wide = min(values) > 0 and max(values) > 10 * min(values)
     axes.set(title=title, xlabel="kimg")
     if is_logarithmic and is_wide:
-        set_logarithmic(axes)
+        set_logarithmic_y(axes)
     axes.grid(alpha=0.3)
     if len(curves) > 1:
         axes.legend()
@@ -93,11 +93,12 @@ def _chart(title: str, curves: Mapping[str, Curve], is_logarithmic: bool, kimg_p
     return content.getvalue()
 
 
-def set_logarithmic(axes: Axes) -> None:
-    """Gives matplotlib axes a logarithmic scale with plain numbers at 1, 2, 5, 10 and so on."""
+def set_logarithmic_y(axes: Axes) -> None:
+    """Makes the y axis of drawn curves logarithmic, with plain numbers: 1, 2, 5, 10 and so on, or powers of 10."""
     from matplotlib.ticker import LogLocator
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")

@@ -17,7 +17,7 @@ import numpy as np
 from vitgan_tf.errors import UserError
 from vitgan_tf.evaluation.protocol import Protocol
 from vitgan_tf.files import write_atomically
-from vitgan_tf.reporting.curves import set_logarithmic
+from vitgan_tf.reporting.curves import set_logarithmic_y
 from vitgan_tf.reporting.sweep import Cell, mean_and_deviation, scores_at
 from vitgan_tf.runs.events import Events, read_events
 from vitgan_tf.runs.metrics import SWD, distance_name
@@ -52,8 +52,8 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     Columns of the Markdown:
 
     - Frechet distance at the last step: mean and standard deviation over the seeds (divisor n - 1), and each value.
-    - The same after equal minutes of training, those that the quickest row takes: mean over the seeds, interpolated
-      between evaluations.
+    - The same after the time that the quickest row trains, evaluations excluded: mean over the seeds, interpolated
+      between evaluations, the first of which is at step 0.
     - Sliced Wasserstein distance, density and coverage: means over the seeds; empty where there is none.
     - Images per second, and minutes including evaluations: the fastest seed, because other work on the machine slows
       runs down.
@@ -111,17 +111,18 @@ def _markdown(
     equal = min((seconds for seconds in times if seconds is not None), default=math.nan)
     header = ["row", f"{distance}, mean ± deviation", "of each seed"]
     header += ["after equal minutes" if math.isnan(equal) else f"after {equal / 60:.3g} minutes of training"]
-    header += [*(f"{score}, mean" for score in _SCORES), "images/s", "minutes"]
+    scores = [_full_name(score, rows) for score in _SCORES]
+    header += [*(f"{score}, mean" for score in scores), "images/s", "minutes"]
     header += [f"median of {GRADIENT_NORM}", "largest over median", *[published] * bool(published)]
     table = [header, ["---"] * len(header)]
     for row, cells, seconds in zip(rows, finished, times):
-        line = ["not finished", *[""] * 9]
+        line = ["not finished", *[""] * (len(header) - 2 - bool(published))]
         if cells:
             step = None if seconds is None else equal / seconds * total_steps
             line = [
                 *_distances_of_row(row, cells, distance, total_steps),
                 "" if step is None else _mean([_distance_after(step, cell, distance) for cell in cells]),
-                *(_mean(_scores(cells, total_steps, score)) for score in _SCORES),
+                *(_mean(scores_at(cells, total_steps, score)) for score in scores),
                 *_costs_and_gradients(cells, events, total_steps),
             ]
         table.append([row.name, *line, *[row.published] * bool(published)])
@@ -154,11 +155,11 @@ def _distance_after(step: float, cell: Cell, distance: str) -> float:
     return float(np.interp(step, list(curve), list(curve.values())))
 
 
-def _scores(cells: Sequence[Cell], step: int, score: str) -> list[float]:
-    """Returns a score of each cell, whatever the protocol's prefix and suffix of its name are."""
-    names = dict.fromkeys(name for cell in cells for line in cell.training_metrics() for name in line)
-    full = [name for name in names if re.fullmatch(rf"(\w+_)?{score}(\d+\w*)?", name)]
-    return scores_at(cells, step, score if score in names else next(iter(full), score))
+def _full_name(score: str, rows: Sequence[Row]) -> str:
+    """Returns the name of a score with the prefix and the suffix of the runs' protocol."""
+    lines = [line for row in rows for cell in row.cells for line in cell.training_metrics()]
+    names = dict.fromkeys(name for line in lines for name, value in line.items() if isinstance(value, float))
+    return next((name for name in names if re.fullmatch(rf"(\w+_)?{score}(\d+\w*)?", name)), score)
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -173,7 +174,7 @@ def _costs_and_gradients(cells: Sequence[Cell], events: dict[Cell, Events], tota
         return f"{function(known):.3g}" if known else ""
 
     return [
-        formatted(max, [_speed(cells, events)]),
+        formatted(statistics.fmean, [_speed(cells, events)]),
         formatted(min, [events[cell].seconds / 60 or None for cell in cells]),
         formatted(statistics.fmean, [median for median, _ in norms]),
         formatted(statistics.fmean, [largest / median if median else None for median, largest in norms]),
@@ -232,16 +233,17 @@ def _picture(
             kimg = np.array(steps) * batch_size / 1000
             left.plot(kimg, values.mean(axis=0), label=row.name, **style)
             left.fill_between(kimg, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
-        _, largest = _norms_by_step(events[row.cells[0]]) if row.cells[0] in events else ({}, {})
-        if largest:
-            right.plot(*zip(*sorted(largest.items())), **{**style, "linewidth": 0.8})
+        if row.cells[0] in events:
+            _, largest = _norms_by_step(events[row.cells[0]])
+            if largest:
+                right.plot(*zip(*sorted(largest.items())), **{**style, "linewidth": 0.8})
     left.set(xlabel="kimg", title=f"{distance}: mean and range over the seeds")
     right.set(xlabel="step", title=f"{GRADIENT_NORM}: maxima of the first seed")
     right.set_xlim(0, total_steps)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         if axes.lines:
-            set_logarithmic(axes)
+            set_logarithmic_y(axes)
     handles = dict(zip(*reversed(left.get_legend_handles_labels())))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     content = io.BytesIO()

@@ -142,10 +142,11 @@ class Run:
         """Trains from a step to the configured length; see `run_experiment` for the errors."""
         if first_step < self._config.total_steps:
             with_rollbacks(self.gan, self.restore, self._fit, first_step)
-            # Barrier: workers outlive the chief's last evaluation. They may end before it has received their answers.
-            harmless = () if self._directory is None else LOST
-            with contextlib.suppress(*harmless):
-                agree_on_step(self._strategy, int(self.gan.step.numpy()))
+            step = int(self.gan.step.numpy())
+            agree_on_step(self._strategy, step)  # barrier: workers outlive the chief's last evaluation
+            # No process ends before all have passed that barrier. One that is lost from here on has done its work.
+            with contextlib.suppress(*LOST):
+                agree_on_step(self._strategy, step)
 
     def export(self) -> None:
         """Exports the moving average as a SavedModel.

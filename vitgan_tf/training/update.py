@@ -107,10 +107,10 @@ class Update:
         """Sums the gradients and the values over the parts."""
 
         def add_part(index: tf.Tensor, gradients: list[tf.Tensor], values: tf.Tensor) -> tuple:
-            parts = part(index)
-            # TensorFlow would merge this sum with those in the gradient, whose buffers its memory optimizer forgets.
-            parts = tf.nest.map_structure(lambda tensor: tf.ensure_shape(tensor, tensor.shape), parts)
-            added = tf.nest.map_structure(tf.add, (gradients, values), parts)
+            # Keeps TensorFlow from merging this addition with sums inside the gradient: its memory optimizer gives
+            # merged sums a buffer that is not freed in a loop, and the second step fails.
+            of_part = tf.nest.map_structure(lambda tensor: tf.ensure_shape(tensor, tensor.shape), part(index))
+            added = tf.nest.map_structure(tf.add, (gradients, values), of_part)
             return index + 1, *added
 
         zeros = [tf.zeros(variable.shape) for variable in self._variables]

@@ -250,13 +250,15 @@ def test_a_folder_is_held_out(tmp_path):
         image_folder(str(tmp_path / "images"), "training", 0.1, held)
 
 
-def test_only_folders_have_ones_own_splits():
+def test_only_folders_have_ones_own_splits_and_other_sets_their_own_flags():
     for config, location in (
         (DataConfig("digits", 16, 1, holdout=0.1), None),
         (DataConfig("celeba64", 64, 3), DataLocation(holdout_dir="held")),
     ):
         with pytest.raises(UserError, match="--holdout and --holdout_dir are for --dataset=folder only"):
             load_images(config, location or DataLocation())
+    with pytest.raises(UserError, match="--skin_tones is for --dataset=emoji only"):
+        load_images(DataConfig("celeba64", 64, 3, skin_tones=True))
     with pytest.raises(UserError, match="--category is for LSUN only"):
         load_images(DataConfig("celeba64", 64, 3, category="tower"))
     with pytest.raises(UserError, match=r"no category 'church', did you mean|no category 'church'"):

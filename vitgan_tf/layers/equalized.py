@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vitgan_tf.layers.formulas import bias_act, product, product_of_activation
+from vitgan_tf.layers.ops import as_rows
 
 
 def equalized_kernel_initializer(lr_multiplier: float = 1.0) -> tf.keras.initializers.Initializer:
@@ -37,11 +38,10 @@ def linear(
       kernel_is_transposed: see kernel.
       input_activation: bias (fan_in,) and activation that the inputs go through first; None for none.
     """
-    rows = inputs if inputs.shape.rank == 2 else tf.reshape(inputs, [-1, inputs.shape[-1]])
     if input_activation is None:
-        outputs = product(rows, kernel, scale, kernel_is_transposed)
+        outputs = product(as_rows(inputs), kernel, scale, kernel_is_transposed)
     else:
-        outputs = product_of_activation(rows, *input_activation, kernel, scale, kernel_is_transposed)
+        outputs = product_of_activation(inputs, *input_activation, kernel, scale, kernel_is_transposed)
     outputs = outputs if bias is None else bias_act(outputs, bias)
     if inputs.shape.rank == 2:
         return outputs

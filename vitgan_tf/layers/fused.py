@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from vitgan_tf.layers import ops
 from vitgan_tf.layers.gradients import with_gradient
-from vitgan_tf.layers.ops import as_float32, is_narrow
+from vitgan_tf.layers.ops import as_float32, as_rows, is_narrow
 
 # Activations of at least this many bytes are computed again: their memory is worth more than the time.
 _LARGE = 1 << 24
@@ -93,8 +93,8 @@ def product_of_activation(
     """See `ops.product_of_activation`. The gradient computes a large GELU again instead of keeping it."""
     is_large = x.shape.is_fully_defined() and x.shape.num_elements() * x.dtype.size >= _LARGE
     if activation == "gelu" and is_large and not kernel_is_transposed:
-        return _product_of_gelu(x, bias, tf.cast(kernel * scale, x.dtype))
-    return product(bias_act(x, bias, activation), kernel, scale, kernel_is_transposed)
+        return _product_of_gelu(as_rows(x), bias, tf.cast(kernel * scale, x.dtype))
+    return product(as_rows(bias_act(x, bias, activation)), kernel, scale, kernel_is_transposed)
 
 
 @with_gradient

@@ -19,6 +19,11 @@ def as_float32(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(x, tf.float32) if is_narrow(x) else x
 
 
+def as_rows(x: tf.Tensor) -> tf.Tensor:
+    """(..., features) -> (rows, features)."""
+    return x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]])
+
+
 def product(
     inputs: tf.Tensor, kernel: tf.Tensor, scale: tf.Tensor | float = 1.0, kernel_is_transposed: bool = False
 ) -> tf.Tensor:
@@ -58,8 +63,11 @@ def product_of_activation(
     scale: tf.Tensor | float = 1.0,
     kernel_is_transposed: bool = False,
 ) -> tf.Tensor:
-    """activation(x + bias) (kernel * scale), in the dtype of x; see `bias_act` and `product`."""
-    return product(bias_act(x, bias, activation), kernel, scale, kernel_is_transposed)
+    """activation(x + bias) (kernel * scale) -> (rows, units), in the dtype of x (..., fan_in).
+
+    See `bias_act` and `product`.
+    """
+    return product(as_rows(bias_act(x, bias, activation)), kernel, scale, kernel_is_transposed)
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:

@@ -82,7 +82,8 @@ def write_table(path: str, rows: Sequence[Row], total_steps: int, batch_size: in
     events = {
         cell: read_events(cell.model_dir) for row in rows for cell in row.cells if os.path.isdir(cell.model_dir)
     }
-    markdown = _markdown(rows, distance, events, total_steps, published)
+    scores = [_full_name(score, lines) for score in _SCORES]
+    markdown = _markdown(rows, distance, scores, events, total_steps, published)
     write_atomically(f"{path}.md", markdown.encode())
     write_atomically(f"{path}.csv", _csv(rows).encode())
     write_atomically(f"{path}.png", _picture(rows, distance, events, total_steps, batch_size))
@@ -104,14 +105,18 @@ def _check_protocol(path: str, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def _markdown(
-    rows: Sequence[Row], distance: str, events: dict[Cell, Events], total_steps: int, published: str
+    rows: Sequence[Row],
+    distance: str,
+    scores: Sequence[str],
+    events: dict[Cell, Events],
+    total_steps: int,
+    published: str,
 ) -> str:
     finished = [[cell for cell in row.cells if scores_at([cell], total_steps, distance)] for row in rows]
     times = [_training_seconds(cells, events, total_steps) for cells in finished]
     equal = min((seconds for seconds in times if seconds is not None), default=math.nan)
     header = ["row", f"{distance}, mean ± deviation", "of each seed"]
     header += ["after equal minutes" if math.isnan(equal) else f"after {equal / 60:.3g} minutes of training"]
-    scores = [_full_name(score, rows) for score in _SCORES]
     header += [*(f"{score}, mean" for score in scores), "images/s", "minutes"]
     header += [f"median of {GRADIENT_NORM}", "largest over median", *[published] * bool(published)]
     table = [header, ["---"] * len(header)]
@@ -155,9 +160,8 @@ def _distance_after(step: float, cell: Cell, distance: str) -> float:
     return float(np.interp(step, list(curve), list(curve.values())))
 
 
-def _full_name(score: str, rows: Sequence[Row]) -> str:
+def _full_name(score: str, lines: Sequence[dict[str, Any]]) -> str:
     """Returns the name of a score with the prefix and the suffix of the runs' protocol."""
-    lines = [line for row in rows for cell in row.cells for line in cell.training_metrics()]
     names = dict.fromkeys(name for line in lines for name, value in line.items() if isinstance(value, float))
     return next((name for name in names if re.fullmatch(rf"(\w+_)?{score}(\d+\w*)?", name)), score)
 
@@ -167,14 +171,14 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _costs_and_gradients(cells: Sequence[Cell], events: dict[Cell, Events], total_steps: int) -> list[str]:
-    norms = [_gradient_norms(events[cell], total_steps) for cell in cells]
+    speed, norms = _speed(cells, events), [_gradient_norms(events[cell], total_steps) for cell in cells]
 
     def formatted(function: Callable[[list[float]], float], values: list[float | None]) -> str:
         known = [value for value in values if value is not None]
         return f"{function(known):.3g}" if known else ""
 
     return [
-        formatted(statistics.fmean, [_speed(cells, events)]),
+        "" if speed is None else f"{speed:.3g}",
         formatted(min, [events[cell].seconds / 60 or None for cell in cells]),
         formatted(statistics.fmean, [median for median, _ in norms]),
         formatted(statistics.fmean, [largest / median if median else None for median, largest in norms]),

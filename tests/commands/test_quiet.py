@@ -1,5 +1,7 @@
 """What TensorFlow may say at a start."""
 
+import gc
+import itertools
 import logging
 import os
 import subprocess
@@ -37,8 +39,31 @@ def test_the_users_own_level_stays(monkeypatch, filtered):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_permanent_objects_are_not_searched_for_garbage(is_enabled):
+    try:
+        if not is_enabled:
+            gc.disable()
+        frozen = gc.get_freeze_count()
+        with quiet._permanent_objects():
+            assert not gc.isenabled()
+            made = [[] for _ in range(1000)]
+        assert gc.get_freeze_count() - frozen >= len(made)
+        searched = itertools.chain.from_iterable(map(gc.get_objects, range(3)))
+        assert all(found is not made for found in searched)
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()
+
+
+def test_an_imported_tensorflow_changes_nothing_of_the_garbage_collection(filtered):
+    frozen = gc.get_freeze_count()
+    quiet.import_tensorflow()
+    assert gc.get_freeze_count() == frozen
+
+
 _PAGES_PER_STEP = """
-import resource
+import gc, resource
 from vitgan_tf.commands.quiet import import_tensorflow
 tf = import_tensorflow()
 def faults():
@@ -47,7 +72,7 @@ def faults():
         tf.fill([16_000_000], 1.0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
-print(faults() / 10)
+print(faults() / 10, gc.get_freeze_count())
 """
 
 
@@ -58,7 +83,9 @@ def test_a_steps_memory_is_kept_for_the_next_unless_the_user_says_otherwise(own,
     own_settings = {} if own is None else {"TF_CPU_ALLOCATOR_USE_BFC": own, "TF_ENABLE_ONEDNN_OPTS": "0"}
     env = {**OFFLINE, **own_settings}
     result = subprocess.run([sys.executable, "-c", _PAGES_PER_STEP], env=env, capture_output=True, text=True)
-    assert low <= float(result.stdout) <= high
+    pages, permanent_objects = map(float, result.stdout.split())
+    assert low <= pages <= high
+    assert permanent_objects > 200_000  # TensorFlow's modules have 400,000
 
 
 @pytest.mark.parametrize("own, expected", [(None, [(-8, os.cpu_count())]), ("MALLOC_TOP_PAD_", [])])

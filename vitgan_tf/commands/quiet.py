@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import gc
 import importlib.util
 import logging as standard_logging
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -29,7 +32,8 @@ def import_tensorflow() -> Any:
     # Memory of GPUs is taken as needed by commands that build no strategy too.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     _pool_memory()
-    import tensorflow
+    with contextlib.nullcontext() if "tensorflow" in sys.modules else _permanent_objects():
+        import tensorflow
 
     logger = tensorflow.get_logger()
     logger.setLevel(max(standard_logging.WARNING, logger.level))
@@ -38,6 +42,24 @@ def import_tensorflow() -> Any:
     tensorflow.config.experimental.enable_tensor_float_32_execution(False)
     _warn_of_unused_gpus(tensorflow)
     return tensorflow
+
+
+@contextlib.contextmanager
+def _permanent_objects() -> Iterator[None]:
+    """Exempts objects made within this context from garbage collection.
+
+    A quarter of the import's time would go into searching TensorFlow's modules for garbage, again and again, and so
+    would a tenth of the time for building networks and tracing steps.
+    """
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def _pool_memory() -> None:

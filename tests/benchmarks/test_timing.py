@@ -1,8 +1,12 @@
 """Counted operations of traced functions."""
 
+import subprocess
+import time
+
+import psutil
 import tensorflow as tf
 
-from vitgan_tf.benchmarks.timing import count_live_operations
+from vitgan_tf.benchmarks.timing import count_live_operations, start_time
 from vitgan_tf.benchmarks.training import traced_training_step
 from vitgan_tf.graphs import live_operations
 from vitgan_tf.presets import preset
@@ -83,3 +87,12 @@ def test_a_step_of_the_paper_has_few_operations():
     graph = traced_training_step(preset("cifar10"), xla="kernels").graph
     assert count_live_operations(graph) <= 6_500
     assert len(graph.get_operations()) <= 7_000
+
+
+def test_the_start_of_a_process():
+    before = time.time()
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        after = time.time()
+        started = start_time(psutil.Process(process.pid))
+    tick = 0.01  # the kernel counts hundredths of a second
+    assert before - tick <= started <= after + tick

@@ -6,15 +6,28 @@ import dataclasses
 import math
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Callable
 
+import psutil
 import tensorflow as tf
 
 from vitgan_tf.graphs import called_graphs, is_kernel, live_operations
 
 MATMUL_SIZE = 4096
+
+
+def start_time(process: psutil.Process) -> float:
+    """Returns when a process started, in seconds since 1970.
+
+    On Linux, psutil's own value is up to a second too early: it begins at the full second of the system's start.
+    """
+    if sys.platform != "linux":
+        return process.create_time()
+    since_boot = process.create_time() - psutil.boot_time()
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
 
 
 def count_live_operations(graph: tf.Graph) -> int:

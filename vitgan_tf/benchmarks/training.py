@@ -17,6 +17,7 @@ from vitgan_tf.benchmarks.timing import (
     matmul_flops,
     peak_memory,
     rounded,
+    start_time,
     time_between_products,
 )
 from vitgan_tf.config import ExperimentConfig
@@ -80,7 +81,7 @@ def measure_training(config: ExperimentConfig, num_steps: int, profile: str | No
     """
     if profile is not None:
         _make_folder(profile)
-    times = [psutil.Process().create_time(), time.time()]
+    times = [start_time(psutil.Process()), time.time()]
     tf.config.experimental.enable_tensor_float_32_execution(config.train.tf32)
     plan = execution_plan(config)
     gan = build_gan(config, plan)

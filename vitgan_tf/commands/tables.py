@@ -13,6 +13,7 @@ import dataclasses
 import importlib.resources
 import itertools
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from absl import flags
@@ -70,7 +71,7 @@ def main(line: CommandLine) -> str:
     fields = _fields_of_all_rows(given)
     folder = given.output_dir or os.path.join("runs", f"tables-{configuration.run_name_from_flags(given)}")
     configs, rows = _cells(given, fields, folder)
-    chosen = _chosen_cells(given, rows)
+    chosen = _chosen_cells(given, configs, rows)
     tensorflow = import_tensorflow()
     if line.owns_process:
         # The training processes need the memory of the GPUs. This lasts, so a call leaves them to later commands.
@@ -127,15 +128,17 @@ def _cells(
     return configs, rows
 
 
-def _chosen_cells(given: flags.FlagValues, rows: dict[str, dict[str, list[sweep.Cell]]]) -> list[sweep.Cell]:
-    """Returns each cell of the rows that --row names, or of all rows once; the first seed of all rows comes first."""
+def _chosen_cells(
+    given: flags.FlagValues, cells: Iterable[sweep.Cell], rows: dict[str, dict[str, list[sweep.Cell]]]
+) -> list[sweep.Cell]:
+    """Returns the cells of the rows that --row names, or all of them, in their order."""
     names = list(dict.fromkeys(name for of_table in rows.values() for name in of_table))
     unknown = [name for name in given.row if name not in names]
     if unknown:
         guess = did_you_mean(unknown[0], names)
         raise UserError(f"--row={unknown[0]} is in none of these tables{guess} (rows: {'; '.join(names)})")
-    wanted = [cells for of_table in rows.values() for name, cells in of_table.items() if name in (given.row or names)]
-    return list(dict.fromkeys(itertools.chain.from_iterable(zip(*wanted))))
+    wanted = {cell for of_table in rows.values() for name in given.row or names for cell in of_table.get(name, ())}
+    return [cell for cell in cells if cell in wanted]
 
 
 def _preset(given: flags.FlagValues, fields: dict[str, Any], networks: dict[str, str]) -> ExperimentConfig | None:

@@ -46,7 +46,7 @@ def import_tensorflow() -> Any:
 
 @contextlib.contextmanager
 def _permanent_objects() -> Iterator[None]:
-    """Exempts objects made within this context from garbage collection.
+    """Collects no garbage within this context, and later not among the objects that exist at its end.
 
     A quarter of the import's time would go into searching TensorFlow's modules for garbage, again and again, and so
     would a tenth of the time for building networks and tracing steps.

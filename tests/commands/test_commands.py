@@ -315,10 +315,10 @@ def test_only_named_rows_are_trained():
     given = flags.FlagValues()
     tables.define_flags(given)
     given(["tables", "--row=ViTGAN", "--row=(A) add, linear", "--table=main", "--table=generator", "--seeds=2"])
-    _, rows = tables._cells(given, {}, "folder")
+    configs, rows = tables._cells(given, {}, "folder")
     assert {table: len(of_table) for table, of_table in rows.items()} == {"main": 6, "generator": 6}
     # The first seed of each row comes first. The full method is a row of both tables, under another name.
-    assert [(cell.variant, cell.seed) for cell in tables._chosen_cells(given, rows)] == [
+    assert [(cell.variant, cell.seed) for cell in tables._chosen_cells(given, configs, rows)] == [
         (variant, seed) for seed in (0, 1) for variant in ("vitgan", "g_add_linear")
     ]
     line = _error("experiments/tables.py", "--table=main", "--row=VitGAN")[0]

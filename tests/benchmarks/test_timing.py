@@ -1,4 +1,4 @@
-"""Counted operations of traced functions."""
+"""Counted operations of traced functions, and the start of a process."""
 
 import subprocess
 import time

@@ -220,6 +220,7 @@ def test_large_activations_are_computed_again_once_their_gradient_is_there(least
         return tape.gradient(loss, kernel)
 
     graph = gradient.get_concrete_function(*(tf.TensorSpec(shape) for shape in ([B * T, F], [F], [F, 4]))).graph
-    (outer_products,) = [operation for operation in graph.get_operations() if operation.type == "BatchMatMulV2"]
+    products = [operation for operation in graph.get_operations() if operation.type == "MatMul"]
+    (outer_products,) = [operation for operation in products if operation.get_attr("transpose_a")]
     activations, upstream = (tensor.op for tensor in outer_products.inputs)
     assert (upstream in activations.control_inputs) == (least == 0)

@@ -56,11 +56,8 @@ def _transposed_product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor
 
 
 def _sum_of_outer_products(left: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
-    """left^T right, summed over many rows.
-
-    The operation for batches, here without one: oneDNN's code behind it is faster at this in float32.
-    """
-    return tf.raw_ops.BatchMatMulV2(x=left, y=right, adj_x=True)
+    """left^T right, summed over many rows."""
+    return tf.matmul(left, right, transpose_a=True)
 
 
 def bias_act(

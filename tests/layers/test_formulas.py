@@ -7,6 +7,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
+from vitgan_tf.graphs import is_kernel
 from vitgan_tf.layers import formulas, fused, ops
 
 B, T, F = 3, 5, 7
@@ -205,6 +206,19 @@ def test_a_gradient_that_is_differentiated_again_is_that_of_the_plain_formulas()
         results.append([penalty.numpy(), tape.gradient(penalty, x).numpy()])
     for plain, with_kernels in zip(*results):
         np.testing.assert_array_equal(plain, with_kernels)
+
+
+@pytest.mark.parametrize("tokens", [1, T])
+def test_the_class_token_alone_needs_no_kernel(tokens):
+    @tf.function(autograph=False)
+    def block(x, weights):
+        with formulas.fused_ops(), tf.GradientTape() as tape:
+            tape.watch(x)
+            y = formulas.bias_act(formulas.layer_norm(x, weights, weights, 1e-3), weights, residual=x)
+            return tape.gradient(formulas.bias_act(y, weights, "gelu"), x)
+
+    graph = block.get_concrete_function(tf.TensorSpec([B, tokens, F]), tf.TensorSpec([F])).graph
+    assert any(map(is_kernel, graph.get_operations())) == (tokens > 1)
 
 
 @pytest.mark.parametrize("least", [0, 1 << 30])

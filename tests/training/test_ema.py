@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from vitgan_tf.layers.normalization import BatchNorm
-from vitgan_tf.training.ema import ema_beta, update_ema
+from vitgan_tf.training.ema import ema_beta, initial_average, update_ema
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,33 @@ def test_beta_halves_the_weight_over_the_half_life(images_seen, rampup, expected
 
 def test_half_life_zero_is_a_copy():
     assert ema_beta(tf.constant(10**6, tf.int64), 64, 0.0, 0.05).numpy() == 0.0
+
+
+class _Generator(tf.keras.Model):
+    latent_dim = 3
+    num_draws = 0
+
+    def build(self, input_shape):
+        def draw(shape, dtype=None):
+            type(self).num_draws += 1
+            return tf.random.normal(shape, dtype=dtype)
+
+        self.kernel = self.add_weight(name="kernel", shape=(3, 2), initializer=draw)
+        self.noise = self.add_weight(name="noise", shape=(4,), initializer=draw, trainable=False)
+        self.built = True
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+def test_the_average_starts_with_the_weights_and_draws_none_of_its_own():
+    generator = _Generator()
+    generator.build((None, 3))
+    average = initial_average(generator)
+    assert _Generator.num_draws == 2
+    for mean, weight in zip((average.kernel, average.noise), (generator.kernel, generator.noise)):
+        assert mean is not weight and np.any(weight.numpy())
+        np.testing.assert_array_equal(mean.numpy(), weight.numpy())
 
 
 class _Counter(tf.keras.layers.Layer):

@@ -64,7 +64,7 @@ def bias_act(
     x: tf.Tensor, bias: tf.Tensor, activation: str = "linear", residual: tf.Tensor | None = None
 ) -> tf.Tensor:
     """See `ops.bias_act`. Cases that take a single pass use TensorFlow's own operations, which are as good."""
-    if bias.shape.rank > 1:
+    if bias.shape.rank > 1 or _has_one_token(x):
         return ops.bias_act(x, bias, activation, residual)
     if activation == "gelu":
         outputs = _compiled_gelu(x, bias)
@@ -77,6 +77,11 @@ def bias_act(
     # processor's matrix unit and takes three times as long.
     outputs = ops.activate(_compiled_add_bias(x, bias), activation)
     return outputs if residual is None else outputs + residual
+
+
+def _has_one_token(x: tf.Tensor) -> bool:
+    """True for the class token alone, (batch, 1, features): compiling a kernel would take longer than it saves."""
+    return x.shape.rank == 3 and x.shape[1] == 1
 
 
 def product_of_activation(
@@ -182,8 +187,10 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
     """See `ops.layer_norm`.
 
     Raises:
-      NotImplementedError: the second derivative is requested.
+      NotImplementedError: the second derivative is requested, and there are several tokens.
     """
+    if _has_one_token(x):
+        return ops.layer_norm(x, scale, offset, epsilon)
     return _compiled_layer_norm(x, scale, offset, tf.constant(epsilon, scale.dtype))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 import tensorflow as tf
 
 from vitgan_tf.layers.normalization import BatchNorm
@@ -26,6 +28,20 @@ def ema_beta(images_seen: tf.Tensor, batch_size: int, halflife_kimg: float, ramp
     if rampup > 0:
         halflife = tf.minimum(halflife, tf.cast(images_seen, tf.float32) * rampup)
     return tf.pow(0.5, batch_size / tf.maximum(halflife, 1e-8))
+
+
+def initial_average(generator: tf.keras.Model) -> tf.keras.Model:
+    """Returns a generator of the same structure, with the same weights, as the start of their average."""
+    average = type(generator).from_config({**generator.get_config(), "name": "ema_generator"})
+    with tf.variable_creator_scope(_create_with_zeros):
+        average.build((None, generator.latent_dim))
+    average.set_weights(generator.get_weights())
+    return average
+
+
+def _create_with_zeros(create: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
+    """Creates a variable without drawing random numbers for a value that is overwritten."""
+    return create(**{**kwargs, "initial_value": lambda: tf.zeros(kwargs["shape"], kwargs["dtype"])})
 
 
 def update_ema(average: tf.keras.Model, network: tf.keras.Model, beta: tf.Tensor) -> None:

@@ -11,7 +11,7 @@ from vitgan_tf.augment import diff_augment
 from vitgan_tf.config import ExperimentConfig
 from vitgan_tf.layers.formulas import fused_ops
 from vitgan_tf.randomness import NOISE, BatchRandom, ImageRandom
-from vitgan_tf.training.ema import ema_beta, update_ema
+from vitgan_tf.training.ema import ema_beta, initial_average, update_ema
 from vitgan_tf.training.metrics import StepMetrics
 from vitgan_tf.training.objectives import (
     DISCRIMINATOR_TERMS,
@@ -59,9 +59,7 @@ class GAN(tf.keras.Model):
         self.generator = generator
         self.discriminator = discriminator
         self.config = config
-        self.ema_generator = type(generator).from_config({**generator.get_config(), "name": "ema_generator"})
-        self.ema_generator.build((None, generator.latent_dim))
-        self.ema_generator.set_weights(generator.get_weights())
+        self.ema_generator = initial_average(generator)
         # Equal on all replicas, so that any copy may be kept.
         counter = functools.partial(
             tf.Variable, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
